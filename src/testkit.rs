@@ -1,9 +1,9 @@
 //! What the integration tests and the benches take from the inside of the program: a clock that they set, seams to
-//! replace, the parts that they measure. It is there with the feature `testkit` alone, which the package's dependency on
-//! itself switches on for them; the program is built without.
+//! replace, the parts that they measure. It is there with the feature `testkit` alone, which the package's dependency
+//! on itself switches on for them; the program is built without.
 //!
-//! Each module is a part of the room of its name. What is `pub` in a room is named here, or belongs to something that is;
-//! everything else is for this crate.
+//! Each module is a part of the room of its name. What is `pub` in a room is named here, or belongs to something that
+//! is; everything else is for this crate.
 //!
 //! Must not know: how it is used. It owns nothing.
 
@@ -22,29 +22,29 @@ pub mod config {
     pub use crate::config::{Config, DEFAULTS, File, Flag, Inputs};
 }
 
-/// One call over the network.
+/// One call over the network: what is asked for, and who makes it.
 pub mod delivery {
     pub use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 }
 
-/// The nouns.
+/// The nouns of an event's way: event, lane, outcome, settlement.
 pub mod event {
     pub use crate::event::{
         CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Settlement, Tries,
     };
 }
 
-/// Permits.
+/// Permits: what may start now, and if not, when.
 pub mod limit {
     pub use crate::limit::{Binding, Decision, Gate, Rules};
 }
 
-/// The management dialects.
+/// What the dialects hear in the answers of endpoints.
 pub mod manage {
     pub use crate::manage::hears;
 }
 
-/// The chapters of the manual.
+/// The chapters of the manual, as they are compiled in.
 pub mod manual {
     pub use crate::manual::{CHAPTERS, Chapter, chapter};
 }
@@ -57,7 +57,7 @@ pub mod policy {
     };
 }
 
-/// The codes of errors.
+/// The codes of errors, with their statuses and titles.
 pub mod problem {
     pub use crate::problem::codes;
 }
@@ -74,11 +74,11 @@ pub mod store {
         pub use crate::store::doubts::{DoubtKind, NewDoubt};
     }
 
-    /// Journal and index.
+    /// The store in a data directory: journal and index.
     pub mod embedded {
         pub use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
-        /// The files of the journal.
+        /// The files of the journal, below the store.
         pub mod journal {
             pub use crate::store::embedded::journal::{
                 Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Position,

@@ -1,8 +1,10 @@
-//! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at `/docs/api`.
+//! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at
+//! `/docs/api`.
 //!
-//! Every door and dialect tells of its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
-//! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`]. What
-//! any request may be answered with before a route sees it is added here. The examples are sent by `tests/it/api_doc`.
+//! Every door and dialect describes its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
+//! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`].
+//! What any request may be answered with before a route sees it is added here. The examples are sent by
+//! `tests/it/api_doc`.
 //!
 //! Must not know: what the routes do.
 
@@ -73,7 +75,7 @@ pub(crate) fn api_doc() -> Value {
     document
 }
 
-/// One document for each door.
+/// The descriptions of all doors and dialects; a new dialect is found by [`manage::all`].
 fn doors() -> impl Iterator<Item = OpenApi> {
     let dialects = manage::all().iter().map(|dialect| dialect.api_doc());
     [ingest::api_doc(), ops::api_doc()].into_iter().chain(dialects)
@@ -82,12 +84,13 @@ fn doors() -> impl Iterator<Item = OpenApi> {
 /// Responses that are the same everywhere, by status, and their names.
 const SHARED: [(&str, &str); 3] = [("403", "ForeignOrigin"), ("421", "ForeignHost"), ("431", "HeadTooLarge")];
 
-/// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.
+/// Adds what may be answered before a route sees a request, also to the documents of the dialects, which leave it out.
 fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     let known = &mut operation.responses.responses;
     add_refusals(known, further);
     let common = refusals(&[]);
     for (status, name) in SHARED {
+        // A dialect that answers with one of these statuses in words of its own keeps its own description.
         if let Some(response) = known.get_mut(status)
             && Some(&*response) == common.get(status)
         {
@@ -112,7 +115,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// `/openapi.json` and `/docs/api`.
+/// Routes of this description, for programs and for people, and of the manual.
 pub(super) fn routes() -> Router {
     Router::new()
         .route("/openapi.json", get(async || openapi_json(Texts::get().await.json.clone())))
@@ -120,8 +123,8 @@ pub(super) fn routes() -> Router {
         .merge(docs::routes())
 }
 
-/// The description as it is served. Made when it is asked for the first time: that takes ten times the memory of the texts,
-/// more than all else that a daemon without policies needs.
+/// The description as it is served. Made when it is asked for the first time: that takes ten times the memory of the
+/// texts, more than all else that a daemon without policies needs.
 struct Texts {
     json: Bytes,
     page: Bytes,

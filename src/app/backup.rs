@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::embedded::backup::{self, Copied, Note};
 use crate::store::embedded::verify;
 
-/// A backup that was made.
+/// A finished backup: where it is, of what, and what the check of it counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct BackedUp {
     /// Path of the backup, as it was given.
@@ -30,16 +30,16 @@ pub(crate) struct BackedUp {
     pub contents: Contents,
 }
 
-/// What a copy holds.
+/// What a checked copy of a data directory holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Contents {
-    /// Segments of the journal.
+    /// Number of segments of the journal.
     pub segments: u64,
     /// Bytes of these segments, without the index.
     pub bytes: u64,
     /// Events in them, with those that have ended.
     pub events: u64,
-    /// Dead letters that are kept.
+    /// Number of dead letters that are kept.
     pub dead_letters: u64,
     /// Documents, such as the policy book.
     pub documents: u64,
@@ -63,15 +63,17 @@ impl Unfinished {
     }
 
     fn path(&self) -> &Path {
+        // `None` only after `finish`, which takes the value.
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
     fn finish(mut self, path: &Path) -> Result<(), StoreError> {
         let published = backup::publish(self.path(), path);
         if published.is_ok() {
+            // Published: the drop at the end of this function must not delete it.
             self.0 = None;
         } else if !self.path().exists() {
-            // It has its name, of which nobody knows whether it outlasts a power cut.
+            // It has its name, which may not outlast a power cut: it is deleted under that name.
             self.0 = Some(path.to_owned());
         }
         published
@@ -91,8 +93,8 @@ impl Drop for Unfinished {
 /// Copies the data directory to `to` and checks the copy. A daemon may be running on it, or start meanwhile.
 ///
 /// # Errors
-/// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses. Nothing is
-/// left of the copy then.
+/// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses.
+/// Nothing is left of the copy then.
 pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;
@@ -106,6 +108,7 @@ pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> 
 fn write(root: &Path, to: &Path, made_at_ms: u64) -> Result<(Contents, bool), AppError> {
     let unfinished = Unfinished::of(to)?;
     let Copied { report, was_running } = backup::copy(root, &backup::data_of(unfinished.path()))?;
+    // Before the copy gets its name: a backup that is there is known to be sound.
     let contents = sound(&report, "the copy")?;
     backup::note(unfinished.path(), &Note { was_running, made_at_ms })?;
     unfinished.finish(to)?;

@@ -37,15 +37,15 @@ pub(super) use options::embedded_options;
 
 /// What the rest is built over; tests put their own in.
 pub struct Seams {
-    /// Time.
+    /// Time: ages, due times and the wall clock.
     pub clock: Clock,
-    /// Entries.
+    /// Events at rest: accepted and not ended.
     pub store: Arc<dyn EntryStore>,
-    /// Small documents.
+    /// Small documents such as the policy book.
     pub documents: Arc<dyn DocumentStore>,
-    /// What the limits have consumed.
+    /// The record of what the limits have consumed.
     pub usages: Arc<dyn UsageStore>,
-    /// Makes the calls.
+    /// Makes the calls of events over the network.
     pub deliver: Arc<dyn Deliver>,
 }
 
@@ -55,6 +55,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when one of them cannot be opened.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
+        // Before anything is opened: too low a limit would show as a failure of some part later on.
         descriptors::check()?;
         let clock = Clock::system();
         let store = open_store(config, &clock).await?;
@@ -68,11 +69,12 @@ impl App {
     /// The same over other seams.
     ///
     /// # Errors
-    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the doors cannot
-    /// be bound.
+    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the doors
+    /// cannot be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let metrics = telemetry::install()?;
+        // Around the store and not in it: every store is measured in the same way, also one that a test puts in.
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         show_series(config, &clock);
         let shares = Shares::of(config);
@@ -85,6 +87,7 @@ impl App {
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
+            // Nothing starts while the store is held: the record of what was consumed is left as it is.
             (Gate::new(), SpentLimits::unopened(queue.doubts()))
         } else {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?
@@ -151,7 +154,7 @@ fn show_series(config: &Config, clock: &Clock) {
     ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
 }
 
-/// The policies at the start.
+/// The policy book at the start, before and after the file was applied.
 struct OpenedBook {
     /// As they are now, the file's among them.
     policies: Policies,
@@ -179,6 +182,7 @@ async fn open_book(
         // A book written now would take the place of the one that is in doubt.
         Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
         None => {
+            // A book of an older format has the policies that an older version derived from its objects.
             if policies.was_older() {
                 manage::settle(&policies, clock.now(), config.queue.drain).await;
             }
@@ -204,6 +208,8 @@ async fn open_gate(
     let UsageFound { usages, orderly, complete_from, .. } = found;
     // Taken after the record was opened: a process before this one has started nothing since.
     let opened_at = clock.now();
+    // After an orderly end nothing is unknown. After another one, what was started under limits that are not on record
+    // is unknown up to this start.
     let before = if orderly { Timestamp::ZERO } else { opened_at };
     info!(orderly, on_record = usages.len(), "limits opened");
     let gap = HistoryGap { before, on_record_before: complete_from };

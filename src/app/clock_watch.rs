@@ -1,4 +1,4 @@
-//! Looking after the wall clock: its steps are told, and a doubt about it ends when it is proven or confirmed.
+//! Looks after the wall clock: its steps are logged, and a doubt about it ends when it is proven or confirmed.
 //!
 //! Must not know: what depends on time.
 
@@ -28,6 +28,7 @@ impl ClockWatch {
             tell(anomaly);
         }
         let is_confirmed = clock.is_confirmed();
+        // While the book is in doubt it cannot be written, and the leap has to be in it before it counts.
         if clock.is_trusted() || policies.held().is_some() || !(is_confirmed || self.0.is_proven()) {
             return;
         }

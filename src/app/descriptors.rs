@@ -34,7 +34,7 @@ const LEAST_REST: u64 = 16;
 /// The lowest limit under which everything works: [`OWN`], the least of the store, [`LEAST_REST`].
 const LEAST_LIMIT: u64 = OWN + 4 + 8 + LEAST_REST;
 
-/// The limit on open descriptors.
+/// The soft limit on open descriptors, at the start and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limit {
     /// The soft limit with which the process was started.
@@ -45,6 +45,7 @@ pub(super) struct Limit {
 
 /// Raises the soft limit to the hard one, the first time that it is called, and returns what came of it.
 pub(super) fn raise() -> Limit {
+    // Once only: a second call would find the raised limit and report it as the one of the start.
     static RAISED: OnceLock<Limit> = OnceLock::new();
     *RAISED.get_or_init(|| {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -63,7 +64,7 @@ pub(super) fn raise() -> Limit {
     })
 }
 
-/// What each part may take.
+/// What each part of the process may take of the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shares {
     /// Segments that the store keeps open for reading.
@@ -74,9 +75,9 @@ pub(super) struct Shares {
     pub(super) questions: NonZeroUsize,
     /// Connections of the doors for every request.
     pub(super) connections: usize,
-    /// Connections beyond those.
+    /// Connections beyond those, for every request but those for events.
     pub(super) reserved: usize,
-    /// Calls in flight.
+    /// Calls that may be in flight at once.
     pub(super) inflight: NonZeroUsize,
     /// Idle connections kept for each host; none under a very small limit.
     pub(super) idle_per_host: usize,
@@ -90,6 +91,7 @@ impl Shares {
 
     fn under(limit: u64, config: &Config) -> Self {
         let (open_segments, spare) = ((limit / 16).clamp(4, 64), (limit / 32).clamp(8, 16));
+        // A limit that is too low for this is refused by `check`; the shares stay above zero even so.
         let rest = limit.saturating_sub(OWN + open_segments + spare).max(LEAST_REST);
         let wanted = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let questions = wanted(config.names.max_questions.get()).min((rest / 8 / PER_NAME).max(1));
@@ -172,6 +174,7 @@ pub(super) fn report(shares: &Shares, config: &Config) -> Arc<str> {
         DescriptorsAllotted { used_for, count }.emit();
     }
     for at in ["accept", "store"] {
+        // At zero from the start on, so that the first shortage is seen as an increase.
         Shortage { at }.show();
     }
     let sentence = if lowered.is_empty() {

@@ -16,7 +16,7 @@ use crate::manage::{self, Parts, Usage, Used};
 use crate::policy::{Policies, Runtime};
 use crate::telemetry::{EndpointWords, endpoints_may_say};
 
-/// Their routes.
+/// The routes of all dialects, each with random numbers of its own.
 pub(super) fn routes(
     config: &Config,
     policies: &Policies,
@@ -41,7 +41,7 @@ pub(super) fn show_words() {
     endpoints_may_say(all);
 }
 
-/// The headers that tell how far the limits of a call are used; `None` when no dialect is to show them.
+/// The headers that show how far the limits of a call are used; `None` when no dialect is to show them.
 pub(super) fn usage_headers(config: &Config) -> Option<UsageHeaders> {
     let shown: Vec<_> = manage::all().iter().filter_map(|dialect| dialect.usage(&config.dialects)).collect();
     (!shown.is_empty()).then(|| -> UsageHeaders {

@@ -1,4 +1,4 @@
-//! What an operator decides about a doubt, carried out by whoever holds what is in doubt.
+//! What an operator decides about a doubt is carried out here, on the queue or the clock that is in doubt.
 //!
 //! Must not know: HTTP, the command line.
 
@@ -18,16 +18,16 @@ use crate::store::{GiveUp, RunToEnd};
 
 /// How long a retry waits for the reads that it brings about.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
-/// How often it looks.
+/// How often a retry looks whether its doubt has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The desk of the doubts over a queue and the clock that it goes by.
+/// The desk of the doubts over a queue and its clock.
 pub(super) fn doubt_desk(queue: &Queue, clock: &Clock) -> DoubtDesk {
     let decisions = Deciding { queue: queue.clone(), clock: clock.clone() };
     DoubtDesk { doubts: queue.doubts(), decisions: Arc::new(decisions) }
 }
 
-/// Carries out decisions.
+/// Carries out the decisions of operators on the queue and the clock.
 struct Deciding {
     queue: Queue,
     clock: Clock,
@@ -49,6 +49,8 @@ impl Deciding {
         // The store ends a doubt about reads itself, when nothing unread is left.
         let ends = matches!(what, GiveUp::Lane(_));
         let (queue, id) = (self.queue.clone(), doubt.id);
+        // It runs to its end even when the request is dropped: events that were given up must not leave their doubt
+        // behind.
         let work = RunToEnd::new(async move {
             let given_up = queue.give_up(what).await;
             if ends && given_up.is_ok() {
@@ -79,6 +81,7 @@ impl Decisions for Deciding {
     fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
         async move {
             let what = match doubt.kind {
+                // No more events than the operator has confirmed: a read may have found further ones since.
                 DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone(), at_most: doubt.events },
                 DoubtKind::Generation if doubt.subject == FURTHER => {
                     return Err(DecisionError::Other(format!(

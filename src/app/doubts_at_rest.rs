@@ -1,5 +1,5 @@
-//! The desk of the doubts over a data directory that nobody has open, for the command line: the same requests and answers
-//! as over HTTP.
+//! The desk of the doubts over a data directory that nobody has open, for the command line: the same requests and
+//! answers as over HTTP.
 //!
 //! Must not know: the command line.
 
@@ -27,17 +27,17 @@ use crate::store::embedded::clock_mark;
 use crate::store::embedded::directory::DataDir;
 use crate::store::{DirectoryError, Doubts, EntryStore, StoreError};
 
-/// Longest answer, in bytes.
+/// Longest answer that is taken from the desk, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Who answers for the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DirectoryUse {
-    /// A process has it.
+    /// A process has it open and holds its lock.
     InUse,
-    /// Nobody has it.
+    /// It is there, and no process has it open.
     AtRest,
-    /// There is none.
+    /// There is no directory of this name.
     Missing,
 }
 
@@ -51,6 +51,7 @@ pub(crate) fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
         return Ok(DirectoryUse::Missing);
     }
     match DataDir::hold(root) {
+        // The lock is released here. A process that takes it before the caller does is found when the caller locks.
         Ok(_) => Ok(DirectoryUse::AtRest),
         Err(StoreError::Directory(DirectoryError::Locked { .. })) => Ok(DirectoryUse::InUse),
         Err(error) => Err(error.into()),
@@ -92,6 +93,7 @@ async fn over_store(config: &Config, request: Request<Body>) -> Result<(StatusCo
     let store: Arc<dyn EntryStore> = Arc::new(store);
     let (queue, _signals) = Queue::open(Arc::clone(&store), clock.clone()).await?;
     let answer = answer(doubt_routes(doubt_desk(&queue, &clock)), request).await;
+    // An error of the answer is returned only after the store was closed in good order.
     queue.flush().await;
     store.close().await?;
     answer
@@ -107,7 +109,7 @@ async fn answer(router: Router, request: Request<Body>) -> Result<(StatusCode, B
     Ok((head.status, body.map_err(|error| AppError::other(error.to_string()))?))
 }
 
-/// Decisions that need no store.
+/// Carries out the decisions for which the list of doubts is enough.
 struct OverList {
     root: PathBuf,
     doubts: Doubts,

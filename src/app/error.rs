@@ -28,11 +28,11 @@ pub enum AppErrorKind {
     Damaged,
     /// Another process has the data directory.
     InUse,
-    /// The system denies access.
+    /// The system denies access to a file or an address.
     Permission,
     /// What is configured cannot be applied.
     Config,
-    /// Anything else.
+    /// None of these: the text says what happened.
     Other,
 }
 
@@ -65,6 +65,7 @@ impl From<StoreError> for AppError {
                 | DirectoryError::NoRoom { .. } => AppErrorKind::Store,
                 DirectoryError::Occupied { .. } => AppErrorKind::Other,
             },
+            // No restart heals either: a supervisor must not try again and again.
             StoreError::Damaged { .. } | StoreError::Held { .. } => AppErrorKind::Damaged,
             StoreError::Shortage { .. }
             | StoreError::Slow
@@ -96,6 +97,7 @@ impl From<PolicyError> for AppError {
     fn from(error: PolicyError) -> Self {
         match error {
             PolicyError::Store(error) => error.into(),
+            // Where this error arises only the configuration file adds policies: it is what has to change.
             PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } | PolicyError::Full(_) => {
                 Self { kind: AppErrorKind::Config, detail: error.to_string() }
             }
@@ -119,6 +121,7 @@ impl From<RecorderError> for AppError {
 impl From<ListenError> for AppError {
     fn from(error: ListenError) -> Self {
         let kind = match &error {
+            // Another code than other failures: a port below 1024 needs a right that the unit can give.
             ListenError::Bind { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 AppErrorKind::Permission
             }

@@ -34,23 +34,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long it may be until the drain windows are looked at again.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the housekeeper looks at.
+/// Takes the figures about once per second, and does what has to be done now and then.
 pub(super) struct Housekeeper {
     pub(super) queue: Queue,
     pub(super) policies: Policies,
     pub(super) dispatch: DispatchHandle,
     pub(super) metrics: MetricsHandle,
     pub(super) clock: Clock,
-    /// What forecasts are made from.
+    /// What forecasts are made from, replaced as a whole at each look.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
-    /// What rates are made from.
+    /// The counts of the last looks, from which rates are made.
     pub(super) pulse: Pulse,
-    /// The doubt about usages.
+    /// Keeps the doubt about lost usages up to date.
     pub(super) spent: SpentLimits,
 }
 
 impl Housekeeper {
-    /// Runs until cancelled.
+    /// Looks until `cancelled`; a look that has begun is finished.
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut worked = Worked::default();
@@ -62,6 +62,7 @@ impl Housekeeper {
             watch.look(&self.clock, &self.dispatch, &self.policies, &self.queue).await;
             let begun = self.clock.now();
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
+            // `None` once the dispatcher has stopped: the process is ending.
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
@@ -75,7 +76,9 @@ impl Housekeeper {
             self.metrics.upkeep();
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
+                // Taken only when the book keeps generations of policies that are gone: it costs a look at every lane.
                 let waiting = self.policies.book().has_ended().then(|| self.waiting());
+                // While the clock is in doubt no drain window ends.
                 let certain = if self.clock.is_trusted() { begun } else { Timestamp::ZERO };
                 if let Err(error) = self.policies.expire(certain, waiting.as_ref()).await {
                     warn!(%error, "drained policies stay on record for now");

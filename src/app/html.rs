@@ -25,7 +25,7 @@ pub(super) fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// A page as an answer.
+/// An answer with a page, which may load, run and send nothing.
 pub(super) fn respond(page: impl Into<Bytes>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -38,5 +38,6 @@ pub(super) fn respond(page: impl Into<Bytes>) -> Response {
 
 /// Text as it stands in HTML.
 pub(super) fn escaped(text: &str) -> String {
+    // The ampersand first: later it would escape what the others have put in.
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -38,6 +38,7 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
     let waiting = waiting.map(|counts| (&counts.lane, events(counts)));
     let waiting: BTreeMap<&LaneKey, u64> = waiting.filter(|(_, events)| *events > 0).collect();
     let mut raised = BTreeSet::new();
+    // In the order of their keys, so that a lane keeps its doubt from look to look.
     for (lane, events) in waiting.iter().take(MAX_LANES) {
         doubts.raise(doubt(lane.as_str(), *events), now);
         raised.insert(lane.as_str());

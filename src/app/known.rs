@@ -13,7 +13,7 @@ use crate::limit::{most_at_once, period_end};
 use crate::policy::{Book, GenerationState, Quota, Runtime, RuntimePolicy};
 use crate::telemetry::{PolicyGauges, series_of};
 
-/// Of the present policies.
+/// What is known of the present policies, kept until they change.
 #[derive(Default)]
 pub(super) struct Known {
     /// The number of the policies that the rows are made from.
@@ -76,8 +76,10 @@ impl States {
         for (_, policy) in book.after(None) {
             let life = policy.lifecycle();
             let state = match policy.pause() {
+                // Before the pause: that of an idle policy holds nothing.
                 _ if life.generations().is_empty() => "idle",
                 Some(pause) if pause.holds(now) => {
+                    // A pause without an end changes the counts only together with the book.
                     until = until.into_iter().chain(pause.until).min();
                     "paused"
                 }
@@ -116,8 +118,8 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy) {
     row.drains_until = row.drains_until.into_iter().chain(drains_until(policy)).min();
 }
 
-/// Adds the further keys of a policy, each of which has the whole pace and all slots. Before anything is added up: the keys of one policy
-/// have nothing to do with the pace of another.
+/// Adds the further keys of a policy, each of which has the whole pace and all slots. Before anything is added up: the
+/// keys of one policy have nothing to do with the pace of another.
 pub(super) fn add_keys(row: &mut PolicyGauges, policy: &RuntimePolicy, keys: u64) {
     let further = f64::from(u32::try_from(keys.saturating_sub(1)).unwrap_or(u32::MAX));
     if let Some(pace) = policy.spec.limits.pace {

@@ -1,5 +1,5 @@
-//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets of
-//! CloudEvents.
+//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets
+//! of CloudEvents.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -29,7 +29,7 @@ pub(super) struct Live {
     targets: Arc<ArcSwap<Targets>>,
 }
 
-/// What is about to become active; nothing of it can fail any more.
+/// What is about to become active; from here on nothing of it can fail.
 pub(super) struct Prepared {
     level: String,
     egress: Option<(EgressGuard, Turnover)>,
@@ -37,7 +37,7 @@ pub(super) struct Prepared {
 }
 
 impl Live {
-    /// The names of these settings.
+    /// Names of the settings that apply without a restart.
     pub(super) const SETTINGS: [&str; 2] = [EGRESS, LEVEL];
 
     /// `deliver` goes by the guard of `config`.
@@ -62,6 +62,7 @@ impl Live {
     /// [`AppError`] when calls cannot be made under the new guard; nothing has changed then.
     pub(super) async fn prepare(&self, config: &Config) -> Result<Prepared, AppError> {
         let guard = EgressGuard::new(&config.egress.allow);
+        // Where the guard is the same the client stays, with its open connections.
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
         Ok(Prepared { level: config.log.level.clone(), egress, targets: targets(config) })
     }
@@ -78,6 +79,8 @@ impl Live {
     pub(super) fn put(&self, prepared: Prepared) -> Vec<&'static str> {
         let mut changed = Vec::new();
         if let Some((guard, turnover)) = prepared.egress {
+            // The client first: it has the last word, and must not go on calling for a moment what the new guard
+            // denies.
             turnover();
             self.egress.store(Arc::new(guard));
             changed.push(EGRESS);

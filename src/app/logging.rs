@@ -8,7 +8,7 @@ use crate::app::{AppError, AppErrorKind};
 use crate::config::{Config, Loaded};
 use crate::telemetry::{logging, output, printable_lines};
 
-/// How long the end of the process waits for its last lines to be written: perhaps nobody reads them.
+/// How long the end of the process waits for its last lines to be written: perhaps they are not read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Sets up the process's log lines as configured.

@@ -35,6 +35,7 @@ impl Measured {
             "lanes",
             "close",
         ] {
+            // At zero from the start on, so that the first failure is seen as an increase.
             StoreFailed { op }.show();
         }
         Self { store, clock }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
-/// Where control groups are mounted.
+/// Directory under which the system mounts its control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// What the parts that hold much may hold, in bytes.
@@ -14,7 +14,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub(super) struct Budget {
     /// The cache of the store's index.
     pub(super) index_cache: u64,
-    /// Unpacked blocks of the journal.
+    /// Unpacked blocks of the journal that are kept for further reads.
     pub(super) block_cache: usize,
     /// Records that wait for the store's writer.
     pub(super) waiting: usize,

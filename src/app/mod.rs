@@ -90,7 +90,7 @@ pub struct App {
     spent: SpentLimits,
     intake: Intake,
     live: Live,
-    /// What forecasts are made from.
+    /// What forecasts are made from; the housekeeper replaces it.
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
     pulse: Pulse,
@@ -107,14 +107,14 @@ impl App {
         self.queue.doubts().store_held()
     }
 
-    /// Starts every task.
+    /// Starts every task; the doors accept connections from then on.
     #[must_use]
     pub fn spawn(self) -> Running {
         running::spawn(self)
     }
 }
 
-/// Whether what is configured can be had, as far as that can be told without the store.
+/// Whether what is configured can be applied, as far as that can be found out without the store.
 ///
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
@@ -125,15 +125,15 @@ pub(crate) fn check(config: &Config) -> Result<(), AppError> {
 /// What has become of the events since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Their endpoint has them.
+    /// Events that their endpoint has taken.
     pub delivered: u64,
-    /// Parked for a person.
+    /// Dead letters: events parked for a person.
     pub dead: u64,
-    /// Outlived their time.
+    /// Events that outlived their time unsent.
     pub expired: u64,
     /// Dropped on request or with their drained policy.
     pub dropped: u64,
-    /// Still owed an end.
+    /// Events that are still owed an end.
     pub waiting: u64,
 }
 

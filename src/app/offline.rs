@@ -14,9 +14,9 @@ use crate::store::embedded::{rollback, verify};
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// For eyes, several lines.
+    /// The findings for eyes, in several lines.
     pub text: String,
-    /// Whether everything adds up.
+    /// Whether everything that was looked at adds up.
     pub sound: bool,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn accept_rollback(config: &Config) -> Result<u64, AppError> {
 /// one that is missing, older than the newest that was seen, or damaged; the damaged one is kept beside it.
 ///
 /// # Errors
-/// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is in
-/// use or the system refuses.
+/// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is
+/// in use or the system refuses.
 pub(crate) fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
     let root = &config.store.data_dir;
     let _held = DataDir::hold_to_change(root)?;

@@ -17,8 +17,8 @@ use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, S
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
-    /// Applies the policies, the level of the log and the egress guard of a configuration that was `read` again, all
-    /// of them or nothing, and says in the log what is different. `start` is the configuration that this process was built
+    /// Applies the policies, the level of the log and the egress guard of a configuration that was `read` again, all of
+    /// them or nothing, and says in the log what is different. `start` is the configuration that this process was built
     /// from: its other settings change with a restart only. A configuration with problems changes nothing; returns
     /// whether this one was applied.
     pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
@@ -39,6 +39,7 @@ impl Running {
         let drain = start.config.queue.drain;
         let applied = async {
             let listed = Listed::of(&loaded.config)?;
+            // Before the book is written: everything that may fail has succeeded by then, so that it is all or nothing.
             let prepared = self.live.prepare(&loaded.config).await?;
             let policies = self.policies.patient().bounded(start.config.manage.bounds);
             Ok::<_, AppError>((sync(&policies, &listed, self.clock.now(), drain).await?, prepared))
@@ -55,6 +56,7 @@ impl Running {
         }
         let mut differing = start.differing(loaded);
         let is_listed = |setting: &str| listed_settings().any(|listed| listed == setting);
+        // What has just become active needs no restart.
         differing.retain(|setting| !is_listed(setting) && !Live::SETTINGS.contains(setting));
         if !differing.is_empty() {
             warn!(settings = differing.join(", "), "settings that differ become active with a restart");
@@ -74,7 +76,7 @@ pub(super) struct Listed<'c> {
     objects: Vec<manage::Listed>,
 }
 
-/// What became different.
+/// What a configuration has changed in the policies and the objects of dialects.
 struct Reports {
     policies: SyncReport,
     objects: Vec<SyncReport>,
@@ -109,7 +111,7 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// All of it or nothing.
+/// Applies the whole list in one change of the book, or nothing of it.
 async fn sync(
     policies: &Policies,
     listed: &Listed<'_>,

@@ -79,6 +79,7 @@ fn put_in_place(
     epoch_file: Option<&Path>,
 ) -> Result<(Contents, InPlace), AppError> {
     let restore = Restore::begin(root)?;
+    // Before the copy is put in place: a directory that has its name is known to be sound.
     let contents = sound(&backup::copy_back(data, &restore.tree())?, "the backup")?;
     let raised = rollback::prepare(&restore.tree(), epoch_file, Clock::system().now())?;
     Ok((contents, restore.finish(raised)?))
@@ -87,6 +88,7 @@ fn put_in_place(
 /// The directory must not lie in the backup, nor be it.
 fn check_place(root: &Path, backup: &Path) -> Result<(), AppError> {
     let above = std::path::absolute(root)?;
+    // The directory may not be there yet: then the nearest one above it counts.
     let inside = above.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
     let (Some(inside), Ok(backup)) = (inside, std::fs::canonicalize(backup)) else { return Ok(()) };
     if !inside.starts_with(&backup) {

@@ -26,7 +26,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(100);
 /// How long the doors may take to finish the requests that they have taken.
 const DOORS_GRACE: Duration = Duration::from_secs(5);
 
-/// Everything running.
+/// The running daemon: its tasks, and what ends them.
 pub struct Running {
     addr: SocketAddr,
     queue: Queue,
@@ -39,7 +39,7 @@ pub struct Running {
     pub(super) clock: Clock,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
-    /// Cancelled when nothing is looked after any more.
+    /// Cancelled when the tasks that look after the daemon have to end.
     ended: CancellationToken,
     doors: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
@@ -51,7 +51,7 @@ pub struct Running {
 /// What has become of the lines of a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedSummary {
-    /// Durable.
+    /// Events that were made durable, repeated ones included.
     pub accepted: u64,
     /// Refused, with the reason in the answers.
     pub refused: u64,
@@ -59,7 +59,7 @@ pub struct FeedSummary {
     pub unanswered: u64,
 }
 
-/// Starts every task.
+/// Starts every task of a daemon that was built.
 pub(super) fn spawn(app: App) -> Running {
     let ended = CancellationToken::new();
     let housekeeper = Housekeeper {
@@ -97,7 +97,7 @@ pub(super) fn spawn(app: App) -> Running {
 }
 
 impl Running {
-    /// Where the doors listen.
+    /// The address at which the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -124,7 +124,7 @@ impl Running {
         manager.beat(async || self.dispatch.is_alive().await).await
     }
 
-    /// Returns once nothing is owed an end any more.
+    /// Returns once every event has reached its end.
     pub async fn idle(&self) {
         self.dispatch.idle().await;
     }
@@ -148,6 +148,7 @@ impl Running {
                 ("housekeeper", &self.housekeeper),
                 ("slow_store", &self.slow_store),
             ] {
+                // A task that ends before `drain` has asked it to has failed, most likely by a panic.
                 if task.is_finished() {
                     return AppError::other(format!("the task {name:?} ended by itself"));
                 }
@@ -168,7 +169,9 @@ impl Running {
             warn!("requests that did not end in time are cut off");
             doors.abort();
         }
+        // Bounded by `grace`: calls that are under way then are given up and made again after the next start.
         ended("dispatcher", self.dispatcher).await;
+        // Only after the last call: until then figures and doubts are kept up to date.
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
         ended("slow_store", self.slow_store).await;

@@ -1,9 +1,9 @@
-//! What the service manager (systemd) is told: that the daemon is starting, ready, reading its configuration again,
+//! Reports to the service manager (systemd) that the daemon is starting, ready, reading its configuration again,
 //! stopping, and that its dispatch loop lives. The protocol is that of sd_notify(3); without `NOTIFY_SOCKET` nothing is
 //! sent.
 //!
-//! Messages leave on a thread of their own: a service manager that does not read delays nothing, and what it does not take
-//! is dropped.
+//! Messages leave on a thread of their own: a service manager that does not read delays nothing, and what it does not
+//! take is dropped.
 //!
 //! Must not know: what is dispatched, what is in the store.
 
@@ -26,7 +26,7 @@ const BEATS_IN_WATCHDOG_TIME: u32 = 3;
 /// The daemon's side of the service manager. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ServiceManager {
-    /// `None` without a service manager.
+    /// `None` without a service manager: nothing is sent then.
     messages: Option<SyncSender<Message>>,
     watchdog: Option<Duration>,
 }
@@ -47,7 +47,7 @@ impl ServiceManager {
         Self::of(std::env::var_os("NOTIFY_SOCKET").as_deref())
     }
 
-    /// With the value of `NOTIFY_SOCKET`.
+    /// The service manager that listens at `socket`, the value of `NOTIFY_SOCKET`.
     fn of(socket: Option<&OsStr>) -> Self {
         if socket.is_none_or(OsStr::is_empty) {
             return Self { messages: None, watchdog: None };
@@ -55,6 +55,7 @@ impl ServiceManager {
         let (messages, received) = mpsc::sync_channel(WAITING_MESSAGES);
         let thread = std::thread::Builder::new().name("service-manager".to_owned());
         let started = thread.spawn(move || talk(&received, &mut |states| sd_notify::notify(states)));
+        // The daemon goes on: it needs no service manager, which then goes by its own time limits alone.
         if let Err(error) = started {
             tracing::warn!(%error, "the service manager hears nothing: its thread did not start");
         }
@@ -71,13 +72,13 @@ impl ServiceManager {
         self.send(Message::Reloading);
     }
 
-    /// The daemon stops.
+    /// The daemon stops; `status` is shown meanwhile.
     pub fn stopping(&self, status: String) {
         self.send(Message::Stopping(status));
     }
 
-    /// Feeds the watchdog, if one is set, after each answer of `is_alive`; while there is none, and after the first that is
-    /// false, it gets nothing.
+    /// Feeds the watchdog, if one is set, after each answer of `is_alive`. It gets nothing while there is no answer,
+    /// nor after the first one that is false.
     pub async fn beat(&self, is_alive: impl AsyncFn() -> bool) -> Infallible {
         if let Some(watchdog) = self.watchdog.filter(|_| self.messages.is_some()) {
             while is_alive().await {
@@ -90,13 +91,13 @@ impl ServiceManager {
 
     fn send(&self, message: Message) {
         if let Some(messages) = &self.messages {
-            // Whoever does not take its messages misses some.
+            // A service manager that does not take its messages misses some; the daemon does not wait for it.
             let _ = messages.try_send(message);
         }
     }
 }
 
-/// Sends what is received until there are no senders any more; asks for more time until the daemon is ready.
+/// Sends what is received until the last sender is gone; asks for more time until the daemon is ready.
 fn talk(received: &Receiver<Message>, send: &mut dyn FnMut(&[NotifyState<'_>]) -> std::io::Result<()>) {
     let mut is_starting = true;
     let mut has_failed = false;

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The shortest time between two warnings.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What is worth a line.
+/// What has changed and is worth a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
     /// The store is slow: by which operation, its age, and how many times it was slow since the last line without one.
@@ -28,7 +28,7 @@ enum News {
 
 #[derive(Default)]
 struct SlowStore {
-    /// Since when it is slow.
+    /// Since when the store is slow; `None` while it answers.
     since: Option<Timestamp>,
     /// That it is slow was reported.
     is_reported: bool,
@@ -57,6 +57,7 @@ impl SlowStore {
     fn look(&mut self, health: &StoreHealth, now: Timestamp) -> Option<News> {
         if !health.slow {
             let since = self.since.take()?;
+            // An end is reported only where the beginning was.
             if std::mem::take(&mut self.is_reported) {
                 return Some(News::Answers { after: now.since(since) });
             }

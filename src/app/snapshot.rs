@@ -1,5 +1,5 @@
-//! The snapshot from which the gauges are set: one row for each policy with series of its own, and one for all others, from
-//! what the queue, the dispatcher, the limits and the book say at one moment.
+//! The snapshot from which the gauges are set: one row for each policy with series of its own, and one for all others,
+//! from what the queue, the dispatcher, the limits and the book say at one moment.
 //!
 //! Must not know: how metrics are called and rendered.
 
@@ -15,7 +15,7 @@ use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
-/// By their label.
+/// A row for each label; several policies may share one.
 pub(super) type Rows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
@@ -25,7 +25,7 @@ pub(super) struct Seen<'a> {
     pub(super) lanes: &'a [LaneCounts],
 }
 
-/// Takes the snapshot.
+/// Takes the snapshot of what was seen, with a row for every known policy.
 pub(super) fn take(
     known: &mut Known,
     queue: &Queue,

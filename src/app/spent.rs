@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::store::UsageFound;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 
-/// Which file it is about.
+/// The file that the doubt is about.
 const SUBJECT: &str = "limits/usage.log";
 
 /// Keeps the doubt up to date.
@@ -19,8 +19,9 @@ pub(super) struct SpentLimits {
 }
 
 impl SpentLimits {
-    /// After the record was opened.
+    /// Raises the doubt when the record that was opened is damaged or missing.
     pub(super) fn opened(doubts: Doubts, found: &UsageFound, opened_at: Timestamp) -> Self {
+        // A record that was missing is complete only from this start on.
         let is_missing = found.damaged == 0 && found.complete_from >= opened_at;
         if found.damaged > 0 || is_missing {
             let what = if is_missing {

@@ -35,6 +35,7 @@ impl Worked {
             begin(runtime);
         }
         for (policy, worked) in figures.worked.iter().filter(|(policy, _)| runtime.get(policy).is_some()) {
+            // Under the others no call waits, so that nothing of theirs is counted here.
             for kind in Kind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
                 let (permits, held) = (*worked.permits.get(kind), *worked.held.get(kind));
                 let counted = self.limits.entry((policy.clone(), kind)).or_default();

@@ -36,6 +36,7 @@ pub(super) struct RestoreArguments {
 
 pub(super) fn back_up(arguments: &BackupArguments) -> Result<(), Failure> {
     check_name(&arguments.to)?;
+    // Before any file is made: the copy holds the bodies of events.
     app::keep_private();
     let made = app::back_up(&arguments.config.load()?.config, &arguments.to)?;
     arguments.output.print(&made, |_| {
@@ -47,6 +48,7 @@ pub(super) fn back_up(arguments: &BackupArguments) -> Result<(), Failure> {
 
 pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     check_name(&arguments.from)?;
+    // As above: the directory holds the bodies of events.
     app::keep_private();
     let config = arguments.config.load()?.config;
     let made = app::restore(&config, &arguments.from, arguments.accept_rollback)?;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::exit::Failure;
 
-/// For a connection.
+/// The longest wait for a connection to the daemon.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// For a whole answer. The daemon itself answers sooner when its store is slow; a purge or a large page takes its time.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
-/// One connection.
+/// One connection to the daemon, and the task that drives it.
 pub(super) struct Client {
     address: SocketAddr,
     sender: SendRequest<Body>,
@@ -54,11 +54,12 @@ impl Client {
         };
         let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
         let stream = stream.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        // Requests are small and waited for: without it they would linger.
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            // Its error reaches whoever waits for an answer.
+            // Its error is returned by the call that waits for an answer.
             let _ = connection.await;
         });
         Ok(Self { address, sender, _connection: tasks })
@@ -74,7 +75,7 @@ impl Client {
         self.exchange(method, path, &[JSON], body).await
     }
 
-    /// Asks for a JSON answer.
+    /// Asks for a JSON answer. Any status but 200 is a failure in the daemon's words.
     pub(super) async fn get(&mut self, path: &str) -> Result<serde_json::Value, Failure> {
         let (status, answer) = self.call(Method::GET, path, None).await?;
         if status != StatusCode::OK {
@@ -84,8 +85,8 @@ impl Client {
             .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
     }
 
-    /// Streams lines of events to the door and gives the stream of answers. Nothing limits how long this takes: only the
-    /// caller knows whether an answer is due.
+    /// Streams lines of events to the door and gives the stream of answers. Nothing limits how long this takes: only
+    /// the caller knows whether an answer is due.
     pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<Lines, Failure>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
@@ -177,6 +178,7 @@ impl Lines {
                     }
                 }
                 None if self.buffer.is_empty() => return Ok(None),
+                // The last line may lack its end.
                 None => return Ok(Some(self.buffer.split().freeze())),
             }
         }
@@ -193,6 +195,7 @@ pub(super) fn refusal(what: &str, status: StatusCode, answer: &[u8]) -> Failure 
     let detail = serde_json::from_slice::<serde_json::Value>(answer)
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
+        // What is no problem document may be a page of a proxy, of which the beginning is enough.
         .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
     let text = format!("{what}: {status}: {detail}");
     if status == StatusCode::SERVICE_UNAVAILABLE { Failure::passing(text) } else { Failure::new(text) }

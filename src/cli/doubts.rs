@@ -1,4 +1,5 @@
-//! `tidegate doubts`: see and decide what is in doubt, through the running daemon, or on the directory when it is stopped.
+//! `tidegate doubts`: see and decide what is in doubt, through the running daemon, or on the directory when it is
+//! stopped.
 
 use std::fmt::Write;
 
@@ -96,11 +97,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             one.common.print(&seen, |_| Ok(format!("doubt {} is acknowledged", one.id)))
         }
         Verb::Retry(one) => {
+            // At rest it reads events, for which the whole store has to be opened.
             let retried = Asked::new(&one)?.ask(Method::POST, ":retry", Some(json!({})), true).await?;
             one.common.print(&retried, |retried| Ok(decided(one.id, retried)))
         }
         Verb::GiveUp { one, confirm } => {
             let body = json!({"confirm": confirm});
+            // At rest it settles events, for which the whole store has to be opened.
             let given_up = Asked::new(&one)?.ask(Method::POST, ":give-up", Some(body), true).await?;
             one.common.print(&given_up, |given_up| {
                 let events = given_up.get("given_up").and_then(Value::as_u64).unwrap_or(0);
@@ -135,7 +138,7 @@ async fn list(common: &Common) -> Result<(), Failure> {
     })
 }
 
-/// A request about one doubt.
+/// A request about one doubt, to the daemon or the directory.
 struct Asked {
     id: u64,
     config: Config,

@@ -49,7 +49,7 @@ another pass or too old, 69 no daemon answers or it takes nothing";
 pub(super) struct Arguments {
     /// Events, one JSON object per line; standard input when missing or -
     file: Option<PathBuf>,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     /// Print only the answers to refused events
@@ -77,6 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let (input, total, keys) = opened(&file, id).await?;
             let of_file = || PathBuf::from(format!("{}.tidegate-enqueue", file.display()));
             let path = arguments.state.clone().unwrap_or_else(of_file);
+            // On a terminal the acknowledgements of a large file would bury the refusals.
             let show_all = !(arguments.quiet || std::io::stdout().is_terminal());
             resumable(&arguments, address, Lines::new(input, keys), &path, total, show_all).await
         }
@@ -105,12 +106,14 @@ async fn opened(path: &Path, id: Option<String>) -> Result<(Input, u64, Keys), F
         )));
     }
     let (path, length) = (path.to_owned(), metadata.len());
+    // The file is read twice: its keys need the digest of the whole before the first line is sent.
     let summed = tokio::task::spawn_blocking({
         let path = path.clone();
         move || lines::sum(&path, length)
     });
     let summed = summed.await.map_err(|error| Failure::new(error.to_string()))?;
     let (total, digest) = summed.map_err(failed)?;
+    // No more than was summed up: lines that are added meanwhile are not in the digest.
     Ok((Box::new(file.take(length)), total, Keys::of_file(&digest, id)))
 }
 
@@ -138,6 +141,7 @@ async fn resumable(
     let started = clock.now();
     let mut pass = Pass::new(address, lines, &mut state, progress, shown, clock.clone());
     let outcome = tokio::select! {
+        // A signal ends the pass between two of its steps; the state is written below in either case.
         outcome = pass.run(patience) => Some(outcome),
         () = signals.next() => None,
     };

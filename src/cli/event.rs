@@ -35,7 +35,7 @@ struct Show {
     /// Its id, as the answer to the hand-in named it
     #[arg(value_parser = event_id)]
     id: String,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -52,6 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn lines(event: &Value, now: Timestamp) -> String {
     let mut rows = vec![("event", text(event, "/id").to_owned()), ("state", standing(event))];
+    // An event that has ended is in no lane.
     if event.get("lane").is_some() {
         rows.push(("call", format!("{} {}", text(event, "/method"), text(event, "/url"))));
         rows.push(("attempts", count(event, "/attempts").to_string()));
@@ -70,7 +71,7 @@ pub(super) fn standing(event: &Value) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// Ids stand in paths.
+/// An id as it may stand in a path: another text could lead to another route.
 pub(super) fn event_id(text: &str) -> Result<String, String> {
     let is_plain = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let rule = "must be the id of an event, such as 0198c4f0-5f3a-7c00-8000-000000000001";

@@ -6,23 +6,23 @@ use std::process::ExitCode;
 use crate::app::{AppError, AppErrorKind};
 use crate::config::ConfigError;
 
-/// All went well.
+/// All went well: what was asked for is done.
 pub(super) const OK: u8 = 0;
 /// Something failed, or not every event was accepted or delivered.
 pub(super) const FAILED: u8 = 1;
-/// The command line is wrong.
+/// The command line asks for what cannot be done this way.
 pub(super) const USAGE: u8 = 2;
-/// The configuration is wrong.
+/// The configuration is wrong; every problem of it is named.
 pub(super) const BAD_CONFIG: u8 = 64;
 /// The data directory is damaged or in doubt: a restart does not heal it.
 pub(super) const DATA_DAMAGED: u8 = 65;
 /// No daemon answers, or it takes nothing at present.
 pub(super) const UNAVAILABLE: u8 = 69;
-/// The store failed.
+/// The store failed: a restart may heal it.
 pub(super) const STORE_FAILED: u8 = 74;
 /// Another process has the data directory.
 pub(super) const IN_USE: u8 = 75;
-/// The system denies access.
+/// The system denies access to a file or an address.
 pub(super) const NO_PERMISSION: u8 = 77;
 
 /// The codes as `--help` lists them.
@@ -42,7 +42,7 @@ impl Failure {
         Self { code: FAILED, message: message.into() }
     }
 
-    /// What was asked for cannot be had this way.
+    /// What was asked for is not possible in this way.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, message: message.into() }
     }
@@ -57,7 +57,7 @@ impl Failure {
         self.code == UNAVAILABLE
     }
 
-    /// Whether the command line asks for what cannot be had.
+    /// Whether the command line asks for what is not possible.
     pub(super) const fn is_usage(&self) -> bool {
         self.code == USAGE
     }
@@ -121,6 +121,7 @@ impl Failure {
     /// Of a command whose code 1 says that it has found something: a failure without a code of its own has 2, as with
     /// diff(1).
     pub(super) fn trouble(self) -> Self {
+        // Other codes keep their meaning, such as 69 where no daemon answers.
         Self { code: if self.code == FAILED { USAGE } else { self.code }, ..self }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// A label of that call; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = super::policies::label)]
     label: Vec<(String, String)>,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -72,6 +72,7 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
         };
         rows.push(("event", format!("{}: {}{attempts}", text(explained, "/id"), standing(explained))));
     }
+    // An event that has ended is explained by its outcome alone.
     if explained.get("held").is_none() {
         return printed(rows);
     }

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// How long to wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -56,11 +56,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let is_well = status == StatusCode::OK;
     let checks: Value = match serde_json::from_slice(&body) {
+        // `/livez` answers with a word and no JSON.
         Ok(checks) if !arguments.live => checks,
         _ => json!({"live": is_well}),
     };
     let failed = failed(&checks);
     let word = if arguments.live { "live" } else { "ready" };
+    // For programs also when it is not ready: they want to read the checks.
     if is_well || arguments.output.is_json() {
         arguments.output.print(&checks, |_| format!("{word}\n"))?;
     }

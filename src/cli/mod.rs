@@ -198,6 +198,7 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn block_on<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
+    // Before the runtime, which panics where the system grants no thread.
     threads::check()?;
     let runtime = threads::runtime()?;
     let outcome = runtime.block_on(work);

@@ -1,5 +1,5 @@
-//! How the subcommands write what they found to standard output: tables for people, cut to the width of the terminal and
-//! coloured only there, and JSON for programs.
+//! How the subcommands write what they found to standard output: tables for people, cut to the width of the terminal
+//! and coloured only there, and JSON for programs.
 //!
 //! Must not know: what is shown.
 
@@ -11,7 +11,7 @@ pub(super) use crate::app::printable;
 use crate::cli::exit::Failure;
 use crate::cli::print;
 
-/// Between two columns.
+/// What stands between two columns of a table.
 const GAP: &str = "  ";
 /// No column is cut below this width.
 const NARROWEST: usize = 8;
@@ -27,28 +27,28 @@ pub(super) struct OutputArguments {
 /// What the place of the output can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
-    /// Whether colours are shown.
+    /// Whether the place of the output shows colours.
     colours: bool,
     /// The width to which tables are cut, in characters; `None` leaves them as wide as they are.
     columns: Option<usize>,
 }
 
-/// What a colour says.
+/// What a colour stands for, whatever it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
-    /// All is well.
+    /// All is well: the text is green.
     Good,
-    /// Look at it.
+    /// Somebody should look at it: the text is yellow.
     Warning,
-    /// It is wrong.
+    /// Something is wrong: the text is red.
     Bad,
-    /// Of little interest.
+    /// Of little interest: the text is dimmed.
     Dim,
-    /// A heading.
+    /// A heading: the text is bold.
     Strong,
 }
 
-/// Rows under a header.
+/// Rows under a header, cut to the width of the terminal.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     columns: Vec<Column>,
@@ -80,7 +80,7 @@ pub(super) const fn right(name: &'static str) -> Column {
 }
 
 impl OutputArguments {
-    /// Whether JSON is asked for.
+    /// Whether JSON is asked for instead of text.
     pub(super) const fn is_json(self) -> bool {
         self.json
     }
@@ -113,6 +113,7 @@ impl Style {
     /// The text in a colour, where colours are shown.
     pub(super) fn paint(self, colour: Option<Colour>, text: &str) -> String {
         let Some(colour) = colour.filter(|_| self.colours) else { return text.to_owned() };
+        // Whether there are colours is decided above; the library would decide again.
         let style = console::Style::new().force_styling(true);
         let style = match colour {
             Colour::Good => style.green(),
@@ -126,7 +127,7 @@ impl Style {
 }
 
 impl Cell {
-    /// A cell in a colour.
+    /// A cell whose text is shown in a colour.
     pub(super) fn coloured(text: impl Into<String>, colour: Option<Colour>) -> Self {
         Self { colour, ..Self::from(text.into()) }
     }
@@ -151,7 +152,7 @@ impl From<u64> for Cell {
 }
 
 impl Table {
-    /// No rows yet.
+    /// A table with these columns and no rows.
     pub(super) fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
@@ -182,6 +183,7 @@ impl Table {
             line.push_str(if at == 0 { "" } else { GAP });
             match column.is_right {
                 true => line.extend([padding, painted]),
+                // No blanks at the end of a line.
                 false if is_last => line.push_str(&painted),
                 false => line.extend([painted, padding]),
             }
@@ -204,6 +206,7 @@ impl Table {
         let mut beyond = (widths.iter().sum::<usize>() + gaps).saturating_sub(most);
         while beyond > 0 {
             let texts = widths.iter_mut().zip(&self.columns).filter(|(_, column)| !column.is_right);
+            // One character at a time from the widest one, so that short columns stay whole.
             match texts.map(|(width, _)| width).max() {
                 Some(width) if *width > NARROWEST => *width -= 1,
                 _ => break,

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Clone, Args)]
 struct Common {
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -113,7 +113,7 @@ fn table(listed: &[Listed], now: Timestamp) -> Table {
     table
 }
 
-/// `LABEL=VALUE`
+/// Reads `LABEL=VALUE`; the value may have further equals signs.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (label, value) = text.split_once('=').ok_or("must be LABEL=VALUE")?;
     Ok((label.to_owned(), value.to_owned()))

@@ -40,7 +40,7 @@ struct One {
     /// The id of the policy
     #[arg(value_parser = checked_id)]
     policy: String,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -128,6 +128,7 @@ impl Pause {
         let Self { one, reason, length, until } = self;
         let mut body = json!({"reason": reason});
         match (length, until) {
+            // A length counts from the daemon's clock, whatever the clock of this machine shows.
             (Some(length), _) => body["for_seconds"] = json!(length),
             (None, Some(until)) => body["until"] = json!(until),
             (None, None) => {}
@@ -149,6 +150,7 @@ impl Purge {
                 let text = "a purge cannot be undone: repeat it with --yes, or at a terminal, where it asks";
                 return Err(Failure::usage(text));
             }
+            // Asked first, so that the question can say how much would be lost.
             let policy = fetched::read(&one.ask(Method::GET, "", None).await?)?;
             let waiting = policy.figures.map_or(0, |figures| figures.waiting + figures.delayed);
             note(&format!(
@@ -161,6 +163,7 @@ impl Purge {
                 return Err(Failure::new("nothing was dropped"));
             }
         }
+        // The API wants the id once more: here the person has entered it, or has given --yes.
         let body = json!({"confirm": one.policy});
         let answer = one.ask(Method::POST, ":purge", Some(&body)).await?;
         let purged = answer.get("purged").and_then(Value::as_u64).unwrap_or(0);
@@ -193,6 +196,7 @@ fn seconds(text: &str) -> Result<u64, String> {
         'd' => 86_400,
         _ => return Err(RULE.to_owned()),
     };
+    // Digits alone: `+1` would parse as well.
     let number = text.strip_suffix(unit).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let number: Option<u64> = number.and_then(|number| number.parse().ok()).filter(|number| *number > 0);
     number.and_then(|number| number.checked_mul(length)).ok_or_else(|| RULE.to_owned())

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::note;
 use crate::clock::{Clock, Timestamp};
 
-/// Between two plain lines.
+/// Time between two plain lines, without a terminal.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Progress towards a known or unknown total.
@@ -22,10 +22,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Towards `total`; 0 means that nobody knows.
+    /// Towards `total`; 0 means that it is not known.
     pub(super) fn new(what: &'static str, total: u64) -> Self {
         let clock = Clock::system();
         let said_at = Cell::new(clock.now());
+        // The bar goes to standard error, wherever standard output leads.
         let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
         Self { bar, what, total, clock, said_at }
     }
@@ -35,6 +36,7 @@ impl Progress {
         let progress = Self::new(what, total);
         if let Some(bar) = &progress.bar {
             bar.set_position(done);
+            // What was done before says nothing about the pace of this run.
             bar.reset_eta();
         }
         progress
@@ -48,7 +50,7 @@ impl Progress {
         }
     }
 
-    /// `count` are done.
+    /// Shows that `count` are done so far.
     pub(super) fn set(&self, count: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(count),
@@ -61,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Takes the bar away, so that no line of it stays.
     pub(super) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -46,6 +46,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// Everything accepted has reached its end when this returns.
 async fn feed_and_deliver(running: &Running) -> Result<FeedSummary, Failure> {
     let fed = running.feed(tokio::io::stdin(), tokio::io::stdout()).await?;
+    // Events may have ended while lines were still read: they belong to the total as well.
     let start = running.report();
     let progress = Progress::new("delivering", start.waiting + ended(start));
     let mut redraw = tokio::time::interval(REDRAW);

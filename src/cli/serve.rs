@@ -56,6 +56,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         never = &mut reloading => match never {},
         never = &mut beating => match never {},
     }
+    // They borrow what is drained below.
     drop((ended, reloading, beating));
     manager.stopping("finishing the calls under way".to_owned());
     let report = stop(running, config, &mut signals).await?;

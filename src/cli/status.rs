@@ -20,7 +20,7 @@ Exit codes: 0 shown, whether it is ready or not (see `tidegate health`), 69 no d
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     arguments.output.print(&status, |style| screen(&status, &address.to_string(), style, now))
 }
 
-/// The lines of it.
+/// The lines of the screen, one for each topic.
 fn screen(status: &Value, address: &str, style: Style, now: Timestamp) -> String {
     let uptime = status.pointer("/uptime_seconds").and_then(Value::as_f64).unwrap_or(0.0);
     let head = format!("tidegate {} at {address}, up {}", text(status, "/version"), about_seconds(uptime));
@@ -63,12 +63,13 @@ fn readiness(status: &Value, style: Style) -> String {
 fn events(status: &Value, now: Timestamp) -> String {
     let here = counts(status, "/events", &["ready", "delayed", "inflight"]);
     match text(status, "/events/oldest") {
+        // Nothing waits and nothing is under way.
         "" => here,
         oldest => format!("{here}; the oldest is {} old", age(Some(oldest), now)),
     }
 }
 
-/// Of the last seconds.
+/// The rates of the last seconds in words.
 pub(super) fn rates(status: &Value) -> String {
     let rate = |name: &str| status.pointer(&format!("/rates/{name}")).and_then(Value::as_f64);
     match (rate("accepted_per_second"), rate("delivered_per_second"), rate("over_seconds")) {
@@ -106,6 +107,7 @@ fn doubts(status: &Value, style: Style) -> String {
             let line = format!(
                 "{open} open ({unseen} not acknowledged) about {events} events: see `tidegate doubts`"
             );
+            // A doubt that somebody has acknowledged is known and still worth a look.
             style.paint(Some(if unseen > 0 { Colour::Bad } else { Colour::Warning }), &line)
         }
     }

@@ -18,8 +18,8 @@ use crate::cli::exit::Failure;
 const KEPT: usize = 4;
 /// Beside one thread per processor and those that are kept: those of the store, its index and the log.
 const BESIDE_WORKERS: usize = 16;
-/// Threads that were started for calls that may block end after so long a rest: never, for those that are kept are not
-/// told from others.
+/// Threads for calls that may block end after this much rest: never, because the runtime does not tell those that are
+/// kept from others.
 const REST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Starts as many threads as are needed, all at the same time, and lets them end.

@@ -24,7 +24,7 @@ use rows::{Attempts, Row};
 use screen::Screen;
 use signals::{Asked, Signals};
 
-/// Between two looks.
+/// The shortest time between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
 /// How long a look may take on a terminal. What was seen before stays on the screen meanwhile.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     /// What comes first
     #[arg(long, value_enum, default_value_t = Sort::Waiting)]
     sort: Sort,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -80,7 +80,7 @@ struct Look {
     attempts: Arc<Attempts>,
 }
 
-/// What was counted, and when.
+/// Calls by policy as they were counted, and when.
 type Counted = (Arc<Attempts>, Timestamp);
 
 impl Look {
@@ -96,6 +96,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return live(address, arguments.sort).await;
     }
     let first = look(address, None).await?;
+    // A rate needs two looks.
     tokio::time::sleep(REFRESH).await;
     let Look { at, status, mut rows, .. } = look(address, first.counted()).await?;
     sort(&mut rows, arguments.sort);
@@ -129,6 +130,7 @@ async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
                     Ok(look) => (last, failed) = (look, None),
                     Err(failure) => failed = Some(failure),
                 }
+                // The next look begins after this one has ended: a slow daemon is asked less often.
                 next.set(later(address, (took * SHARE_OF_TIME).max(REFRESH), last.counted()));
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::cli::{note, print};
 
 const SERVICE: &str = include_str!("../../systemd/tidegate.service");
 const SOCKET: &str = include_str!("../../systemd/tidegate.socket");
-/// The paths in them.
+/// The paths and the address in the units, which those of this machine replace.
 const PROGRAM: &str = "/usr/bin/tidegate";
 const CONFIG: &str = "/etc/tidegate/tidegate.toml";
 const ADDRESS: &str = "127.0.0.1:7080";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// `123456` as `123 456`.
+/// A number with its digits in groups of three, such as `123 456`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -26,6 +26,7 @@ pub(super) fn span(length: Duration) -> String {
     let mut rest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
     for (unit, name) in UNITS {
+        // Two neighbouring units: days beside milliseconds would only pretend to be exact.
         if rest >= unit && parts.len() < 2 {
             parts.push(format!("{} {name}", rest / unit));
             rest %= unit;

@@ -33,8 +33,8 @@ const MAX_DECLARED_LABELS: usize = 100;
 const WEEK_SECONDS: u64 = 7 * 86_400;
 const YEAR_SECONDS: u64 = 366 * 86_400;
 
-/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each `[[policy]]`
-/// block leaves the layers when its policy is made: thousands of both do not stand in memory together.
+/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each
+/// `[[policy]]` block leaves the layers when its policy is made: thousands of both do not stand in memory together.
 pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut of = Checker { layers, problems };
     // Every section is checked before the first `?`, so that all problems are found.
@@ -97,6 +97,7 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     fn store(&mut self) -> Option<Store> {
         let data_dir = self.text("store.data_dir");
+        // An empty path would mean the working directory.
         if data_dir.as_deref() == Some("") {
             return self.wrong("store.data_dir", "must name a directory".to_owned());
         }
@@ -163,6 +164,7 @@ impl Checker<'_> {
         let mut whole = true;
         for key in ["org", "sandbox", "service", "account"] {
             let setting = format!("labels.{key}");
+            // Every label is looked at before the result is given up, so that all problems are found.
             let Some(value) = self.text(&setting) else {
                 whole = false;
                 continue;
@@ -241,6 +243,7 @@ impl Checker<'_> {
     pub(super) fn number(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let (low, high) = (range.start(), range.end());
         let given = match &self.layers.get(setting)?.given {
+            // A negative number is reported with the range, as one that is too large is.
             Given::Typed(toml::Value::Integer(number)) => u64::try_from(*number).ok(),
             Given::Typed(other) => {
                 return self.wrong(setting, format!("must be a whole number, not {}", kind(other)));
@@ -302,6 +305,7 @@ impl Checker<'_> {
         for text in &texts {
             match parse(text) {
                 Ok(item) => parsed.push(item),
+                // The others are parsed all the same: each wrong one is a problem of its own.
                 Err(detail) => drop(self.wrong::<()>(setting, detail)),
             }
         }
@@ -316,6 +320,7 @@ impl Checker<'_> {
         high: &str,
         high_value: Option<T>,
     ) {
+        // A value that was not made has a problem already.
         if let (Some(a), Some(b)) = (low_value, high_value)
             && a > b
         {
@@ -346,6 +351,7 @@ fn parse_with<T, E: Display>(
 }
 
 fn toml_value(text: &str) -> Option<toml::Value> {
+    // A value alone is no TOML text: it is read as the only member of one.
     format!("value = {text}").parse::<toml::Table>().ok()?.remove("value")
 }
 

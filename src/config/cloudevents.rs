@@ -1,5 +1,5 @@
-//! The `[[cloudevents]]` blocks of the configuration file: which call is made for the CloudEvents of a source that do not
-//! say so themselves. Every member that breaks a rule is a problem of its own, with its line and the way out.
+//! The `[[cloudevents]]` blocks of the configuration file: which call is made for the CloudEvents of a source that do
+//! not say so themselves. Every member that breaks a rule is a problem of its own, with its line and the way out.
 //!
 //! Must not know: how CloudEvents come in, how calls are made.
 
@@ -18,7 +18,8 @@ use crate::policy::{Fault, Given, Members, nearest};
 const MEMBERS: [&str; 5] = ["source", "url", "method", "headers", "labels"];
 /// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
-/// Most header values of a block, and the longest sum of their names and values in bytes: half of what an event may have.
+/// Most header values of a block, and the longest sum of their names and values in bytes: half of what an event may
+/// have.
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
@@ -48,8 +49,10 @@ pub(super) fn targets(
             }
         }
         let Reader { faults, .. } = reader;
+        // A block with any fault makes no target: the fault may be in what the call would carry.
         found.extend(target.filter(|_| faults.is_empty()));
         problems.extend(faults.into_iter().map(|fault| problem(block, &called, fault)));
+        // One problem stands for all further blocks.
         if at == MAX_BLOCKS {
             break;
         }
@@ -112,6 +115,7 @@ impl<'a> Reader<'a> {
         let text = match self.members.get("method") {
             None => return Some(Method::POST),
             Some(Given::Text(text)) => text,
+            // No method is empty: it is refused below with the words for a wrong one.
             Some(_) => "",
         };
         match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
@@ -137,6 +141,8 @@ impl<'a> Reader<'a> {
                 one => std::slice::from_ref(one),
             };
             for value in values {
+                // A value that is no text becomes one that no header may have, and is refused below with the same
+                // words.
                 let text = if let Given::Text(text) = value { text.as_str() } else { "\n" };
                 match HeaderValue::from_str(text) {
                     Ok(mut value) => {

@@ -1,6 +1,6 @@
 //! The sections of the dialects and what `[manage]` says to all of them, each with its rules, become the options of the
-//! dialects. Which objects a dialect may list in its section is its own business; what can be told without it is checked
-//! here, so that all problems of a file are reported together.
+//! dialects. Which objects a dialect may list in its section is its own business; what can be found out without it is
+//! checked here, so that all problems of a file are reported together.
 //!
 //! Must not know: what the dialects do with their settings.
 
@@ -32,9 +32,9 @@ struct Common {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "struct Sandbox")]
 struct SandboxTable {
-    /// Lower-case.
+    /// Name in lower-case letters, digits and dashes; unique.
     name: String,
-    /// A UUID.
+    /// The id of the sandbox, a UUID; unique.
     id: String,
     /// Whether throttling configs may live in it.
     production: bool,
@@ -70,11 +70,13 @@ impl Checker<'_> {
         let capping = self.capping();
         let responsys = self.responsys();
         let common = self.common();
+        // From here on nothing is checked any more: what is missing has been reported.
         let (common, labels, drain_window) = (common?, labels?, queue?.drain);
         let require_headers = common.require_headers;
         let adobe = common.adobe(labels, drain_window);
         Some(Options {
             throttling: ThrottlingOptions {
+                // Both of Adobe's APIs go by the same organisations and sandboxes.
                 adobe: adobe.clone(),
                 error_as_object: common.error_as_object,
                 ..throttling?
@@ -84,6 +86,7 @@ impl Checker<'_> {
             mediarithmics: MediarithmicsOptions { require_headers, drain_window },
             responsys: ResponsysOptions {
                 require_headers,
+                // The API lists the limits of the account to which events without the label belong.
                 default_account: labels.get("account").cloned(),
                 drain_window,
                 ..responsys?
@@ -106,6 +109,7 @@ impl Checker<'_> {
 
     fn capping(&mut self) -> Option<CappingOptions> {
         let status = match self.number("capping.status", 100..=599) {
+            // The draft of the API says 409 with the words of 429, so that callers may expect either.
             Some(409) => Some(StatusCode::CONFLICT),
             Some(429) => Some(StatusCode::TOO_MANY_REQUESTS),
             Some(_) => self.wrong("capping.status", "must be 429 or 409".to_owned()),
@@ -165,6 +169,7 @@ impl Checker<'_> {
             if uuid::Uuid::try_parse(&sandbox.id).is_err() {
                 self.wrong::<()>(SETTING, format!("id {:?} of {:?} is not a UUID", sandbox.id, sandbox.name));
             }
+            // In one set: a name that is the id of another one would be ambiguous.
             for key in [&sandbox.name, &sandbox.id] {
                 if !seen.insert(key) {
                     self.wrong::<()>(SETTING, format!("{key:?} is there twice"));

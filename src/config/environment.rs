@@ -6,12 +6,12 @@
 use crate::config::layers::{POLICY, variable_of};
 
 const PREFIX: &str = "TIDEGATE_";
-/// Names the file, like `--config`.
+/// The variable that names the file, like the flag `--config`.
 pub(super) const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
-/// Protocols of published ports.
+/// Protocols of ports that a platform may publish.
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// What a variable is.
+/// What a variable of the environment is to tidegate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable<'k> {
     /// It gives a value to this setting.
@@ -34,6 +34,7 @@ impl<'k> Variable<'k> {
         if let Some(setting) = known.iter().find(|setting| variable_of(setting) == name) {
             return Self::Setting(setting);
         }
+        // After the settings: a variable that is exactly a setting's counts, whatever its value looks like.
         if is_of_platform(name, value) {
             return Self::Other;
         }
@@ -43,8 +44,8 @@ impl<'k> Variable<'k> {
     }
 }
 
-/// Whether a container platform sets a variable of this name and value by itself: the service variables of Kubernetes and
-/// the links of Docker. No setting has such a name.
+/// Whether a container platform sets a variable of this name and value by itself: the service variables of Kubernetes
+/// and the links of Docker. No setting has such a name.
 fn is_of_platform(name: &str, value: &str) -> bool {
     let is_address = || {
         let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_uppercase());

@@ -11,10 +11,10 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
-/// One problem.
+/// One problem of a configuration, shown in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where the value stands.
+    /// Where the value that breaks the rule stands.
     pub place: Place,
     /// Which setting, or what else it is about.
     pub subject: String,
@@ -22,26 +22,26 @@ pub struct Problem {
     pub detail: String,
 }
 
-/// Where a value stands.
+/// Where a value stands, in the order in which layers are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The compiled-in defaults.
+    /// The defaults that are compiled in.
     Defaults,
     /// A line of a file, from 1; no line when the file as a whole is meant.
     File {
-        /// The file.
+        /// Path of the file, as it was named.
         path: Arc<Path>,
-        /// The line.
+        /// The line, from 1; `None` for the file as a whole.
         line: Option<usize>,
     },
-    /// An environment variable.
+    /// A variable of the process's environment.
     Environment {
-        /// Its name.
+        /// Name of the variable, with its prefix.
         variable: String,
     },
-    /// A command-line flag.
+    /// A flag of the command line.
     Flag {
-        /// With its dashes.
+        /// The flag with its two dashes, such as `--listen`.
         flag: &'static str,
     },
 }

@@ -20,38 +20,38 @@ const PREFIX: &str = "TIDEGATE_";
 pub(super) const BLOCKS: [&str; 2] = [CLOUDEVENTS, POLICY];
 pub(super) const POLICY: &str = "policy";
 pub(super) const CLOUDEVENTS: &str = "cloudevents";
-/// Longest configuration file, in bytes.
+/// Longest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// Where values may come from, besides the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// The file to read.
+    /// Which configuration file is read, if any.
     pub file: File,
     /// Environment variables; those without the prefix `TIDEGATE_` are ignored, and so are empty ones.
     pub environment: Vec<(String, String)>,
-    /// Flags that were given.
+    /// The flags that were given, each of which sets one setting.
     pub flags: Vec<Flag>,
 }
 
-/// Which configuration file is read.
+/// Which configuration file is read, and whether it has to be there.
 #[derive(Debug, Clone, Default)]
 pub enum File {
     /// The one that `TIDEGATE_CONFIG` names, else `tidegate.toml` in the working directory, if there is one.
     #[default]
     Usual,
-    /// This one.
+    /// The file at this path, which has to be there.
     Named(PathBuf),
-    /// None at all.
+    /// No file, even where there is one.
     Absent,
 }
 
 /// A flag that sets a setting.
 #[derive(Debug, Clone)]
 pub struct Flag {
-    /// With its dashes.
+    /// The flag with its two dashes, such as `--listen`.
     pub flag: &'static str,
-    /// `section.key`.
+    /// The setting that it sets, as `section.key`.
     pub setting: &'static str,
     /// One or, for a repeatable flag, several values.
     pub values: Vec<String>,
@@ -60,11 +60,11 @@ pub struct Flag {
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Given {
-    /// In TOML, already typed.
+    /// A value in TOML, which has a type already.
     Typed(toml::Value),
     /// As text: its type is the setting's.
     Text(String),
-    /// Several texts.
+    /// The texts of a flag that was given several times.
     Texts(Vec<String>),
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Block {
     pub(super) members: Vec<Member>,
 }
 
-/// A member of a [`Block`].
+/// A member of a [`Block`], with its place.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -120,6 +120,7 @@ impl Inputs {
             File::Usual => {
                 let names_it = |(name, path): &&(String, String)| name == FILE_VARIABLE && !path.is_empty();
                 let named = self.environment.iter().find(names_it);
+                // A file that somebody has named has to be there; the usual one may be missing.
                 Some(named.map_or_else(
                     || (PathBuf::from(DEFAULT_FILE), false),
                     |(_, path)| (PathBuf::from(path), true),
@@ -130,9 +131,10 @@ impl Inputs {
 }
 
 impl Layers {
-    /// Reads all layers, lowest first.
+    /// Reads all layers, the lowest first: a later one covers an earlier one.
     pub(super) fn read(inputs: &Inputs, problems: &mut Vec<Problem>) -> Self {
         let mut layers = Self::default();
+        // First, and without a list of known settings: the defaults are that list.
         layers.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
         let known: Vec<String> = layers.settings.keys().cloned().collect();
         if let Some((path, required)) = inputs.path() {
@@ -178,7 +180,7 @@ impl Layers {
         }
     }
 
-    /// The value in use.
+    /// The value that is in use, with its place.
     pub(super) fn get(&self, setting: &str) -> Option<&Placed> {
         self.settings.get(setting)
     }
@@ -203,6 +205,7 @@ impl Layers {
         let same = |setting: &str, placed: &Placed| {
             other.get(setting).is_some_and(|there| there.given == placed.given)
         };
+        // Both have every setting of the defaults, so that one direction is enough.
         let settings = self.settings.iter().filter(|(setting, placed)| !same(setting, placed));
         settings.map(|(setting, _)| setting.as_str()).collect()
     }
@@ -218,12 +221,14 @@ impl Layers {
         // Found once: thousands of policies ask for the lines of all their members.
         let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
         let line_of = |offset: usize| 1 + ends.partition_point(|end| *end < offset);
+        // It goes on after an error, so that all errors of a file are reported together.
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let line = error.span().map(|span| line_of(span.start));
             let detail = error.message().to_owned();
             problems.push(Problem { place: place(line), subject: "syntax".to_owned(), detail });
         }
+        // What a broken text seems to say is not judged: its settings would only bring further problems.
         if !errors.is_empty() {
             return;
         }
@@ -297,6 +302,7 @@ impl Layers {
 /// The members of a table with their places.
 fn block_of(place: Place, rows: &DeTable<'_>, at: &dyn Fn(usize) -> Place) -> Block {
     let mut rows: Vec<_> = rows.iter().collect();
+    // The table need not keep the order of the text, in which members are shown and reported.
     rows.sort_by_key(|(key, _)| key.span().start);
     let members = rows.into_iter().map(|(key, value)| {
         let place = at(key.span().start);

@@ -4,7 +4,7 @@
 //! laid over each other, then every setting is checked, and all problems are reported together. The defaults
 //! are the commented `defaults.toml` beside this file, so that text and program cannot drift.
 //!
-//! What a room alone goes by is parsed into the room's own type; the types here are of what several rooms go by.
+//! A setting of one room is parsed into that room's own type; the types here are for settings that several rooms use.
 //!
 //! Must not know: what the settings do.
 
@@ -44,13 +44,13 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// `[listen]`
+    /// The section `[listen]`: address and bounds of the doors.
     pub listen: Listen,
-    /// `[store]`
+    /// The section `[store]`: where it is and how it is run.
     pub store: Store,
-    /// `[queue]`
+    /// The section `[queue]`: lives and what is taken in.
     pub queue: Queue,
-    /// `[dispatch]`
+    /// The section `[dispatch]`: calls in flight and how they end.
     pub dispatch: Dispatch,
     /// `[retry]`; `cap` is not below `base`.
     pub retry: RetryPolicy,
@@ -58,9 +58,9 @@ pub struct Config {
     pub breaker: BreakerPolicy,
     /// `[delivery]`; `total` is not below the other two.
     pub delivery: Deadlines,
-    /// `[names]`
+    /// The section `[names]`: how names are resolved.
     pub names: NameOptions,
-    /// `[egress]`
+    /// The section `[egress]`: which private addresses may be called.
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
     pub labels: BTreeMap<String, String>,
@@ -70,11 +70,11 @@ pub struct Config {
     pub dialects: manage::Options,
     /// `[manage]`, without what is said to the dialects.
     pub manage: Manage,
-    /// `[metrics]`
+    /// The section `[metrics]`: how many policies have series.
     pub metrics: Metrics,
     /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
     pub traces: traces::Options,
-    /// `[log]`
+    /// The section `[log]`: level and form of log lines.
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
     pub policies: Vec<FilePolicy>,
@@ -82,7 +82,7 @@ pub struct Config {
     pub cloudevents: Vec<Target>,
 }
 
-/// Where the HTTP doors listen.
+/// Where the HTTP doors listen, and their bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// A loopback address; port 0 takes any free one.
@@ -102,7 +102,7 @@ pub struct Listen {
 /// Where the store is, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// The data directory.
+    /// The data directory; it is made where it is missing.
     pub data_dir: PathBuf,
     /// How long a request waits for the store.
     pub append_timeout: Duration,
@@ -110,7 +110,7 @@ pub struct Store {
     pub embedded: EmbeddedOptions,
 }
 
-/// The queue.
+/// What the queue takes in, and how long it keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     /// The longest life of an event.
@@ -123,23 +123,23 @@ pub struct Queue {
     pub on_doomed: Doomed,
 }
 
-/// The dispatcher.
+/// How many calls there may be, and how they end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
-    /// Most calls in flight.
+    /// Most calls in flight over all lanes.
     pub max_inflight: NonZeroUsize,
     /// How long calls under way may go on when tidegate is asked to stop.
     pub shutdown_grace: Duration,
 }
 
-/// The egress guard.
+/// What the egress guard lets through beside public addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
     /// Blocks that are allowed although they are private.
     pub allow: Vec<IpNet>,
 }
 
-/// What is measured.
+/// What is measured, and how finely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metrics {
     /// Policies that have series of their own.
@@ -149,26 +149,26 @@ pub struct Metrics {
 /// What the management of policies has to keep to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manage {
-    /// Whether calls over a dialect's limit are turned away as the system that the limit comes from would, instead of by
-    /// problem documents.
+    /// Whether calls over a dialect's limit are turned away as the system that the limit comes from would, instead of
+    /// by problem documents.
     pub refuse_as_told: bool,
     /// How much the dialects and the configuration file may add to the policy book.
     pub bounds: Bounds,
 }
 
-/// Log lines.
+/// Which log lines are written, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
-    /// How lines look.
+    /// In which form lines are written.
     pub format: Format,
 }
 
 /// A checked configuration that remembers where its values come from.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The values.
+    /// The checked values of all settings.
     pub config: Config,
     layers: layers::Layers,
 }
@@ -194,10 +194,13 @@ impl Config {
     fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let mut layers = layers::Layers::read(inputs, &mut problems);
+        // Also after problems of reading: those of single values are then reported together with them.
         let config = check::check(&mut layers, keep_blocks, &mut problems);
         match config {
+            // A value may have been made although another one is wrong: all have to be right.
             Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
             _ => {
+                // A stable order: problems at one place stay in the order of the checks.
                 problems.sort_by(|a, b| a.place.cmp(&b.place));
                 Err(ConfigError { problems })
             }

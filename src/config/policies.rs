@@ -17,13 +17,13 @@ use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, 
 pub struct FilePolicy {
     /// Its id, unique in the file.
     pub name: PolicyId,
-    /// What it governs and allows; whatever is made active shares it.
+    /// What it governs and allows; shared with the policy that is made active.
     pub spec: Arc<Spec>,
 }
 
 impl FilePolicy {
-    /// The policies of a text that has `[[policy]]` blocks, whatever settings stand beside them; `called` is the name of the
-    /// text in problems. Any label may be named.
+    /// The policies of a text that has `[[policy]]` blocks, whatever settings stand beside them; `called` is the name
+    /// of the text in problems. Any label may be named.
     ///
     /// # Errors
     /// [`ConfigError`] with all problems of the blocks, of the syntax and of names that are unknown.
@@ -66,6 +66,7 @@ pub(super) fn policies<B: Borrow<Block>>(
     for (at, block) in blocks.enumerate() {
         let block: &Block = block.borrow();
         let members = members(block);
+        // By its number until its name is known to be one.
         let mut called = format!("policy {}", at + 1);
         let mut note = |called: &str, fault: Fault| problems.push(problem(block, called, fault));
         let name = read_name(&members).map_err(|fault| note(&called, fault)).ok();

@@ -17,6 +17,7 @@ pub(super) fn to_toml(layers: &Layers) -> String {
             out.push_str(&format!("[{section}]\n"));
             continue;
         }
+        // Each setting of the defaults stands on a line of its own; the others are comments and blank lines.
         let Some((key, default)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else {
             continue;
         };

@@ -14,6 +14,7 @@ pub(super) struct Lines(Vec<(Lane, Option<String>)>);
 
 impl Lines {
     pub(super) fn of(batch: &[NewEvent]) -> Self {
+        // The queue takes the batch, so that what is to be logged has to be copied before: at other levels for nothing.
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self(Vec::new());
         }
@@ -26,6 +27,7 @@ impl Lines {
 
     pub(super) fn tell(self, appended: &[Appended]) {
         for ((lane, traceparent), appended) in self.0.iter().zip(appended) {
+            // A repetition was logged when its event came first, and a conflict adds no event.
             if let Appended::New(event_id) = appended {
                 debug!(%event_id, policy = policy_list(lane), traceparent, "event accepted");
             }

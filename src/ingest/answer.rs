@@ -20,9 +20,9 @@ use crate::telemetry::defect;
 pub(super) struct ReceiptBody<'a> {
     #[schema(format = "uuid")]
     id: String,
-    /// What governs it.
+    /// Ids of the policies that govern the event; empty when it is sent without limits.
     policies: Vec<&'a str>,
-    /// Where it waits.
+    /// Key of the lane in which it waits.
     lane: &'a str,
     /// `null` when it may go at once.
     #[schema(required, format = DateTime)]
@@ -48,7 +48,7 @@ struct ForecastBody {
 /// One event of several that is durable.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AcceptedLine<'a> {
-    /// Counted from 1.
+    /// Number of the line, or of the member of the list, counted from 1.
     #[schema(minimum = 1)]
     line: u64,
     #[schema(minimum = 202, maximum = 202)]
@@ -64,12 +64,12 @@ pub(super) struct AcceptedLine<'a> {
 /// One event of several that was refused.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RefusedLine<'a> {
-    /// Counted from 1.
+    /// Number of the line, or of the member of the list, counted from 1.
     #[schema(minimum = 1)]
     line: u64,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// As in a problem.
+    /// The stable code of the error, the same as in a problem document.
     code: &'a str,
     detail: &'a str,
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
@@ -79,15 +79,15 @@ pub(super) struct RefusedLine<'a> {
     retry_after_seconds: Option<u64>,
 }
 
-/// Where an event stands.
+/// Where an event stands and, until it has ended, what it is and when it may go.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventState)]
 pub(super) struct StateBody<'a> {
     #[schema(format = "uuid")]
     id: String,
-    /// `ready`, `delayed`, `inflight` or `settled`.
+    /// One of `ready`, `delayed`, `inflight` and `settled`.
     state: &'static str,
-    /// How it ended, of those that ended lately.
+    /// How it ended; known only for events that ended lately.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<&'static str>,
@@ -111,7 +111,7 @@ struct WaitingBody<'a> {
     #[schema(format = DateTime)]
     expires_at: String,
     method: &'a str,
-    /// Without its query.
+    /// The URL of the call without its query.
     url: &'a str,
 }
 
@@ -169,6 +169,7 @@ fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
 pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &Verdict) {
     match verdict {
         Ok(receipt) => {
+            // Encoded on the stack: a text for each line of a large batch would be an allocation each.
             let mut buffer = uuid::Uuid::encode_buffer();
             let id = uuid::Uuid::from_bytes(receipt.id.to_bytes()).hyphenated().encode_lower(&mut buffer);
             append(
@@ -215,7 +216,7 @@ pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
     out
 }
 
-/// One line per event.
+/// One JSON object per event, each ended by a line feed; numbers are those of the lines.
 pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> Bytes {
     let mut out = Vec::with_capacity(verdicts.size_hint().0 * 80);
     for (number, verdict) in verdicts {

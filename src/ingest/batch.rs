@@ -66,8 +66,10 @@ impl Feed {
     pub(super) fn gather(&mut self, end: bool) -> bool {
         let mut found = false;
         while !self.is_full() {
+            // Neither difference underflows: the batch is below both bounds here.
             let most = BATCH_EVENTS - self.batch.items.len();
             let block = self.splitter.take(most, BATCH_BYTES - self.batch.bytes, end);
+            // Blank lines make a block of bytes without lines: only one without both says that no whole line is left.
             if block.lines.is_empty() && block.bytes.is_empty() {
                 break;
             }
@@ -95,6 +97,7 @@ impl Feed {
     }
 
     fn decode(&mut self, block: &Block) {
+        // A stream may last for hours: each block is accepted at its own time, not at that of the request.
         self.decoder.tick(self.intake.clock());
         self.batch.bytes += block.bytes.len();
         for (number, line) in &block.lines {
@@ -116,6 +119,7 @@ impl Batch {
     /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
     /// reader of the stream stop.
     pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
+        // The semaphore behind it is never closed, so that there is always an answer in the end.
         let Some(share) = intake.reserve_bytes(self.bytes).await else {
             defect!("no more room is given out for events under way");
             return Answers::default();

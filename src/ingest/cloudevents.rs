@@ -1,6 +1,6 @@
-//! CloudEvents 1.0 at the events door, by the binding for HTTP: in binary, structured and batched mode. Attributes whose
-//! names begin with `tidegate` say what is to be called and when; where they do not say what, the source may have a target
-//! that is configured. The call carries the CloudEvent on as it came.
+//! CloudEvents 1.0 at the events door, by the binding for HTTP: in binary, structured and batched mode. Attributes
+//! whose names begin with `tidegate` say what is to be called and when; where they do not say what, the source may have
+//! a target that is configured. The call carries the CloudEvent on as it came.
 //!
 //! Must not know: what happens behind the intake.
 
@@ -30,9 +30,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/cloudevents+json
 pub(super) enum Mode {
     /// One: its attributes are headers, its data is the body.
     Binary,
-    /// One, as a JSON object.
+    /// One CloudEvent: the body is a JSON object with its attributes and its data.
     Structured,
-    /// A JSON list of them.
+    /// Several CloudEvents: the body is a JSON list of such objects.
     Batched,
     /// In a format that is not read.
     Unknown,
@@ -46,6 +46,9 @@ impl Mode {
             Some("application/cloudevents-batch+json") => Some(Self::Batched),
             Some(other) if other.starts_with(FAMILY) => Some(Self::Unknown),
             _ => {
+                // In binary mode the content type is that of the data, so that only attributes mark the request. One of
+                // those that are required is enough: a producer that forgets another one is then answered with its
+                // name.
                 let is_marked = |name: &str| headers.contains_key(format!("{PREFIX}{name}"));
                 rules::REQUIRED.into_iter().any(is_marked).then_some(Self::Binary)
             }
@@ -53,13 +56,13 @@ impl Mode {
     }
 }
 
-/// What the call carries.
+/// What the call carries: the CloudEvent itself, in headers and body.
 struct Sent {
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// From CloudEvents to events.
+/// Makes events of the CloudEvents of one request.
 pub(super) struct Reader<'r> {
     pub(super) decoder: Decoder,
     pub(super) targets: &'r Targets,
@@ -107,6 +110,7 @@ impl Reader<'_> {
 
     /// The event of one of a batch, whose text lies in `body`: it is sent on in structured mode.
     pub(super) fn batched(&mut self, body: &Bytes, one: &RawValue) -> Read {
+        // The text borrows from `body`, so that taking its place in there cannot panic.
         self.one_of_json(body.slice_ref(one.get().as_bytes()), Ok(one.get()), JSON)
     }
 
@@ -131,7 +135,7 @@ impl Reader<'_> {
     }
 }
 
-/// The texts of a batch.
+/// The JSON texts of the members of a batch. A body that is no JSON list is refused.
 pub(super) fn batch(body: &Bytes) -> Result<Vec<&RawValue>, Box<Problem>> {
     serde_json::from_str(text(body)?).map_err(|error| {
         if !error.is_data() {
@@ -162,6 +166,8 @@ fn decoded(
     if !has_target {
         return Err(faults.into_problem());
     }
+    // Before the headers of the target are added: a target that is edited between two tries of a producer must not make
+    // a conflict of the second one.
     let content = target.map(|_| content(&sent));
     for (name, value) in target.iter().flat_map(|target| &target.headers) {
         sent.headers.append(name, value.clone());
@@ -174,7 +180,9 @@ fn decoded(
             }
             Ok(decoded)
         }
+        // The call would do, but the CloudEvent breaks rules of its own.
         Ok(_) => Err(faults.into_problem()),
+        // Both lists go into one answer, so that a producer can mend everything at once.
         Err(problem) => {
             problem
                 .errors
@@ -185,8 +193,8 @@ fn decoded(
     }
 }
 
-/// What makes two CloudEvents of one key the same where a target says what is called: the CloudEvent alone. The target may be
-/// another one when a producer repeats itself.
+/// What makes two CloudEvents of one key the same where a target says what is called: the CloudEvent alone. The target
+/// may be another one when a producer repeats itself.
 fn content(sent: &Sent) -> u64 {
     let mut digest = Fingerprint::new();
     for (name, value) in &sent.headers {

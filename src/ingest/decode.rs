@@ -34,7 +34,7 @@ pub(crate) const MAX_HEADERS: usize = 64;
 pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Deepest nesting of a JSON body.
 pub(crate) const MAX_JSON_DEPTH: usize = 32;
-/// Longest idempotency key, in bytes.
+/// Longest idempotency key, in bytes; only its digest is stored.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 /// Urls remembered in their checked form.
 const URL_CACHE: usize = 256;
@@ -105,9 +105,11 @@ impl Decoder {
             Ok(text) => text,
             Err(error) => return Err(Box::new(not_json(&format!("not UTF-8: {error}")))),
         };
+        // The derived reader would also take a list of the members' values.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Box::new(diagnose(text)));
         }
+        // The quick reading stops at the first fault; only a text that fails is read again to name all of them.
         let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(diagnose(text)))?;
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);
@@ -121,6 +123,7 @@ impl Decoder {
             return Err(broken.into_problem());
         };
         if let Some(content_type) = content_type {
+            // A content type that the event names itself goes before that of its body.
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
         TraceContext::settle(&mut headers, self.trace.as_ref());
@@ -155,6 +158,7 @@ impl Decoder {
         match CanonicalUrl::parse(text) {
             Ok(url) => {
                 if self.urls.len() >= URL_CACHE {
+                    // Cleared as a whole, which needs no record of use: a stream with few urls fills it again at once.
                     self.urls.clear();
                 }
                 self.urls.insert(text.to_owned(), url.clone());
@@ -188,6 +192,7 @@ impl Decoder {
         let ttl = match wire.ttl_seconds.map(Duration::try_from_secs_f64) {
             None => max_ttl,
             Some(Ok(ttl)) if !ttl.is_zero() && ttl <= max_ttl => ttl,
+            // The longest life takes its place, so that the other members are checked as well.
             Some(_) => {
                 let most = max_ttl.as_secs();
                 broken
@@ -299,6 +304,7 @@ fn headers(given: Option<&Pairs<'_, Values<'_>>>, broken: &mut Broken) -> Header
             bytes += name.len() + value.len();
             if count > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
                 let most = format!("has more than {MAX_HEADERS} values or {MAX_HEADER_BYTES} bytes in all");
+                // The rest is not looked at: the event is refused in any case, and there may be very many values.
                 broken.add("/headers", most);
                 return map;
             }
@@ -342,6 +348,7 @@ fn body(
         }
     };
     if bytes.len() > MAX_BODY_BYTES {
+        // By itself and at once: it has a status of its own, and the rest of the event does not matter then.
         return Err(Box::new(body_too_large(member, bytes.len())));
     }
     Ok((bytes, Some(content_type)))

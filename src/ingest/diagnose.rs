@@ -27,6 +27,7 @@ pub(super) fn diagnose(text: &str) -> Problem {
     for (name, value) in &members.0 {
         let times = seen.entry(name).or_default();
         *times += 1;
+        // Named once, however often it is repeated.
         if *times == 2 {
             problem = problem.field(json_pointer([&**name]), "is given twice; give it once");
         }
@@ -66,6 +67,7 @@ fn broken_type(name: &str, value: &str) -> Option<&'static str> {
         "delay_seconds" | "ttl_seconds" => {
             wrong::<Option<f64>>(value).then_some("must be a number of seconds")
         }
+        // Any JSON value is a body.
         "body" => None,
         _ => wrong::<Option<Text<'_>>>(value).then_some("must be text"),
     }

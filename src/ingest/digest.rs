@@ -5,6 +5,7 @@
 
 use crate::event::digest128;
 
+// The published parameters of FNV-1a for 64 bits.
 const OFFSET_64: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME_64: u64 = 0x0000_0100_0000_01b3;
 
@@ -22,6 +23,7 @@ impl Fingerprint {
     }
 
     pub(super) fn part(&mut self, bytes: &[u8]) {
+        // The length goes first, so that the parts "ab", "c" differ from "a", "bc".
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         for byte in length.to_le_bytes().iter().chain(bytes) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(PRIME_64);

@@ -40,7 +40,7 @@ pub(super) enum EventOrList<'a> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is described and never made")]
 struct CloudEvent {
-    /// `1.0`.
+    /// Version of the specification; only `1.0` is read.
     specversion: String,
     /// With `source`, what idempotency keys are for other events.
     #[schema(min_length = 1)]
@@ -62,7 +62,7 @@ struct CloudEvent {
     /// configuration file for the source names what is called.
     #[schema(nullable = false)]
     tidegateurl: Option<String>,
-    /// The verb; POST when missing.
+    /// HTTP method of the call; POST when missing.
     #[schema(nullable = false)]
     tidegatemethod: Option<String>,
     /// Labels, written as a query: `org=ACME&fairness_key=shop-3`.
@@ -95,7 +95,7 @@ pub(super) struct CeHeaders {
     /// With `ce-source`, what idempotency keys are for other events.
     #[param(rename = "ce-id")]
     id: Option<String>,
-    /// A URI or a reference.
+    /// Context of the occurrence, a URI or a reference.
     #[param(rename = "ce-source")]
     source: Option<String>,
     /// Type of the occurrence, such as `com.example.order.created`.
@@ -104,7 +104,7 @@ pub(super) struct CeHeaders {
     /// What of its source it is about.
     #[param(rename = "ce-subject")]
     subject: Option<String>,
-    /// An RFC 3339 time.
+    /// When it occurred, as an RFC 3339 time.
     #[param(rename = "ce-time")]
     time: Option<String>,
     /// URI of the schema that the data keeps to.
@@ -139,7 +139,7 @@ pub(super) enum Line<'a> {
     Refused(RefusedLine<'a>),
 }
 
-/// By `POST /v1/events`.
+/// What `POST /v1/events` may be refused with, the codes of dialects included.
 pub(super) struct HandIn;
 
 impl IntoResponses for HandIn {
@@ -147,6 +147,7 @@ impl IntoResponses for HandIn {
         let mut responses = OwnRefusals::responses();
         let which = "Or a code of the system whose limit it is. With `manage.refusals = \"dialect\"` one event is then \
                      answered with that system's own status, headers and body.";
+        // Which codes the dialects have is not known here; that there are others is said in words.
         also_other_codes(&mut responses, "429", which);
         responses
     }
@@ -158,7 +159,7 @@ refuses! {
         UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_EVENT INVALID_HEADER EGRESS_DENIED UNMATCHED
         TOO_MANY_POLICIES LANE_TOO_LONG IDEMPOTENCY_CONFLICT OVER_PACE OVER_WINDOW OVER_QUOTA CLOSED DOOMED INTERNAL
         OVERLOADED STORE_SLOW OUTCOME_UNKNOWN STORAGE_FULL STORE_SHORT STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
-    /// By `GET /v1/events/{id}`.
+    /// What `GET /v1/events/{id}` may be refused with.
     Show: INVALID_ID NOT_FOUND EVENT_NOT_FOUND STORE_SLOW OUTCOME_UNKNOWN STORAGE_FULL STORE_SHORT STORAGE_ERROR
         EVENT_UNREAD
         SHUTTING_DOWN;

@@ -1,4 +1,4 @@
-//! Which requests the door for events takes, for whoever has to know it before a route sees them.
+//! Which requests the door for events takes, for callers that have to know it before a route sees them.
 //!
 //! Must not know: connections, deadlines.
 
@@ -6,7 +6,7 @@ use http::{Request, Uri};
 
 use crate::ingest::http::reads_lines;
 
-/// Where events are handed in.
+/// Path at which events are handed in; each can be looked up below it.
 const EVENTS: &str = "/v1/events";
 
 /// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing

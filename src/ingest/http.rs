@@ -28,7 +28,7 @@ use crate::telemetry::{EventsRejected, Source, defect};
 
 /// Most events in a JSON list; streams have no such bound.
 pub(crate) const MAX_LIST_EVENTS: usize = 1000;
-/// Longest JSON list, in bytes.
+/// Longest body of a request with a JSON list or a batch, in bytes.
 pub(crate) const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
 
 type Refusal = Box<Problem>;
@@ -73,7 +73,7 @@ pub(super) async fn hand_in(State(intake): State<Intake>, request: Request) -> R
     match hand_in_checked(&intake, &head.headers, body).await {
         Ok(response) => response,
         Err(problem) => {
-            // However many events the request holds: nobody has looked.
+            // Counted as one: the events that the request holds have not been looked at.
             EventsRejected { reason: problem.code, count: 1 }.emit();
             refuse(*problem)
         }
@@ -115,17 +115,18 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
 enum Kind {
     /// One event or a list, read to its end.
     Json,
-    /// Line by line.
+    /// One event per line, read as a stream: lines are answered while more arrive.
     Lines,
-    /// Read to its end.
+    /// CloudEvents in one of their modes; the body is read to its end.
     CloudEvents(Mode),
-    /// Not at all.
+    /// A type that is not read; the body is not touched.
     Other,
 }
 
 impl Kind {
     fn of(headers: &HeaderMap) -> Self {
         let kind = media_type(headers);
+        // Before other types: in binary mode any of them may carry a CloudEvent.
         if let Some(mode) = Mode::of(headers, kind.as_deref()) {
             return Self::CloudEvents(mode);
         }
@@ -137,15 +138,15 @@ impl Kind {
     }
 }
 
-/// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits for
-/// every other body to its end: whoever listens has to set the deadline.
+/// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits
+/// for every other body to its end: the listener has to set the deadline.
 pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers), Kind::Lines)
 }
 
 async fn one_or_list(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     let trace = TraceContext::of(headers);
-    // A large body keeps its place until it is answered: it is held in memory so long.
+    // A large body keeps its place until it is answered, because it is held in memory until then.
     let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {
@@ -219,6 +220,7 @@ async fn take_one(
     words: impl Fn(Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
     let share = intake.reserve_bytes_soon(bytes).await?;
+    // Before the event moves into the intake: the lane is found from it.
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
@@ -347,6 +349,7 @@ async fn read_all<'i>(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<u64>().ok());
+    // Refused by what it announces, before any of it is read.
     if announced.is_some_and(|length| length > MAX_LIST_BYTES as u64) {
         return Err(too_large(MAX_LIST_BYTES));
     }
@@ -355,12 +358,15 @@ async fn read_all<'i>(
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| broken_body(&error))?;
+        // A small body mostly comes in one piece, which is passed on without a copy.
         if whole.is_empty() && announced == Some(piece.len() as u64) {
             return Ok((piece, large));
         }
         if whole.len() + piece.len() > MAX_LIST_BYTES {
             return Err(too_large(MAX_LIST_BYTES));
         }
+        // A place is taken for what has come and not for what is announced: a client that sends nothing must block none
+        // of the few.
         if large.is_none() && whole.len() + piece.len() > MAX_EVENT_BYTES {
             large = Some(intake.reserve_large().await?);
         }

@@ -32,7 +32,7 @@ use crate::store::Appended;
 use crate::telemetry::{EventsRejected, Source, defect};
 use crate::traces::Tracer;
 
-/// What the intake works with.
+/// The parts that an intake is built from.
 pub(crate) struct IntakeParts {
     /// Finds the lanes of events in the queue that takes them.
     pub router: CallRouter,
@@ -48,11 +48,11 @@ pub(crate) struct IntakeParts {
     pub admission: Arc<dyn Admission>,
     /// Takes up what the queue hands out.
     pub read_ahead: Arc<dyn ReadAhead>,
-    /// How they are told that there is no room.
+    /// How a call is refused for which a limit has no room.
     pub refusals: Refusals,
-    /// What forecasts are made from.
+    /// The outlooks of lanes and limiters that forecasts are made from; the housekeeper replaces them.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
-    /// Begins the spans of acceptances.
+    /// Begins the spans of acceptances, where spans are exported.
     pub tracer: Tracer,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,
@@ -75,14 +75,15 @@ struct Inner {
     permits: u32,
 }
 
+/// Bytes that one permit stands for: permits are asked for in 32 bits, which a number of bytes may exceed.
 const PERMIT_BYTES: usize = 1024;
-/// Requests larger than one event that are read or answered at the same time.
+/// Requests larger than one event that are read or answered at the same time: at their greatest length, 64 MiB in all.
 const LARGE_REQUESTS: usize = 8;
 /// Events that are handed to the queue together have at most about this many bytes: less than what the store
 /// makes durable at once, so that each such part is kept or refused as a whole.
 const PART_BYTES: usize = 2 << 20;
 
-/// An event that is durable.
+/// What is returned for an event that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Receipt {
     pub id: EventId,
@@ -98,12 +99,13 @@ pub(super) struct Receipt {
 pub(super) type Verdict = Result<Receipt, Box<Problem>>;
 
 impl Intake {
-    /// Puts the parts together.
+    /// An intake with nothing under way. Shows a counter at zero for each code by which the door refuses.
     #[must_use]
     pub(crate) fn new(parts: IntakeParts) -> Self {
         OwnRefusals::CODES.iter().for_each(|code| EventsRejected::show(code.word));
         let permits =
             u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        // The semaphore panics above its own bound.
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         let under_way = Arc::new(Semaphore::new(permits as usize));
         Self(Arc::new(Inner { under_way, large: Semaphore::new(LARGE_REQUESTS), permits, parts }))
@@ -140,12 +142,13 @@ impl Intake {
 
     /// A share of the bytes under way, as soon as there is one. Streams wait here: their reader stops.
     pub(super) async fn reserve_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        // More permits than there are would never come: such a request waits until it is alone.
         let wanted = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).min(self.0.permits);
         self.0.under_way.clone().acquire_many_owned(wanted).await.ok()
     }
 
     /// The same for requests, which are turned away after a bounded wait. One that the doors have taken is served while
-    /// they close, too: its client would have nobody else to ask.
+    /// they close, too: its client could not ask another server.
     pub(super) async fn reserve_bytes_soon(
         &self,
         bytes: usize,
@@ -178,7 +181,7 @@ impl Intake {
         &self.0.parts.router.queue
     }
 
-    /// Where an event stands.
+    /// Where an event stands, by the queue and by what is read ahead. An error means that the store could not say.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
         let queue = self.queue();
         queue.standing(id, &*self.0.parts.read_ahead).await.map_err(|error| {
@@ -229,6 +232,7 @@ impl Intake {
             count_refused(&verdicts);
             return verdicts;
         }
+        // The same policies and the same moment for the whole batch.
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
         let mut prospects = Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());
@@ -244,6 +248,7 @@ impl Intake {
                 if forecast.expires_first && judged {
                     return Err(Box::new(doomed(forecast, expires_at)));
                 }
+                // Refused events have a place among the answers, but none in the batch.
                 places.push(verdicts.len());
                 let Decoded { event, dedup } = decoded;
                 batch.push(NewEvent { lane: lane.clone(), event, dedup, source });
@@ -253,6 +258,8 @@ impl Intake {
             });
             verdicts.push(verdict);
         }
+        // After every other check: what is promised to a call that is then refused is missing to others until it is
+        // given back.
         let promised = self.try_limits(&runtime, &mut batch, &mut places, &mut verdicts).await;
         defect!(unless places.len() == batch.len(), "events of a batch without a place among the answers");
         let mut places = places.into_iter();
@@ -323,6 +330,7 @@ fn cut(batch: Vec<NewEvent>) -> Vec<Vec<NewEvent>> {
                 part.push(accept);
             }
             None => {
+                // An event that is larger than a part gets one of its own.
                 room = PART_BYTES.saturating_sub(bytes);
                 parts.push(vec![accept]);
             }

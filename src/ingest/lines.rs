@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::telemetry::defect;
 
-/// One line of a [`Block`].
+/// A line of a [`Block`] that has to be answered; blank lines are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line with content: where its bytes lie in the block, without the line end.
@@ -18,7 +18,7 @@ pub(super) enum Line {
     TooLong,
 }
 
-/// Whole lines, as they arrived.
+/// Several whole lines and the bytes in which they lie.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// The bytes in which the places lie.
@@ -44,7 +44,7 @@ impl Splitter {
         Self { buffer: BytesMut::new(), searched: 0, skipping: false, next_number: 1, max_line_bytes }
     }
 
-    /// Adds bytes as they came.
+    /// Adds the bytes that came next, which may end within a line.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -60,14 +60,18 @@ impl Splitter {
         let mut lines = Vec::new();
         let mut start = 0;
         while lines.len() < most && start < most_bytes {
+            // An earlier call has searched the head of the buffer: to search it again would make a long line that comes
+            // in small pieces cost quadratic time.
             let unseen = self.buffer.get(start.max(self.searched)..).unwrap_or_default();
             let found = memchr(b'\n', unseen).map(|at| start.max(self.searched) + at);
             let stop = match found {
                 Some(at) => at,
+                // A line over the limit has left the buffer, perhaps all of it, and still has to be answered.
                 None if end && (start < self.buffer.len() || self.skipping) => self.buffer.len(),
                 None => break,
             };
             self.line(start..stop, &mut lines);
+            // Behind an unfinished last line there is no line end to skip.
             start = self.buffer.len().min(stop + 1);
             self.searched = start;
         }
@@ -116,6 +120,7 @@ fn memchr(wanted: u8, bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     for word in words {
         let masked = u64::from_le_bytes(*word) ^ pattern;
+        // Not zero exactly when a byte of the word is `wanted`, which the pattern has made zero.
         if masked.wrapping_sub(LOW) & !masked & HIGH != 0 {
             break;
         }

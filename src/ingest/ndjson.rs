@@ -72,13 +72,16 @@ impl Pump {
                 }
                 continue;
             };
+            // A full batch waits for the one before it, so that at most two are in memory.
             if self.body.is_some() && !self.feed.is_full() {
                 tokio::select! {
+                    // A ready answer goes before further reading: a fast sender cannot delay its own answers.
                     biased;
                     answers = task => return self.answered(answers.unwrap_or_default()),
                     read = read(&mut self.body, self.feed.intake()) => self.took(read),
                 }
             } else {
+                // The task fails only by a panic, which was counted; its lines stay without an answer.
                 let answers = task.await.unwrap_or_default();
                 return self.answered(answers);
             }
@@ -103,6 +106,7 @@ impl Pump {
                 self.body = None;
             }
             Read::Cut(problem) => {
+                // `at_end` stays false: the unfinished last line of a stream that is cut short is no event.
                 self.last = Some(self.feed.cut(&problem));
                 self.body = None;
             }
@@ -120,6 +124,7 @@ enum Read {
 async fn read(body: &mut Option<BoxStream<'static, Result<Bytes, axum::Error>>>, intake: &Intake) -> Read {
     let Some(body) = body.as_mut() else { return Read::End };
     tokio::select! {
+        // A shutdown is noticed even while bytes keep coming.
         biased;
         problem = closed(intake.closing()) => Read::Cut(Box::new(problem)),
         piece = tokio::time::timeout(IDLE, body.next()) => match piece {

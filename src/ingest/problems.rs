@@ -1,4 +1,4 @@
-//! Why events are not taken in, as their callers are told.
+//! The problems by which events are refused.
 //!
 //! Must not know: how events come in.
 
@@ -32,7 +32,7 @@ pub(super) fn internal() -> Problem {
     Problem::of(codes::INTERNAL, detail)
 }
 
-/// The event has no lane.
+/// The event has no lane: its address is denied, no policy matches, or its lane cannot be named.
 pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
     let code = refused.code();
     match refused {
@@ -89,6 +89,7 @@ pub(super) fn is_answered(error: &QueueError) -> bool {
 pub(super) fn queue_problem(error: &QueueError) -> Problem {
     match error {
         QueueError::Store(error) if error.is_full() => {
+            // At least a second below: with 0 the producer would come back at once.
             let retry_after = error.retry_after().unwrap_or(FULL_RETRY_AFTER);
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             Problem::of(codes::STORAGE_FULL, detail).retry_after(retry_after.as_secs().max(1))
@@ -107,6 +108,7 @@ pub(super) fn queue_problem(error: &QueueError) -> Problem {
             codes::PAYLOAD_TOO_LARGE,
             format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
         ),
+        // What the others are about a caller cannot mend; the log and the health of the store say it.
         QueueError::Store(_) | QueueError::Record(_) => {
             let detail =
                 "the store cannot take events; nothing is promised for this one, repeat it after a restart";

@@ -1,4 +1,5 @@
-//! What awaits events before they are taken in: when they would start at the present limits, and in whose words they are turned away.
+//! What is known of events before they are taken in: when they would start at the present limits, and in whose words
+//! they are refused.
 //!
 //! Must not know: how limits count, who keeps them.
 
@@ -19,7 +20,7 @@ use crate::queue::Queue;
 pub enum Doomed {
     /// It is taken in: limits may be raised, others may fail.
     Accept,
-    /// It is refused.
+    /// It is refused with the code `doomed`.
     Refuse,
 }
 
@@ -45,6 +46,7 @@ impl<'a> Prospects<'a> {
 
     /// What is expected of the next event of the batch, were it taken in.
     pub(super) fn next(&mut self, lane: &Lane, event: &Event) -> Forecast {
+        // A batch mostly has one lane, whose outlook and backlog are looked up once.
         let known = self.last.take().filter(|(key, ..)| key == lane.key());
         let (key, outlook, ahead) = known.unwrap_or_else(|| {
             let outlook = self.outlooks.of_lane(lane, self.runtime, self.now);
@@ -60,6 +62,7 @@ impl<'a> Prospects<'a> {
 /// The event would outlive its time before its start.
 pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
     let (when, seconds) = match forecast.starts_at {
+        // The event would be late by this time. An hour at most, because backlogs and limits change.
         Some(at) => (format!("would start at {at}"), at.since(expires_at).as_secs().clamp(1, 3600)),
         None => ("is held without an end".to_owned(), 60),
     };
@@ -75,13 +78,13 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
 pub(crate) struct Refusals {
     /// Speaks for the systems that limits come from.
     pub tell: Tell,
-    /// Whether single calls get the very answer of that system.
+    /// Whether single calls are answered exactly as that system would answer them.
     pub as_told: bool,
-    /// What single calls are told beside the answer, if anything.
+    /// Headers that are added to the answers to single calls, if any.
     pub usage: Option<UsageHeaders>,
 }
 
-/// Headers that tell how far the limits of a call are used.
+/// Headers that show how far the limits of a call are used.
 pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {

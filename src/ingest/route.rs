@@ -1,5 +1,5 @@
-//! Where a call goes: its labels, whether its address may be called, the policies that govern it, its lane. The door and the
-//! explanation of a call that was not handed in ask the same router, so that they cannot disagree.
+//! Where a call goes: its labels, whether its address may be called, the policies that govern it, its lane. The door
+//! and the explanation of a call that was not handed in ask the same router, so that they cannot disagree.
 //!
 //! Must not know: how answers are written, what limits hold.
 
@@ -19,7 +19,7 @@ use crate::queue::Queue;
 pub enum Unmatched {
     /// It is refused: deployed policies are the allow-list.
     Refuse,
-    /// It is sent without limits.
+    /// It is sent without limits, in one lane per host and port.
     Pass,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Defaults {
 /// Finds the lane of a call. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct CallRouter {
-    /// Knows which lanes there are.
+    /// The queue that takes the calls; it knows which lanes there are.
     pub queue: Queue,
     /// Labels and life of calls that name none.
     pub defaults: Arc<Defaults>,
@@ -57,7 +57,7 @@ pub(crate) enum NoRoute {
     Egress(String),
     /// What governs it cannot be put into the name of a lane.
     Lane(LaneError),
-    /// No deployed policy governs it.
+    /// No deployed policy governs it, and `unmatched` refuses such calls.
     Unmatched,
 }
 
@@ -106,9 +106,12 @@ impl CallRouter {
         url: &CanonicalUrl,
         labels: &Labels,
     ) -> Result<Lane, NoRoute> {
+        // First, so that an address which must not be called is refused whatever the policies say.
         (self.egress)(url).map_err(NoRoute::Egress)?;
         let governed = match runtime.route(method, url, labels).map_err(NoRoute::Lane)? {
             Some(governed) => governed,
+            // Without policies the lane has host and port alone, which are added below: a slow endpoint holds up no
+            // other.
             None if self.unmatched == Unmatched::Pass => Lane::of(Vec::new()).map_err(NoRoute::Lane)?,
             None => return Err(NoRoute::Unmatched),
         };

@@ -1,8 +1,8 @@
 //! The door for pipes: events as lines from any reader, answers as lines to any writer, the same schema and
 //! the same answers as the streamed HTTP door.
 //!
-//! Nothing more is read while the reader of the answers is slow, and memory is bounded by two batches. Answers that fail
-//! to be written (no reader any more, a full disk) are dropped and counted; events are accepted all the same.
+//! Nothing more is read while the reader of the answers is slow, and memory is bounded by two batches. Answers that
+//! cannot be written (no reader any more, a full disk) are dropped and counted; events are accepted all the same.
 //!
 //! Must not know: that the reader is standard input.
 
@@ -15,7 +15,7 @@ use crate::telemetry::{Source, output};
 
 const READ_BYTES: usize = 256 * 1024;
 
-/// What came through the pipe.
+/// What became of the lines that came through the pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Summary {
     /// Events that are durable, repeated ones included.
@@ -43,6 +43,7 @@ where
     let mut output = Lines { output, is_broken: false };
     let mut at_end = false;
     loop {
+        // All that was read is handed in before more is read, so that memory is bounded.
         while let Some(batch) = {
             feed.gather(at_end);
             feed.batch()
@@ -57,6 +58,7 @@ where
             return Ok(summary);
         }
         tokio::select! {
+            // A shutdown goes before further input, which may never pause.
             biased;
             problem = closed(intake.closing()) => {
                 summary.unanswered += output.write(&feed.cut(&problem)).await;
@@ -71,10 +73,10 @@ where
     }
 }
 
-/// Where the answers go.
+/// The writer of the answers, which may fail and later recover.
 struct Lines<W> {
     output: W,
-    /// The last write failed.
+    /// The last write failed, so that a part of a line may stand in the output.
     is_broken: bool,
 }
 

@@ -26,11 +26,11 @@ pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>
 /// How one event of a batch is tried.
 #[derive(Clone, Copy)]
 enum Trial {
-    /// Not at all.
+    /// Not at all: it is put off, no refusing policy governs it, or it repeats what is on record.
     Spared,
-    /// By this answer.
+    /// By the answer with this index.
     Asked(usize),
-    /// It has the key of an event before it, and its fate, by this answer.
+    /// It has the key of an event before it and shares its fate, by the answer with this index.
     Repeats(usize),
 }
 
@@ -43,6 +43,7 @@ fn trials(batch: &[NewEvent], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (V
         let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
             Trial::Spared
         } else if let Some(same) = key.and_then(|key| by_key.get(&key)) {
+            // Of all events with one key only one becomes a call, and it is tried once.
             return *same;
         } else {
             lanes.push(accept.lane.clone());
@@ -68,8 +69,8 @@ impl Trial {
 }
 
 impl Intake {
-    /// Takes the events out of the batch that are over a limit which turns calls away. Returns what the others were promised, by their
-    /// place among the verdicts.
+    /// Takes the events out of the batch that are over a limit which turns calls away. Returns what the others were
+    /// promised, by their place among the verdicts.
     pub(super) async fn try_limits(
         &self,
         runtime: &Runtime,
@@ -81,6 +82,7 @@ impl Intake {
         if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }
+        // Of the others nothing depends on it, and each look-up may cost a read.
         let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
         let known = self.on_record(keys.collect()).await;
         let (trials, lanes) = trials(batch, runtime, known);
@@ -104,13 +106,14 @@ impl Intake {
                 Trial::Spared => None,
                 Trial::Asked(nth) | Trial::Repeats(nth) => match answers.get_mut(nth) {
                     Some(Ok(promise)) => {
+                        // A repetition adds no call: the promise belongs to the first event with its key.
                         if matches!(trial, Trial::Asked(_)) {
                             promised.extend(promise.take().map(|promise| (*place, promise)));
                         }
                         None
                     }
                     Some(Err(over)) => Some(self.refusals().over_limit(over, runtime, now)),
-                    // Nobody keeps the limits any more.
+                    // The dispatcher, which keeps the limits, has stopped.
                     None => Some(shutting_down()),
                 },
             };
@@ -139,7 +142,7 @@ impl Intake {
         keys.iter().zip(found).filter(|(_, found)| found.is_some()).map(|(key, _)| key.key).collect()
     }
 
-    /// The lane of an event whose limits are told with its answer.
+    /// The lane of an event whose use of limits is shown with its answer.
     pub(super) fn usage_asked(&self, event: &Event) -> Option<(Arc<Runtime>, Lane)> {
         self.refusals().usage.as_ref()?;
         let runtime = self.policies().runtime();
@@ -147,7 +150,7 @@ impl Intake {
         Some((runtime, lane))
     }
 
-    /// The headers that tell how far these limits are used.
+    /// The headers that show how far these limits are used.
     pub(super) async fn usage(&self, (runtime, lane): (Arc<Runtime>, Lane)) -> HeaderMap {
         let Some(tell) = &self.refusals().usage else { return HeaderMap::new() };
         tell(&runtime, &self.admission().used(lane).await)

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
-/// The members of an event.
+/// Names of the members that an event may have; any other one is refused.
 pub(super) const MEMBERS: [&str; 11] = [
     "url",
     "method",
@@ -41,7 +41,7 @@ pub(super) struct WireEvent<'a> {
     #[serde(borrow)]
     #[schema(value_type = String, max_length = 2048, example = "https://api.example.org/orders")]
     pub url: Text<'a>,
-    /// The verb; POST when missing.
+    /// HTTP method of the call; POST when missing.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, max_length = 32)]
     pub method: Option<Text<'a>>,
@@ -53,7 +53,7 @@ pub(super) struct WireEvent<'a> {
     #[serde(default, borrow, deserialize_with = "given")]
     #[schema(value_type = Value)]
     pub body: Option<&'a RawValue>,
-    /// Sent as it is.
+    /// Text that is sent as it is, in UTF-8.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>)]
     pub body_text: Option<Text<'a>>,
@@ -91,6 +91,7 @@ fn headers_schema() -> Schema {
     ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(Schema::from(values))).into()
 }
 
+/// Takes `null` as a body, where the usual reader of an option would take it as a missing member.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -122,6 +123,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                // A text with escapes lies nowhere as it is meant: it has to be copied.
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
@@ -145,6 +147,7 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Pairs<'a, V> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
+                // A map would silently keep one of two members of a name.
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
@@ -197,6 +200,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
                 Ok(Values::Many(values))
             }
         }
+        // Not known beforehand: a text or a list. An untagged enum would copy the text and lose what was wrong.
         deserializer.deserialize_any(ValuesVisitor)
     }
 }

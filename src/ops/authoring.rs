@@ -39,17 +39,17 @@ pub(super) struct ChangeBody {
     change: ChangeKind,
     /// Whether nothing was changed: it was only asked what would be.
     dry_run: bool,
-    /// The members that differ.
+    /// Names of the members that differ between `before` and `after`.
     differs: Vec<String>,
     #[schema(required, value_type = Option<Definition>)]
     before: Option<Members>,
     #[schema(required, value_type = Option<Definition>)]
     after: Option<Members>,
-    /// The `ETag` afterwards.
+    /// The `ETag` of the policy after the change; `null` once it is deleted.
     #[schema(required)]
     etag: Option<String>,
-    /// The pause that holds it: a policy that is made again while an earlier one of its name drains keeps that one's pause
-    /// until it is resumed.
+    /// The pause that holds it: a policy that is made again while an earlier one of its name drains keeps that one's
+    /// pause until it is resumed.
     #[schema(required)]
     hold: Option<HoldBody>,
 }
@@ -70,7 +70,7 @@ enum Refusal {
     Owned { origin: Origin, drains_until: Option<Timestamp> },
     /// Its edition is another one than was asked for.
     Found(Option<String>),
-    /// There is none.
+    /// There is no policy of this id.
     Unknown,
     /// Names of this form are those of a dialect.
     Reserved(&'static str),
@@ -81,8 +81,8 @@ enum Refusal {
 /// Create or replace a policy
 ///
 /// With the members of a `[[policy]]` block of the configuration file, all of them: what is left out takes its default.
-/// When the answer is there, the policy is stored and active. A change of a policy goes on in its generation and grants no
-/// fresh burst. Policies of the file and of the dialects are refused, and new names of the forms that dialects give.
+/// When the answer is there, the policy is stored and active. A change of a policy goes on in its generation and grants
+/// no fresh burst. Policies of the file and of the dialects are refused, and new names of the forms that dialects give.
 #[utoipa::path(
     put, path = "/v1/policies/{id}", tag = "policies", operation_id = "put_policy",
     params(
@@ -117,8 +117,8 @@ pub(super) async fn put(
 
 /// Delete a policy
 ///
-/// One that was made by `PUT`. It governs no more events; what waits under it drains for `queue.drain_seconds` at most. May
-/// be repeated while it drains.
+/// One that was made by `PUT`. It governs no more events; what waits under it drains for `queue.drain_seconds` at most.
+/// May be repeated while it drains.
 #[utoipa::path(
     delete, path = "/v1/policies/{id}", tag = "policies", operation_id = "delete_policy",
     params(
@@ -167,8 +167,9 @@ impl Authoring<'_> {
         let (id, spec) = self.checked(id, &members)?;
         let precondition = Precondition::of(headers);
         let (now, reserved) = (self.clock.now(), (self.reserved)(&id));
+        // It may run several times, each time on a fresh copy of the book, and so reads all it goes by from there.
         let edit = |book: &mut Book| {
-            // What is there can be changed.
+            // Only new names of this form are refused: a policy that has one already can be changed.
             match reserved.filter(|_| book.known(&id).is_none()) {
                 Some(dialect) => Err(Refusal::Reserved(dialect)),
                 None => put_in(book, &id, &spec, &precondition, now),
@@ -212,6 +213,7 @@ impl Authoring<'_> {
     fn checked(&self, id: &str, members: &Members) -> Result<(PolicyId, Spec), Box<Problem>> {
         let named = Members(vec![("name".to_owned(), Given::Text(id.to_owned()))]);
         let id = read_name(&named).map_err(|fault| faults(&[fault]))?;
+        // The name may stand in the body as well: an exported block can be sent as it is.
         let same_name = members.get("name").is_none_or(|name| *name == Given::Text(id.to_string()));
         let other = Fault {
             path: vec!["name".to_owned()],
@@ -252,6 +254,7 @@ fn put_in(
     if !precondition.holds(edition.as_deref()) {
         return Err(Refusal::Found(edition));
     }
+    // A deleted policy that drains has no edition: to put it again is to make it, not to change it.
     let before = known.filter(|_| edition.is_some()).and_then(|policy| definition(id, policy));
     let change = match book.put(&Origin::api(), id, spec.clone()).map_err(Refusal::Book)? {
         Put::Same => ChangeKind::Unchanged,
@@ -286,6 +289,7 @@ fn own(policy: Option<&Policy>) -> Result<(), Refusal> {
                 GenerationState::Active => None,
             };
             let is_deleted = policy.edition().is_none();
+            // Only a deleted policy gives its name back when it has drained; one that is active keeps it.
             let drains_until =
                 policy.lifecycle().generations().values().filter_map(until).max().filter(|_| is_deleted);
             Err(Refusal::Owned { origin: policy.origin().clone(), drains_until })
@@ -351,6 +355,7 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
+            // Origin and edition were checked in the same edit: the book has no reason left to refuse it.
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");
             let detail = format!("the policy cannot be changed: {error}");

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::event::json_pointer;
 use crate::problem::{BodyFault, Problem, check_json, codes, is_encoded, read_whole};
 
-/// Longest body, in bytes.
+/// Longest body of a verb or a definition, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// A body that must be there.
@@ -25,6 +25,7 @@ pub(super) async fn read_optional<T: DeserializeOwned>(
     body: Body,
 ) -> Result<Option<T>, Box<Problem>> {
     let body = whole(body).await?;
+    // Where there is no body there is no type to check.
     if body.is_empty() {
         return Ok(None);
     }
@@ -75,6 +76,7 @@ fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {
 /// they may hold themselves.
 fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
     let rest = reason.strip_prefix(start)?;
+    // The last one: an earlier one may be a part of the name.
     let end = ["`, expected ", "`, there are no fields"].iter().filter_map(|end| rest.rfind(end)).max();
     let (member, known) = rest.split_at_checked(end.or_else(|| rest.rfind('`'))?)?;
     Some((member, known.strip_prefix('`')?))

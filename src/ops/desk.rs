@@ -45,9 +45,9 @@ pub(crate) struct Desk {
     pub reserved: fn(&PolicyId) -> Option<&'static str>,
     /// How long what waits under a deleted policy may drain.
     pub drain: Duration,
-    /// What is going on.
+    /// The dispatcher, asked for holds, calls and figures.
     pub dispatch: DispatchHandle,
-    /// What forecasts are made from.
+    /// What forecasts are made from; the housekeeper replaces it.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// The clock for the ends of pauses and for forecasts.
     pub clock: Clock,
@@ -63,6 +63,8 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
         .route(
+            // A verb stands behind a colon in the same segment, which the router cannot take apart: one route serves
+            // both.
             "/v1/policies/{name}",
             get(show).post(act).put(authoring::put).delete(authoring::delete).fallback(other_method),
         )
@@ -92,8 +94,8 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
 
 /// Explain an event or a call
 ///
-/// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either `id`,
-/// or `url` with `method` and `label.KEY`, as often as needed.
+/// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either
+/// `id`, or `url` with `method` and `label.KEY`, as often as needed.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "policies", operation_id = "explain",
     params(
@@ -195,6 +197,7 @@ pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     let mut response = (StatusCode::OK, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Figures change every moment: a cache would show old ones.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(Ok(link)) = next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\""))) {
         headers.insert(header::LINK, link);
@@ -202,12 +205,13 @@ pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     response
 }
 
-/// The id in a path.
+/// The id in a path; a text that can be none is answered like an unknown policy.
 pub(super) fn policy_id(text: &str) -> Result<PolicyId, Box<Problem>> {
     PolicyId::parse(text).map_err(|_| no_policy(text))
 }
 
 pub(super) fn no_policy(id: &str) -> Box<Problem> {
+    // The path repeats what a caller has sent: it is cut, so that the answer stays short.
     let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
     let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
     Box::new(Problem::of(codes::POLICY_NOT_FOUND, detail))
@@ -216,6 +220,7 @@ pub(super) fn no_policy(id: &str) -> Box<Problem> {
 /// Why a change was not made, where it may be repeated; `None` for other errors.
 pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
     let problem = match error {
+        // In both cases the change was not begun.
         StoreError::Slow | StoreError::Shortage { .. } => Problem::store_slow(
             "the disk does not take the change at present; nothing was changed, repeat it later",
         ),

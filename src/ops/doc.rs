@@ -14,12 +14,13 @@ use crate::ops::{authoring, desk, doubts, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
-/// Probes, metrics and the desk.
+/// The description of the probes, the metrics and the desk.
 #[must_use]
 pub(crate) fn api_doc() -> OpenApi {
     let mut doc = Operations::openapi();
     let mut health = doc.paths.paths.get("/readyz").cloned().unwrap_or_default();
     if let Some(health) = &mut health.get {
+        // The route is the same one under another path, and the ids of operations have to be unique.
         health.operation_id = Some("health".to_owned());
     }
     doc.paths.paths.insert("/healthz".to_owned(), health);
@@ -57,7 +58,7 @@ pub(crate) fn api_doc() -> OpenApi {
 )]
 struct Operations;
 
-/// What is told of an event or a call.
+/// What is known of an event or a call.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it is described and never made")]
@@ -81,28 +82,28 @@ impl PartialSchema for LabelParameters {
 impl ToSchema for LabelParameters {}
 
 refuses! {
-    /// By `GET /v1/policies`.
+    /// What `GET /v1/policies` may be refused with.
     List: INVALID_PARAMETER STORAGE_ERROR SHUTTING_DOWN;
-    /// By `GET /v1/policies/{id}`.
+    /// What `GET /v1/policies/{id}` may be refused with.
     Show: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED STORAGE_ERROR SHUTTING_DOWN;
-    /// By `PUT /v1/policies/{id}`.
+    /// What `PUT /v1/policies/{id}` may be refused with.
     Put: INVALID_JSON INCOMPLETE_BODY INVALID_PARAMETER NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT POLICY_OWNED POLICIES_FULL
         PRECONDITION_FAILED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST INTERNAL
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// By `DELETE /v1/policies/{id}`.
+    /// What `DELETE /v1/policies/{id}` may be refused with.
     Delete: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED POLICY_OWNED PRECONDITION_FAILED INTERNAL
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// By `GET /v1/explain`.
+    /// What `GET /v1/explain` may be refused with.
     Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR
         EVENT_UNREAD SHUTTING_DOWN;
-    /// By the verbs.
+    /// What the verbs of policies may be refused with.
     Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
-    /// By `GET /livez`.
+    /// What `GET /livez` may be refused with.
     Live: ;
-    /// By `GET /metrics`.
+    /// What `GET /metrics` may be refused with.
     Metrics: INTERNAL;
-    /// By `GET /v1/status`.
+    /// What `GET /v1/status` may be refused with.
     Status: INVALID_PARAMETER INTERNAL SHUTTING_DOWN;
 }
 
@@ -157,6 +158,7 @@ pub(super) fn definition() -> Value {
 }
 
 pub(super) fn created() -> Value {
+    // The request may leave the name out; the answer has it.
     let mut after = definition();
     after["name"] = json!("crm");
     json!({
@@ -184,6 +186,7 @@ pub(super) fn deleted() -> Value {
     let mut deleted = created();
     deleted["change"] = json!("deleted");
     deleted["dry_run"] = json!(true);
+    // A deletion has what was before and nothing after.
     deleted["before"] = deleted["after"].take();
     deleted["etag"] = Value::Null;
     deleted

@@ -85,25 +85,25 @@ struct GovernedBy {
     generation: u32,
 }
 
-/// A policy whose pattern matches.
+/// A policy whose pattern matches the address of the call.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Candidate)]
 struct CandidateBody {
     policy: String,
     verdict: &'static str,
     text: String,
-    /// The label that it wants.
+    /// Name of the label that it needs.
     #[schema(required)]
     label: Option<String>,
-    /// The value that it wants.
+    /// Value that this label would need to have.
     #[schema(required)]
     value: Option<String>,
-    /// The one that applies instead.
+    /// The policy that applies in its place.
     #[schema(required)]
     by: Option<String>,
 }
 
-/// What is explained.
+/// The call that is explained, of an event or as it was asked for.
 struct Call<'c> {
     method: &'c Method,
     url: &'c CanonicalUrl,
@@ -211,6 +211,7 @@ impl Explainer<'_> {
         }
         let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
         let before = before.map_err(|error| self.unreadable(&error))?;
+        // What is read ahead goes first, then what the store has before it.
         Ok(Some(before + report.read_ahead as u64))
     }
 
@@ -244,8 +245,10 @@ impl Explainer<'_> {
         };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
+        // Taken up counts what is read ahead and what is under way: the calls under way are not before it any more.
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
         let ahead = Some(here.saturating_sub(report.inflight as u64));
+        // As the door does with an event that names no life of its own.
         let expires_at = self.clock.now() + defaults.max_ttl;
         let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
@@ -269,6 +272,7 @@ impl Explainer<'_> {
             draining_until: date(report.draining_until),
             starts_at: date(starts_at),
             expires_at: date(Some(place.expires_at)),
+            // An event whose start is unknown expires first, unless somebody ends what holds it.
             expires_first: !place.under_way && starts_at.is_none_or(|at| at >= place.expires_at),
             ..self.refused(call, held)
         }
@@ -284,6 +288,8 @@ impl Explainer<'_> {
             (Holds::Store, _) => true,
             (Holds::Lanes, DoubtKind::Unread) => is_unread,
             (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            // A clock in doubt holds what would begin or end by it: a pause with an end, a date, a life that seems
+            // over.
             (Holds::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
             (Holds::Nothing, _) => false,
         };
@@ -298,6 +304,7 @@ impl Explainer<'_> {
         runtime: &Runtime,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        // A call that is under way has started, and under a book in doubt nothing starts.
         if place.under_way || self.policies.held().is_some() {
             return None;
         }
@@ -306,6 +313,7 @@ impl Explainer<'_> {
         let mut starts_at = forecast.starts_at?;
         // A lane that waits for its share goes on whenever a call ends.
         if let Some(hold) = report.hold.as_ref().filter(|hold| hold.reason != HoldReason::Share) {
+            // A hold without an end leaves the start unknown.
             starts_at = starts_at.max(hold.until?);
         }
         match &report.blocked {
@@ -326,7 +334,7 @@ impl Explainer<'_> {
             state: None,
             attempts: None,
             method: call.method.to_string(),
-            // The query may hold what is nobody's business.
+            // The query may hold credentials or personal data.
             url: call.url.without_query().to_owned(),
             policies: candidates
                 .into_iter()
@@ -396,7 +404,7 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
     body
 }
 
-/// Whether the egress guard holds the lane until then: what it withholds is put off so long.
+/// Whether the egress guard holds the lane until then: what it withholds is put off until that time.
 fn is_withheld_until(report: &LaneReport, due_at: Timestamp) -> bool {
     report.hold.is_some_and(|hold| {
         hold.reason == HoldReason::Egress && hold.until.is_some_and(|until| until >= due_at)

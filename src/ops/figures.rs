@@ -41,6 +41,7 @@ impl Waits {
                 if only.is_some_and(|only| !only.contains(&*key)) {
                     continue;
                 }
+                // Looked up first: an entry would need a clone of the id for each lane.
                 if !waits.0.contains_key(&part.policy) {
                     waits.0.insert(part.policy.clone(), HashMap::new());
                 }
@@ -81,12 +82,14 @@ pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now
     if paused {
         return None;
     }
+    // The forecast is asked for the last of those that wait; the first one has the number 0.
     let Some(last) = waiting.checked_sub(1) else { return Some(0.0) };
+    // Every limit has to let the last one start, so that the latest decides; without limits there is no estimate.
     let ends = limiter.outlook.iter().map(|limit| limit.starts_at(last, now)).max()?;
     Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
 }
 
-/// Takes the figures of policies.
+/// Takes the live figures of policies from queue and dispatcher.
 pub(super) struct LiveFigures<'d> {
     queue: &'d Queue,
     dispatch: &'d DispatchHandle,
@@ -140,14 +143,18 @@ impl LiveFigures<'_> {
                 seen += wait.here;
                 for counter in &limiter.counters {
                     let used = limits.entry(counter.kind.word()).or_default();
+                    // The fullest key is shown: a sum over all keys could not be compared with the limit, which each
+                    // has for itself.
                     used.used = used.used.max(counter.used);
                     used.window_peak = used.window_peak.max(counter.window_peak);
                     used.violations += counter.violations;
                 }
                 let drains = drains_in(limiter, &wait, paused, now);
+                // One key without an estimate leaves the whole policy without one.
                 drains_in_seconds = drains_in_seconds.zip(drains).map(|(longest, this)| longest.max(this));
             }
             match page.last() {
+                // A full page may be the last one: the next is then empty and ends the loop.
                 Some(last) if page.len() == LIMITERS_AT_ONCE => after = Some(last.key.to_string()),
                 _ => break,
             }
@@ -156,6 +163,7 @@ impl LiveFigures<'_> {
         Some(FiguresBody {
             keys,
             inflight,
+            // Lanes and calls are counted at different moments: a difference below zero means none.
             waiting: all.here.saturating_sub(inflight),
             delayed: all.delayed,
             oldest: date(all.oldest),

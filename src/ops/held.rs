@@ -18,7 +18,8 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `egress`, `share`, `unread` or `clock`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `egress`, `share`, `unread` or
+    /// `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -34,7 +35,7 @@ pub(super) struct HeldBy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     doubt: Option<u64>,
-    /// What is in doubt.
+    /// The kind of the doubt that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     doubt_kind: Option<&'static str>,
@@ -63,12 +64,12 @@ impl HeldBy {
         Self { doubt: Some(*id), doubt_kind: Some(kind.word()), ..Self::new("doubt", text, None) }
     }
 
-    /// Its call is under way.
+    /// Nothing holds it: its call is under way.
     pub(super) fn under_way() -> Self {
         Self::new("nothing", "Its call is under way.".to_owned(), None)
     }
 
-    /// It would never get in.
+    /// It would not be taken in at the door, for what `by` names.
     pub(super) fn refused(by: &'static str, text: String) -> Self {
         Self::new(by, text, None)
     }
@@ -78,9 +79,10 @@ impl HeldBy {
         Self::new("due", format!("It waits for its due time, {at}."), Some(at))
     }
 
-    /// What its lane waits for.
+    /// What its lane waits for: a hold, a limit, or the `ahead` events before it.
     pub(super) fn lane(lane: &Lane, report: &LaneReport, runtime: &Runtime, ahead: Option<u64>) -> Self {
         match (&report.hold, &report.blocked) {
+            // A hold comes first: as long as it lasts, room in the limits makes no difference.
             (Some(hold), _) => Self::hold(lane, hold, runtime),
             (None, Some(blocked)) => Self::limit(blocked),
             (None, None) => {
@@ -96,6 +98,7 @@ impl HeldBy {
 
     fn hold(lane: &Lane, hold: &Hold, runtime: &Runtime) -> Self {
         let end = |word| hold.until.map_or_else(String::new, |until| format!(" {word} {until}"));
+        // The report names a hold and not whose it is: the pause with the same end is the one that holds.
         let mut policies = lane.policies().iter().filter_map(|part| runtime.get(&part.policy));
         // Of several pauses the one that lasts longest holds.
         let pausing = policies.find(|policy| {

@@ -61,16 +61,16 @@ pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// Returns in a sentence how a part of delivery stands at present; `None` where there is no such part.
 pub(crate) type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What the probes look at.
+/// The parts that probes, metrics and the status look at.
 #[derive(Clone)]
 pub(crate) struct Ops {
-    /// The state of the store.
+    /// The queue, for its ledger, its doubts and the state of the store.
     pub queue: Queue,
     /// Says how many policies are deployed or draining.
     pub policies: Policies,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,
-    /// The metrics.
+    /// Renders the metrics when they are asked for.
     pub render_metrics: RenderMetrics,
     /// Whether calls are held because the egress guard denies their address, where one is.
     pub egress_state: DeliveryState,
@@ -78,9 +78,9 @@ pub(crate) struct Ops {
     pub name_state: DeliveryState,
     /// How the limit on open files is shared out, in a sentence.
     pub descriptors: Arc<str>,
-    /// What is going on.
+    /// The dispatcher, asked for calls under way and holds.
     pub dispatch: DispatchHandle,
-    /// The clock for ages.
+    /// The clock for ages and uptime.
     pub clock: Clock,
     /// Since when the process runs, and its rates.
     pub pulse: Pulse,
@@ -131,6 +131,7 @@ async fn live() -> &'static str {
 async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let checks = all_checks(&ops);
     let ok = checks.iter().all(|check| check.ok);
+    // The name alone counts, with any value or none.
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| matches!(part.split('=').next(), Some("verbose"))));
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -157,7 +158,7 @@ struct Report {
     checks: Vec<Check>,
 }
 
-/// Everything that `/readyz` looks at.
+/// Every check that `/readyz` makes, with those that only report.
 fn all_checks(ops: &Ops) -> Vec<Check> {
     let deployed = ops.policies.runtime().policies().count();
     let doubts = ops.queue.doubts();
@@ -172,6 +173,7 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
 /// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
+    // The worse of the two is named: a failed store has to be restarted, a full disk only needs room.
     let writable = match (&store.poisoned, &store.no_room) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
         (None, Some(reason)) => (false, reason.clone()),
@@ -192,6 +194,7 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         check("store_writable", writable.0, writable.1),
         check("store_responsive", !store.slow, responsive),
         check("store_trusted", store.held.is_none(), trusted),
+        // True whatever it says: what is damaged was set aside, and the rest can be used.
         check("store_intact", true, intact),
         doubts_check(doubts),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),
@@ -199,7 +202,8 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
     ]
 }
 
-/// The doubts that nobody has acknowledged, by kind. One that holds the store is named whether it is acknowledged or not.
+/// The doubts that nobody has acknowledged, by kind. One that holds the store is named whether it is acknowledged or
+/// not.
 fn doubts_check(doubts: &[Doubt]) -> Check {
     let holding = doubts.iter().find(|doubt| doubt.kind.holds() == Holds::Store);
     let mut parts: Vec<String> = holding
@@ -224,6 +228,7 @@ fn doubts_check(doubts: &[Doubt]) -> Check {
     responses((status = 200, description = "All of them.", body = String), doc::Metrics),
 )]
 async fn metrics(State(ops): State<Ops>) -> Response {
+    // With thousands of series it takes milliseconds, which the tasks of other requests must not lose.
     let rendered = tokio::task::spawn_blocking(move || (ops.render_metrics)()).await;
     match rendered {
         Ok(text) => {

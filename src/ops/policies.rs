@@ -17,7 +17,7 @@ use crate::ops::wire::{KeyBody, List, PolicyBody};
 use crate::policy::{Policies, Policy, Scope};
 use crate::problem::Problem;
 
-/// Shows policies with their figures.
+/// Shows policies of the book with their live figures.
 pub(super) struct Shown<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
@@ -48,6 +48,7 @@ impl Shown<'_> {
             None => None,
         };
         let book = self.policies.book();
+        // One more than the page has: whether there is a next page.
         let mut page: Vec<_> = book.after(after.as_ref()).take(limit + 1).collect();
         let more = page.len() > limit;
         page.truncate(limit);
@@ -75,6 +76,7 @@ impl Shown<'_> {
         let book = self.policies.book();
         let policy = book.known(&id).ok_or_else(|| no_policy(id.as_str()))?;
         let first_page = after.is_none();
+        // One more than the page has: whether there is a next page.
         let found = self.dispatch.limiters_of(&id, after, limit + 1).await;
         let mut page = found.ok_or_else(shutting_down)?;
         let more = page.len() > limit;
@@ -121,7 +123,7 @@ impl Shown<'_> {
     }
 }
 
-/// By what a policy tells its counters apart; an idle one has none.
+/// The labels by which a policy keeps separate counters; an idle one has none.
 fn scope(id: &PolicyId, policy: &Policy) -> Option<(PolicyId, Scope)> {
     policy.ruling().map(|spec| (id.clone(), spec.scope.clone()))
 }

@@ -17,7 +17,7 @@ pub(super) struct Precondition {
 /// The entity tags that a header names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tags {
-    /// `*`
+    /// `*`: any edition, as long as the thing is there.
     Any,
     /// Each as it was sent, quotes included.
     These(Vec<String>),
@@ -32,9 +32,11 @@ impl Precondition {
     /// Whether a thing of this edition, or one that is not there, is what the change asks for.
     pub(super) fn holds(&self, edition: Option<&str>) -> bool {
         let names = |tags: &Tags, is_weak_enough: bool| match (tags, edition) {
+            // What is not there has no tag, and `*` does not name it either.
             (_, None) => false,
             (Tags::Any, Some(_)) => true,
             (Tags::These(tags), Some(edition)) => tags.iter().any(|tag| {
+                // `If-Match` compares strongly, `If-None-Match` weakly (RFC 9110, 13.1.1 and 13.1.2).
                 let tag = tag.strip_prefix("W/").filter(|_| is_weak_enough).unwrap_or(tag);
                 tag == quoted(edition)
             }),

@@ -50,7 +50,10 @@ impl Pulse {
         let mut beats = self.lock();
         let is_later = |last: &Beat| last.at <= at && last.delivered <= delivered;
         defect!(unless beats.back().is_none_or(is_later), "a count that is less than the one before");
+        // An event that came is here or has ended: their sum needs no counter of its own.
         beats.push_back(Beat { at, delivered, came: ended.saturating_add(here) });
+        // The oldest beat stays as long as the second is younger than the span: rates are over the whole span and not
+        // less.
         while beats.get(1).is_some_and(|second| at.since(second.at) >= OVER) {
             beats.pop_front();
         }
@@ -66,7 +69,9 @@ impl Pulse {
         let (first, last) = (beats.front()?, beats.back()?);
         let over_seconds = last.at.since(first.at).as_secs_f64();
         let rate =
+            // The sum may fall a little, because its parts are not counted at one moment.
             |from: u64, to: u64| (per_second(to.saturating_sub(from), over_seconds) * 10.0).round() / 10.0;
+        // One beat alone spans no time.
         (over_seconds > 0.0).then(|| Rates {
             accepted: rate(first.came, last.came),
             delivered: rate(first.delivered, last.delivered),

@@ -12,7 +12,7 @@ use crate::problem::{Problem, codes};
 /// The parameters of one request, in order.
 pub(super) struct Parameters(Vec<(String, String)>);
 
-/// Most entries of a page.
+/// Most entries that one page may have.
 const MAX_PAGE: usize = 1000;
 /// Entries of a page unless asked for otherwise.
 const PAGE: usize = 100;
@@ -29,6 +29,7 @@ impl Parameters {
                 let rule = format!("is unknown; known parameters are {}{family}", known.join(", "));
                 return Err(invalid(name, rule));
             }
+            // Each against all before it: the length of a head bounds how many there can be.
             if pairs.iter().take(at).any(|(other, _)| other == name) {
                 return Err(invalid(name, "is given twice; give it once".to_owned()));
             }
@@ -48,6 +49,7 @@ impl Parameters {
     /// How many entries are asked for.
     pub(super) fn page(&self, name: &str) -> Result<usize, Box<Problem>> {
         let Some(text) = self.get(name) else { return Ok(PAGE) };
+        // `+5` would parse as well, and each page size has one spelling.
         let plain = text.bytes().all(|byte| byte.is_ascii_digit());
         let size = text.parse().ok().filter(|size| plain && (1..=MAX_PAGE).contains(size));
         size.ok_or_else(|| invalid(name, format!("must be a number from 1 to {MAX_PAGE}")))
@@ -68,13 +70,14 @@ impl Parameters {
 /// Begins what a cursor holds, so that also an empty text has one.
 const MARK: &str = ">";
 
-/// The cursor after an entry.
+/// The cursor behind which the next page begins.
 pub(super) fn cursor_after(last: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{MARK}{last}"))
 }
 
 /// The problem of a parameter that breaks a rule.
 pub(super) fn invalid(name: &str, rule: String) -> Box<Problem> {
+    // The answer repeats a name that a caller has sent: it is cut, so that the answer stays short.
     let name: String = name.chars().take(128).collect();
     let detail = format!("{name} {rule}");
     Box::new(Problem::of(codes::INVALID_PARAMETER, detail).field(name, rule))

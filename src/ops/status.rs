@@ -20,7 +20,7 @@ use crate::ops::{Ops, all_checks, doc};
 use crate::problem::{Problem, codes};
 use crate::queue::LaneCounts;
 
-/// The daemon at one moment.
+/// The whole daemon at one moment.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Status)]
 pub(super) struct StatusBody {
@@ -29,10 +29,10 @@ pub(super) struct StatusBody {
     uptime_seconds: f64,
     /// Whether events may be handed in, as at `/readyz`.
     ready: bool,
-    /// What speaks against it.
+    /// The readiness checks that fail, each with its reason.
     problems: Vec<String>,
     events: EventsBody,
-    /// Since the start.
+    /// How many events have ended since the start, by outcome.
     ended: EndedBody,
     /// Of the last seconds; null during the first one.
     #[schema(required)]
@@ -44,15 +44,15 @@ pub(super) struct StatusBody {
     store: StoreBody,
 }
 
-/// Events that have not ended.
+/// Events that have not ended, by where they stand.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventsHere)]
 struct EventsBody {
-    /// Waiting for their turn.
+    /// Events that wait for their turn.
     ready: u64,
-    /// Waiting for a due time.
+    /// Events that wait for a due time.
     delayed: u64,
-    /// Calls under way.
+    /// Events whose calls are under way.
     inflight: u64,
     /// When the oldest that is under way or waits for its turn was accepted.
     #[schema(required)]
@@ -104,7 +104,7 @@ struct StoreBody {
     /// Names the data directory: the same after each restart, another one in another directory and after a restore or
     /// `--accept-rollback`. Who goes on with what it began earlier compares it.
     id: String,
-    /// Bytes of the data directory.
+    /// Bytes that the data directory takes up.
     disk_bytes: u64,
     /// Bytes that its file system has left.
     free_bytes: u64,
@@ -126,6 +126,7 @@ pub(super) async fn status(State(ops): State<Ops>, uri: Uri) -> Response {
 
 impl Ops {
     async fn status(&self, uri: &Uri) -> Answer {
+        // There are none: a parameter that means nothing is refused rather than passed over.
         Parameters::read(uri, &[], None)?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let queue = self.queue.clone();
@@ -181,6 +182,7 @@ impl Ops {
             }
             counts.paused += u64::from(policy.pause().is_some_and(|pause| pause.holds(now)));
         }
+        // Pauses have a count of their own.
         let others = going_on.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused);
         let policies = others.flat_map(|(lane, _)| lane.policies().iter().map(|part| &part.policy));
         counts.held = policies.collect::<HashSet<_>>().len() as u64;
@@ -197,7 +199,7 @@ impl Ops {
     }
 }
 
-/// What all lanes hold.
+/// What all lanes hold, added up.
 #[derive(Default)]
 struct Here {
     ready: u64,
@@ -218,6 +220,7 @@ fn sum(lanes: &[LaneCounts]) -> Here {
 impl Here {
     /// What was taken up and is not under way still waits for its turn.
     fn with_calls(&self, calls: u64) -> EventsBody {
+        // The two figures are of different moments: calls may have started or ended in between.
         let inflight = calls.min(self.taken_up);
         EventsBody {
             ready: self.ready + self.taken_up - inflight,

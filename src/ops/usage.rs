@@ -25,7 +25,7 @@ use crate::queue::Queue;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SetUsageRequest {
-    /// `quota` or `window`.
+    /// Which limit it is: `quota` or `window`.
     #[schema(required, value_type = String)]
     limit: Option<Value>,
     /// The values of the labels in the scope of the policy; may be missing when the policy has no scope.
@@ -86,6 +86,7 @@ impl UsageDesk<'_> {
         let scope = scope.ok_or_else(|| refused(StateUsageError::NoPolicy))?;
         let key = key(request.key.as_ref(), &scope)?;
         let statement = UsageStatement { policy: id.clone(), key: key.clone(), kind, used };
+        // The statement goes on after the time is over: it may still come about, which the answer then says.
         let stated = match self.queue.in_time(self.dispatch.state_usage(statement)).await {
             Ok(stated) => stated.ok_or_else(shutting_down)?,
             Err(error) => Err(StateUsageFailed::NotRecorded(error)),
@@ -105,6 +106,7 @@ impl UsageDesk<'_> {
                 return Err(Box::new(problem.retry_after(10)));
             }
         }
+        // A warning, though nothing failed: it changes what the limits let through.
         warn!(policy = %id, limit = kind.word(), %key, used, "an operator has set what is used of a limit");
         let body = UsageSet { policy: id.to_string(), limit: kind.word(), key: key.into(), used };
         Ok(json(&body, None))
@@ -151,11 +153,13 @@ fn key(given: Option<&Value>, scope: &Scope) -> Result<Box<str>, Box<Problem>> {
         let value = given.get(&**label).and_then(Value::as_str).ok_or_else(|| invalid("key", rule()))?;
         pairs.insert(label, Box::<str>::from(value));
     }
+    // Every label of the scope was found: another number means a label too many.
     if given.len() != pairs.len() {
         return Err(invalid("key", rule()));
     }
     let broken = |error: &dyn std::fmt::Display| invalid("key", format!("breaks a rule: {error}"));
     let texts = pairs.iter().map(|(label, value)| (label.to_string(), value.to_string()));
+    // By the rules for labels of events: no event could have a key that breaks them.
     Labels::new(texts).map_err(|error| broken(&error))?;
     let key = Lane::key_of_scope(pairs.iter().map(|(label, value)| (*label, value)));
     if !key.is_empty() {

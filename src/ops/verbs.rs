@@ -37,7 +37,7 @@ pub(super) enum Verb {
     SetUsage,
 }
 
-/// Longest reason, in characters.
+/// Longest reason of a pause, in characters.
 const MAX_REASON: usize = 200;
 /// The longest pause that has an end.
 const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
@@ -46,7 +46,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PauseRequest {
-    /// Shown to whoever wonders.
+    /// Why it is paused: shown to everyone who asks what holds an event.
     #[schema(required, value_type = String, min_length = 1, max_length = 200)]
     reason: Option<Value>,
     /// At most 366 days from now.
@@ -70,7 +70,7 @@ struct PurgeRequest {
 
 #[derive(Serialize, ToSchema)]
 struct Purged {
-    /// How many events were dropped.
+    /// How many events were dropped by it.
     purged: u64,
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn act(desk: &Desk, id: &str, verb: Verb, headers: &HeaderMap, 
     }
 }
 
-/// Pauses, resumes and purges policies.
+/// Pauses, resumes and purges policies for the desk.
 struct Verbs<'d> {
     queue: &'d Queue,
     policies: &'d Policies,
@@ -125,6 +125,8 @@ impl Verbs<'_> {
         let until = self.until(request, now)?;
         let edit = |book: &mut crate::policy::Book| {
             let held = book.known(id).and_then(|policy| policy.pause()).filter(|pause| pause.holds(now));
+            // A second pause before the end of the first goes on with its beginning: the policy has been paused since
+            // then.
             let since = held.map_or(Timestamp::from_millis(now.as_millis()), |pause| pause.since);
             book.pause(id, Pause { reason: reason.to_owned(), since, until })
         };
@@ -150,6 +152,7 @@ impl Verbs<'_> {
         if self.policies.book().known(id).is_none() {
             return Err(no_policy(id.as_str()));
         }
+        // It goes on in the dispatcher when this request is given up.
         let purge = self.queue.in_time(self.dispatch.purge(id.clone())).await;
         let purged = purge.map_err(|error| not_in_time(id, &error))?.ok_or_else(shutting_down)?;
         // What is dropped is on record a moment later, unless the disk does not answer.
@@ -171,6 +174,7 @@ impl Verbs<'_> {
                 let rule = "cannot be judged while the wall clock is in doubt; give for_seconds, or confirm the clock";
                 return Err(invalid("until", rule.to_owned()));
             }
+            // The steady line takes over from here: a later step of the wall clock does not move the end.
             (Some(date), None) => {
                 let length =
                     date.as_str().and_then(Timestamp::parse).map(|date| date.since(self.clock.wall()));
@@ -198,8 +202,8 @@ impl Verbs<'_> {
 
 /// Pause a policy
 ///
-/// Nothing starts under it until the pause ends or is ended. Events go on being taken. A second pause replaces reason and
-/// end of the first.
+/// Nothing starts under it until the pause ends or is ended. Events go on being taken. A second pause replaces reason
+/// and end of the first.
 #[utoipa::path(
     post, path = "/v1/policies/{id}:pause", tag = "policies", operation_id = "pause_policy",
     params(("id" = String, Path, description = "The policy.")),

@@ -14,7 +14,7 @@ use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
 use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Members, Pace, Policy};
 
-/// A page of policies.
+/// A page of policies, in the order of their ids.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PolicyList)]
 pub(super) struct List {
@@ -61,8 +61,8 @@ pub(super) struct PolicyBody {
     pub(super) next_keys_cursor: Option<String>,
 }
 
-/// The members of a `[[policy]]` block. At least one of `pace`, `window`, `quota`, `slots` and `timeout_ms` is needed; `null` is
-/// the same as missing.
+/// The members of a `[[policy]]` block. At least one of `pace`, `window`, `quota`, `slots` and `timeout_ms` is needed;
+/// `null` is the same as missing.
 #[derive(ToSchema)]
 #[schema(as = PolicyDefinition)]
 #[expect(dead_code, reason = "it is described and never made: it is read and written member by member")]
@@ -78,19 +78,19 @@ pub(super) struct Definition {
     /// The labels that an event must carry, with these values.
     #[schema(required = false, nullable = false)]
     labels: Option<BTreeMap<String, String>>,
-    /// Calls per second.
+    /// Calls per second, as the definition has it.
     #[schema(required = false, nullable = false, exclusive_minimum = 0, maximum = 1_000_000)]
     pace: Option<f64>,
     #[schema(required = false, nullable = false)]
     window: Option<WindowBody>,
     #[schema(required = false, nullable = false)]
     quota: Option<QuotaBody>,
-    /// Calls in flight.
+    /// Calls that may be in flight at once.
     #[schema(required = false, nullable = false, minimum = 1, maximum = 65_536)]
     slots: Option<u32>,
     #[schema(required = false, nullable = false, minimum = 1, maximum = 600_000)]
     timeout_ms: Option<u64>,
-    /// `wait` (when missing) or `refuse`.
+    /// `wait` or `refuse`; `wait` when it is missing.
     #[schema(required = false, nullable = false)]
     family: Option<String>,
     /// Labels whose values have counters of their own.
@@ -98,7 +98,7 @@ pub(super) struct Definition {
     scope: Option<Vec<String>>,
 }
 
-/// Which calls.
+/// Which calls the policy governs.
 #[derive(Serialize, Default, ToSchema)]
 #[schema(as = Clause)]
 struct ClauseBody {
@@ -243,7 +243,7 @@ struct CounterBody {
     resets_at: Option<String>,
 }
 
-/// What waits under one key.
+/// What waits under one key of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Wait {
     /// Not put off and not ended.
@@ -256,6 +256,7 @@ impl PolicyBody {
     pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
         let spec = policy.ruling();
         let life = policy.lifecycle();
+        // A policy may have an active generation and older ones that drain: the active one decides.
         let state = match (life.active(), life.generations().is_empty()) {
             (Some(_), _) => "deployed",
             (None, false) => "draining",
@@ -267,6 +268,7 @@ impl PolicyBody {
             id: id.to_string(),
             origin: policy.origin().as_str().to_owned(),
             state,
+            // Most policies have one clause, which stands among their own members; further ones stand beside.
             governs: clauses.next().unwrap_or_default(),
             or: clauses.collect(),
             scope: spec.map(|spec| spec.scope.labels().iter().map(ToString::to_string).collect()),
@@ -296,6 +298,7 @@ impl KeyBody {
             let body = CounterBody {
                 used: counter.used,
                 limit: counter.calls,
+                // Every length that a limit may have fits.
                 per_ms: u64::try_from(counter.length.as_millis()).unwrap_or(u64::MAX),
                 peak: counter.window_peak,
                 resets_at: date(counter.resets_at),
@@ -307,6 +310,7 @@ impl KeyBody {
             limits: figures.counters.iter().map(counter).collect(),
             inflight: figures.inflight,
             slots: figures.slots.map(std::num::NonZeroU32::get),
+            // Lanes and calls are counted at different moments: a difference below zero means none.
             waiting: wait.here.saturating_sub(figures.inflight.into()),
             delayed: wait.delayed,
             oldest: date(wait.oldest),
@@ -324,12 +328,14 @@ fn clause(clause: &Clause) -> ClauseBody {
 }
 
 fn condition(condition: &LabelCondition) -> ConditionBody {
+    // Taken apart, so that a member that is added cannot be left out here.
     let LabelCondition { key, value, or_absent } = condition.clone();
     ConditionBody { key, value, or_absent }
 }
 
 fn limits(limits: &Limits) -> LimitsBody {
     let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    // Taken apart as well: a new kind of limit cannot be left out.
     let Limits { pace, window, quota, slots, timeout, closed } = limits;
     LimitsBody {
         pace: pace.map(Pace::starts_per_second),

@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE: Duration = Duration::from_secs(4);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// The longest file of headers.
+/// The longest file of headers that is read, in bytes.
 const MAX_HEADERS_BYTES: usize = 64 * 1024;
 /// The longest that a collector may ask for a pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub(super) struct Collector {
     headers: HeaderMap,
 }
 
-/// Why an export failed.
+/// Why an export failed, and whether it may be repeated.
 #[derive(Debug)]
 pub(super) struct Failure {
     /// A short fact, without the address.
@@ -55,7 +55,9 @@ impl Collector {
         }
         let client = Client::builder()
             .no_proxy()
+            // The headers may be credentials of this one address.
             .redirect(redirect::Policy::none())
+            // The exporter repeats by itself, and counts its tries.
             .retry(retry::never())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -85,7 +87,7 @@ impl Collector {
     }
 }
 
-/// What comes of the answer up to its end or its bound: the spans are taken, whatever it says.
+/// Reads the answer up to its end or its bound: the spans are taken, whichever answer it is.
 async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
@@ -137,6 +139,7 @@ fn headers_of(path: &Path) -> Result<HeaderMap, TracesError> {
         let header = line.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::try_from(name.trim()).ok()?;
             let mut value = HeaderValue::try_from(value.trim()).ok()?;
+            // It may be a credential, which `Debug` must not show.
             value.set_sensitive(true);
             Some((name, value))
         });

@@ -15,7 +15,7 @@ const SAMPLED: u8 = 1;
 /// The flags that are passed on: sampled, and that the trace id is random. Others have to be sent as zero.
 const KNOWN_FLAGS: u8 = 0b11;
 
-/// One span of one trace.
+/// One span of one trace, and the flags that it passes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Context {
     /// Id of the trace; never zero.
@@ -36,7 +36,7 @@ impl Context {
         (trace != 0 && span != 0).then_some(Self { trace, span, flags: flags & KNOWN_FLAGS })
     }
 
-    /// Whether whoever began the trace wants it recorded.
+    /// Whether the trace is to be recorded, as its beginning has decided.
     pub(super) fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }

@@ -17,7 +17,7 @@ use crate::telemetry::TraceSpans;
 
 /// Spans that wait for an export; what comes on top is dropped. About 12 MB.
 pub(super) const QUEUE_SPANS: usize = 8192;
-/// Most spans of one export.
+/// Most spans that go out in one export.
 const BATCH_SPANS: usize = 1024;
 /// How long a batch waits for more.
 const GATHER: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last spans.
 const LAST_EXPORTS: Duration = Duration::from_secs(2);
 
-/// Sends spans until it is told to end.
+/// Sends spans until its end is asked for.
 pub(crate) struct Exporter {
     spans: mpsc::Receiver<Span>,
     collector: Collector,
@@ -93,7 +93,7 @@ impl Exporter {
     async fn receive(&mut self) {
         let room = BATCH_SPANS - self.batch.len();
         if room > 0 && self.spans.recv_many(&mut self.batch, room).await == 0 {
-            // No tracer is left: nothing comes any more.
+            // No tracer is left, and so no further span comes.
             std::future::pending().await
         }
     }
@@ -111,6 +111,7 @@ impl Exporter {
         let mut pause = FIRST_PAUSE;
         for left in (0..TRIES).rev() {
             let Some(failure) = self.try_once().await else { return };
+            // No pause after the last try, nor where the same batch would be refused again.
             if left == 0 || !failure.may_heal {
                 break;
             }
@@ -125,10 +126,12 @@ impl Exporter {
     /// Sends what is pending; nothing is pending any more when it was taken.
     async fn try_once(&mut self) -> Option<Failure> {
         let Pending { body, spans } = self.pending.as_ref()?;
+        // The bytes are shared. The batch stays pending until it is taken, because this future may be dropped.
         let (body, spans) = (body.clone(), *spans);
         match self.collector.export(body).await {
             Ok(rejected) => {
                 let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+                // A number that the collector says: no more can be rejected than was sent.
                 let rejected = rejected.min(spans);
                 TraceSpans { result: "rejected", count: rejected }.emit();
                 TraceSpans { result: "exported", count: spans - rejected }.emit();
@@ -151,6 +154,7 @@ impl Exporter {
     /// Exports everything that is there, until the first failure.
     async fn flush(&mut self) {
         loop {
+            // One try for each batch: the end of the process waits for them a short time only.
             if self.try_once().await.is_some() {
                 return;
             }

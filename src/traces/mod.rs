@@ -5,9 +5,10 @@
 //! ingest, dispatch -> Tracer -> bounded queue -> Exporter -> collector
 //! ```
 //!
-//! The trace is the producer's where its `traceparent` says that it is sampled; an event without one may begin a trace of
-//! its own. The `traceparent` that is kept with the event names the span of its acceptance, the one that goes out with an
-//! attempt names the span of the attempt. Nobody waits for the collector: what finds the queue full is dropped and counted.
+//! The trace is the producer's where its `traceparent` says that it is sampled; an event without one may begin a trace
+//! of its own. The `traceparent` that is kept with the event names the span of its acceptance, the one that goes out
+//! with an attempt names the span of the attempt. Nobody waits for the collector: what finds the queue full is dropped
+//! and counted.
 //!
 //! Without the feature `otel` of the package a [`Tracer`] does nothing, and takes no room and no time.
 //!
@@ -40,7 +41,7 @@ pub(crate) use off::{Attempt, Exporter, Tracer, open};
 #[cfg(feature = "otel")]
 pub(crate) use tracer::{Attempt, Tracer, open};
 
-/// Where spans go, and which.
+/// Where spans go, and which traces are recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The base of the collector's addresses, without `/v1/traces`; without one nothing is traced.
@@ -60,7 +61,7 @@ pub enum TracesError {
     #[cfg(feature = "otel")]
     #[error("traces.headers_file {}: {reason}", path.display())]
     HeadersFile {
-        /// The `traces.headers_file`.
+        /// Path of the file, as `traces.headers_file` names it.
         path: PathBuf,
         /// What is wrong with it; none of its text.
         reason: String,
@@ -69,7 +70,7 @@ pub enum TracesError {
     #[cfg(feature = "otel")]
     #[error("the client for traces.endpoint cannot be set up: {reason}")]
     Client {
-        /// What stood in the way.
+        /// The reason that the HTTP client gives.
         reason: String,
     },
 }

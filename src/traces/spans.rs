@@ -32,7 +32,7 @@ pub(super) struct When {
     pub(super) took: Duration,
 }
 
-/// The acceptance of an event.
+/// The acceptance of an event, from its request to its receipt.
 pub(super) struct Acceptance<'a> {
     pub(super) context: Context,
     /// The span of the producer that handed it in.
@@ -51,6 +51,7 @@ impl Acceptance<'_> {
             Source::Http => SpanKind::Server,
             Source::Stdin => SpanKind::Internal,
         };
+        // It came with the event: it is always another process's.
         let is_remote = if self.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
         let mut attributes = vec![
             text("tidegate.event.id", self.event_id.to_string()),
@@ -95,6 +96,7 @@ impl AttemptMade<'_> {
         let mut attributes = vec![
             text("http.request.method", self.method),
             text("url.scheme", url.scheme()),
+            // Addresses of IPv6 stand without brackets there.
             text("server.address", url.host_str().unwrap_or_default().trim_matches(['[', ']'])),
             whole("server.port", url.port_or_known_default().unwrap_or_default()),
             text("tidegate.event.id", self.event_id.to_string()),
@@ -102,6 +104,7 @@ impl AttemptMade<'_> {
             whole("tidegate.attempt", self.attempt),
             attribute("tidegate.wait.seconds", any_value::Value::DoubleValue(self.waited.as_secs_f64())),
         ];
+        // The convention leaves the count out for the first attempt.
         if self.attempt > 1 {
             attributes.push(whole("http.request.resend_count", self.attempt - 1));
         }
@@ -137,6 +140,7 @@ fn status_code(outcome: &Outcome) -> Option<u16> {
 /// A word for the kind of failure, from a bounded set, and a short fact; `None` for a success.
 fn failure(outcome: Option<&Outcome>) -> Option<(String, String)> {
     let Some(outcome) = outcome else {
+        // Without an outcome the attempt was given up, as when the process stops.
         let word = "abandoned".to_owned();
         return Some((word.clone(), word));
     };
@@ -148,11 +152,13 @@ fn failure(outcome: Option<&Outcome>) -> Option<(String, String)> {
     Some((label, cause.to_string()))
 }
 
-/// What every span has.
+/// The part that all spans have in common: ids and times.
 fn begun(context: Context, When { ended_at, took }: When) -> Span {
     Span {
         trace_id: context.trace.to_be_bytes().to_vec(),
         span_id: context.span.to_be_bytes().to_vec(),
+        // The end is read from the wall clock and the length from the steady one, so that no step of the wall clock
+        // gives a span a negative length.
         start_time_unix_nano: (ended_at - took).as_nanos(),
         end_time_unix_nano: ended_at.as_nanos(),
         ..Span::default()

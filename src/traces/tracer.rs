@@ -65,7 +65,7 @@ struct UnderWay {
 /// A tracer, and what takes its spans to the collector.
 ///
 /// # Errors
-/// [`TracesError`] when the headers or the client cannot be had; nobody has been called yet.
+/// [`TracesError`] when the headers cannot be read or the client cannot be set up; nothing has been sent then.
 pub(crate) fn open(
     options: &Options,
     clock: Clock,
@@ -104,6 +104,7 @@ impl Tracer {
         headers: &mut HeaderMap,
     ) -> Attempt {
         let Some(recorder) = &self.0 else { return Attempt(None) };
+        // Whether it is recorded was decided at the door: an event without a sampled parent is not traced now.
         let Some(parent) = Context::of(headers).filter(|parent| parent.is_sampled()) else {
             return Attempt(None);
         };
@@ -125,8 +126,8 @@ impl Tracer {
 }
 
 impl Accepting {
-    /// Ends them: the answers are in the order of the events. What is durable has an id, and whether it had come before;
-    /// the spans of the others are forgotten.
+    /// Ends them: the answers are in the order of the events. What is durable has an id, and whether it had come
+    /// before; the spans of the others are forgotten.
     pub(crate) fn accepted(self, answers: impl Iterator<Item = Option<(EventId, bool)>>) {
         let Some(Doors { recorder, source, started_at, doors }) = self.0 else { return };
         let when = When { ended_at: recorder.clock.wall(), took: recorder.clock.now().since(started_at) };
@@ -169,6 +170,7 @@ impl Recorder {
     fn door(&self, lane: &Lane, headers: &mut HeaderMap) -> Option<Door> {
         let (context, parent) = match Context::of(headers) {
             Some(parent) if parent.is_sampled() => (parent.with_span(self.ids.span()), Some(parent.span)),
+            // Its producer does not want the trace recorded.
             Some(_) => return None,
             None => (self.ids.root(self.sample_ratio)?, None),
         };
@@ -178,8 +180,10 @@ impl Recorder {
 
     /// Leaves a span to the exporter, or counts it as dropped. Never waits.
     fn take(&self, span: impl FnOnce() -> Span) {
+        // The place first: where there is none the span is not even built.
         match self.spans.try_reserve() {
             Ok(place) => place.send(span()),
+            // Nobody waits for the collector: an event is worth more than its span.
             Err(_full) => TraceSpans { result: "queue_full", count: 1 }.emit(),
         }
     }

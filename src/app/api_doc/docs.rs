@@ -19,9 +19,9 @@ pub(super) fn routes() -> Router {
 }
 
 refuses! {
-    /// By a route that only shows something.
+    /// What a route that only shows something may be refused with.
     Nothing: ;
-    /// By one that shows something under a name.
+    /// What a route that shows something under a name may be refused with.
     Named: NOT_FOUND;
 }
 
@@ -79,6 +79,7 @@ async fn docs_chapter(name: Result<Path<String>, PathRejection>) -> Response {
 
 /// Links to the chapters before and after it.
 fn neighbours(chapter: &Chapter) -> String {
+    // Every chapter is one of this list.
     let at = CHAPTERS.iter().position(|known| known == chapter).unwrap_or_default();
     let link = |at: usize, word: &str| {
         let chapter = CHAPTERS.get(at)?;

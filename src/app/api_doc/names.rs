@@ -11,6 +11,7 @@ pub(super) fn name_schemas(document: &mut Value) {
     let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas").map(Value::take) else {
         return;
     };
+    // By their whole text: schemas that say the same become one type.
     let known = schemas.iter().map(|(name, schema)| (schema.to_string(), name.clone())).collect();
     let mut names = Names { known, schemas };
     for name in names.schemas.keys().cloned().collect::<Vec<_>>() {
@@ -38,7 +39,7 @@ fn contents(body: &mut Value) -> impl Iterator<Item = &mut Value> {
     contents.into_iter().flat_map(|contents| contents.values_mut())
 }
 
-/// The components so far.
+/// The components of the document, as far as they are named.
 struct Names {
     /// Their names by what they were at first.
     known: BTreeMap<String, String>,
@@ -61,6 +62,7 @@ impl Names {
                 name.push('_');
             }
             self.known.insert(content, name.clone());
+            // Takes the name before what stands within is named, which might get the same one.
             self.schemas.insert(name.clone(), Value::Null);
             self.inside(&name, &mut own);
             self.schemas.insert(name.clone(), own);

@@ -1,6 +1,6 @@
 //! The API description as one page for people: plain HTML.
 //!
-//! Must not know: where the document comes from; what it holds is told as it stands there.
+//! Must not know: where the document comes from. What it holds is shown as it stands there.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::app::html::{self, escaped};
 /// The methods in the order in which they are shown.
 const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", "head", "trace"];
 
-/// The whole page.
+/// The whole page that shows an API description.
 pub(super) fn page(document: &Value) -> String {
     let title = text(&document["info"], "title");
     let mut out = Page(String::new());
@@ -35,18 +35,19 @@ pub(super) fn page(document: &Value) -> String {
     html::page(&format!("{title} API"), &out.0)
 }
 
-/// What is told under one tag, by path.
+/// The operations that are shown under one tag, by path.
 fn operations<'d>(document: &'d Value, tag: &str) -> Vec<(&'static str, &'d str, &'d Value)> {
     let mut found = Vec::new();
     for (path, item) in members(&document["paths"]) {
         let known = METHODS.iter().filter_map(|method| Some((*method, item.get(*method)?)));
+        // Every operation has one tag, under which it is shown once.
         let here = known.filter(|(_, operation)| operation["tags"][0] == tag);
         found.extend(here.map(|(method, operation)| (method, path.as_str(), operation)));
     }
     found
 }
 
-/// HTML as it grows.
+/// A page of HTML, to which parts are added at its end.
 struct Page(String);
 
 impl Page {
@@ -105,6 +106,7 @@ impl Page {
         let shared = |response: &Value| document.pointer(text(response, "$ref").trim_start_matches('#'));
         let responses = members(&operation["responses"]);
         let responses =
+            // What is the same everywhere stands in the components and is shown in its place.
             responses.map(|(status, response)| match response.get("$ref").and(shared(response)) {
                 Some(shared) => (status, shared),
                 None => (status, response),
@@ -136,6 +138,7 @@ impl Page {
     fn schema(&mut self, schema: &Value) {
         self.prose(text(schema, "description"));
         let parts: Vec<_> = list(&schema["allOf"]).collect();
+        // A schema without parts is its own only part.
         let parts = if parts.is_empty() { vec![schema] } else { parts };
         for part in parts {
             if part.get("properties").is_none() {

@@ -25,6 +25,7 @@ fn simplify(value: &mut Value) {
                 && let Some(schema) = members.get_mut("schema")
             {
                 without_null(schema);
+                // A parameter that may be missing is derived as a type or null; the type stands first.
                 if let Some(first) = schema["type"].get(0).cloned() {
                     schema["type"] = first;
                 }
@@ -85,6 +86,7 @@ fn own_members(whole: &mut Map<String, Value>, part: &Value, required: bool) {
     if let Value::Object(known) = whole.entry("properties").or_insert_with(|| json!({})) {
         known.extend(properties);
     }
+    // Members of a part that may be absent are never required of the whole.
     let names = part["required"].as_array().filter(|_| required).cloned().unwrap_or_default();
     if let Value::Array(known) = whole.entry("required").or_insert_with(|| json!([])) {
         known.extend(names);

@@ -28,10 +28,10 @@ use crate::queue::Queue;
 use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
-/// How long a request waits for its share of them.
+/// How long a request waits for its share of the bytes that may be under way before it is turned away.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 
-/// What the doors lead to.
+/// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Clock,
@@ -81,6 +81,7 @@ impl Behind<'_> {
             targets,
             tracer,
             closing: self.closing.clone(),
+            // The share of the budget is never zero; one byte more gives the type without a check.
             max_bytes_under_way: NonZeroUsize::MIN.saturating_add(options::budget().under_way),
             admission_wait: ADMISSION_WAIT,
         })
@@ -127,6 +128,8 @@ impl Behind<'_> {
         let dialects = dialects::routes(config, self.policies, self.clock, dice);
         Ok(Doors {
             listener: Listener::open(config.listen.address)?,
+            // Guarded while the store is held are only the routes that change something. The events door refuses by
+            // itself, to count what it refuses; probes and the desk of doubts have to answer then.
             routes: ingest::routes(intake.clone())
                 .merge(held::guard(dialects.merge(desk), doubts))
                 .merge(ops::routes(probes))
@@ -140,6 +143,7 @@ impl Behind<'_> {
         Desk {
             queue: self.queue.clone(),
             policies: self.policies.clone(),
+            // Only what is made here counts against the bounds: pauses and resumes work in a full book, too.
             authoring: self.policies.bounded(self.config.manage.bounds),
             reserved: manage::owner_of_form,
             drain: self.config.queue.drain,

@@ -26,6 +26,7 @@ pub(in crate::app) fn embedded_options(config: &Config) -> EmbeddedOptions {
         open_segments: shares.open_segments,
         spare_descriptors: shares.spare,
         clock_bound: config.queue.ttl,
+        // For a new directory alone: one that is there keeps its own.
         salt: fastrand::u64(..),
         ..config.store.embedded.clone()
     }

@@ -54,6 +54,7 @@ impl HttpBody for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                // What was waited for has come; the next wait begins its own time.
                 self.deadline = None;
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.pace.moved(bytes, Instant::now());
@@ -61,6 +62,7 @@ impl HttpBody for TimedBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
+            // The time runs only while the client is waited for, not while tidegate works.
             Poll::Pending if self.is_late(cx) => {
                 self.connection.ends_because(Cause::SlowBody);
                 let error = io::Error::new(io::ErrorKind::TimedOut, "the body is too slow");

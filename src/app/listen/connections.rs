@@ -12,14 +12,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use crate::app::listen::table::{Admitted, Caps, Class, Id, Refusal, Table};
 use crate::telemetry::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused, defect};
 
-/// Why a connection ended.
+/// Why a connection ended, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// One of the two sides had nothing more to say.
     Done,
-    /// Nothing was asked for long.
+    /// No request came within the idle time.
     Idle,
-    /// Another connection needed its room.
+    /// It was closed to make room for another connection.
     Evicted,
     /// A request head took too long.
     SlowHead,
@@ -89,6 +89,7 @@ struct Inner {
 
 impl Inner {
     fn evict(&mut self, id: Id) {
+        // Its task ends by itself once it sees the signal; nobody waits for it here.
         if let Some(eviction) = self.evictions.remove(&id) {
             eviction.cancel();
         }
@@ -137,8 +138,8 @@ impl Connections {
         }))
     }
 
-    /// Closes up to `count` connections, those that have been idle longest, because the system has none to give. Returns
-    /// how many.
+    /// Closes up to `count` connections, those that have been idle longest, because the system has none to give.
+    /// Returns how many.
     pub(super) fn make_room(&self, count: usize) -> usize {
         let mut inner = self.lock();
         let closed: Vec<Id> = std::iter::from_fn(|| inner.table.make_room()).take(count).collect();
@@ -148,6 +149,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic ends the connection of its own task: the table is still needed for all the others.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -218,12 +220,13 @@ impl Drop for Connection {
         inner.table.closed(self.id);
         inner.evictions.remove(&self.id);
         inner.show();
+        // Without a reason of ours both sides had simply nothing more to say.
         let cause = self.cause.get().copied().unwrap_or(Cause::Done);
         ConnectionsClosed { cause: cause.label(), count: 1 }.emit();
     }
 }
 
-/// A request under way.
+/// A request under way: its connection is idle again once this is dropped.
 pub(super) struct Busy(Arc<Connection>);
 
 impl Drop for Busy {

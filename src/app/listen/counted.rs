@@ -1,4 +1,4 @@
-//! Counts what tidegate answers, by route template: a closed set, whatever is asked for.
+//! Counts what tidegate answers, by route template: a closed set, whichever paths are asked for.
 //!
 //! Must not know: what the routes do.
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::telemetry::RequestAnswered;
 
-/// What stands for a path without a route, and for a verb of nobody.
+/// Stands for a path without a route, and for a method that is not listed here.
 const OTHER: &str = "other";
 
 /// Answers a request and counts the answer.

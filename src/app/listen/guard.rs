@@ -1,5 +1,5 @@
-//! What every request has to pass before a route sees it: one Host that is ours (DNS rebinding), no foreign
-//! Origin (cross-site requests), no tunnel, no expectation that is not met. Unknown routes and verbs get problem answers.
+//! What every request has to pass before a route sees it: one Host that is ours (DNS rebinding), no foreign Origin
+//! (cross-site requests), no tunnel, no expectation that is not met. Unknown routes and verbs get problem answers.
 //!
 //! Must not know: connections, what the routes do.
 
@@ -33,6 +33,7 @@ impl Hosts {
     }
 
     fn has(&self, host: &str) -> bool {
+        // Digits alone are a port: the end of `[::1]` is none.
         let name = match host.rsplit_once(':') {
             Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
@@ -47,6 +48,7 @@ pub(crate) fn guarded(router: Router, hosts: Hosts) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(hosts, check))
+        // The outermost layer: what the guard refuses is counted too.
         .layer(from_fn(counted::count))
 }
 
@@ -57,7 +59,7 @@ async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
     }
 }
 
-/// A request that fails here is of nobody we know: its connection is not used again.
+/// A request that fails here comes from an unknown caller: its connection is not used again.
 pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -96,6 +98,7 @@ fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     }
     let own = |origin: &HeaderValue| {
         origin.to_str().is_ok_and(|origin| {
+            // tidegate serves no TLS, so that its own pages have this scheme.
             origin.strip_prefix("http://").is_some_and(|at| at.eq_ignore_ascii_case(host))
         })
     };

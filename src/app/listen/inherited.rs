@@ -29,6 +29,7 @@ pub(super) fn socket() -> Result<Option<TcpListener>, ListenError> {
 }
 
 fn prepare(socket: &TcpListener) -> io::Result<()> {
+    // The runtime takes only sockets that do not block.
     socket.set_nonblocking(true)?;
     // Accepted connections take it over.
     Ok(sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES as usize)?)

@@ -19,12 +19,12 @@ use crate::app::listen::shape::{Follower, Place};
 /// Set once a connection showed a shape that is not served.
 pub(super) type Taint = Arc<OnceLock<&'static str>>;
 
-/// A guarded byte stream.
+/// The byte stream of one connection, guarded by deadlines.
 pub(super) struct GuardedIo<S> {
     inner: S,
     follower: Follower,
     taint: Taint,
-    /// Time for a request head.
+    /// Time within which a request head has to be complete.
     head_time: Duration,
     head: Deadline,
     taking: Pace,
@@ -86,6 +86,7 @@ impl<S> GuardedIo<S> {
                 let head_time = self.head_time;
                 self.head.start(|| now + head_time);
             }
+            // A body has a deadline of its own, and the time between requests is counted by hyper.
             Place::Idle | Place::Body => self.head.stop(),
         }
     }
@@ -123,6 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
+                // Only where nothing has come: bytes that are there are read first, however late they are.
                 ready!(self.head.poll(cx));
                 Poll::Ready(Err(self.too_slow(Cause::SlowHead, "the request head is too slow")))
             }
@@ -150,6 +152,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Without a deadline: a socket has nothing to flush, what it takes is watched in `poll_write`.
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

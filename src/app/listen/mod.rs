@@ -43,7 +43,7 @@ use connections::Connections;
 use serve::Server;
 use table::{Caps, Refusal};
 
-/// Bounds of the listener.
+/// Bounds of the listener and of each of its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct ListenOptions {
     /// Most connections at once that serve every request.
@@ -91,12 +91,12 @@ pub enum ListenError {
     /// The sockets that the service manager has handed over are not one TCP socket that listens.
     #[error("cannot listen on the socket of the service manager: {0}")]
     Inherited(std::io::Error),
-    /// The system refuses the address.
+    /// The system refuses to bind the address.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
-        /// The address asked for.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The reason that the system gives.
         reason: std::io::Error,
     },
 }
@@ -113,9 +113,9 @@ const BACKLOG: u32 = 1024;
 /// Bytes of answers that the system holds for each connection. Its default of megabytes would hide for minutes that a
 /// client takes nothing.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
-/// After an accept that failed for lack of descriptors or memory, when no connection could be closed for it.
+/// Pause after an accept that failed for lack of descriptors or memory, when no connection could be closed for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// The same when connections are being closed.
+/// The same pause when connections are being closed, which takes only moments.
 const CLOSING_PAUSE: Duration = Duration::from_millis(20);
 /// How often it is logged that connections cannot be accepted, at most.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -159,7 +159,7 @@ impl Listener {
         Ok(Self { socket, address })
     }
 
-    /// Where it listens in fact.
+    /// The bound address, with the port that the system chose where 0 was asked for.
     #[must_use]
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
@@ -199,6 +199,8 @@ impl Listener {
                 }
             }
         }
+        // Before the wait: a client that comes now is refused by the system. The socket of a service manager stays open
+        // there and keeps it waiting for the next daemon.
         drop(self.socket);
         tasks.close();
         tasks.wait().await;

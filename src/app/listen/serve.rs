@@ -33,7 +33,7 @@ use crate::app::listen::table::Refusal;
 use crate::ingest::{is_for_events, is_stream};
 use crate::problem::{Problem, codes};
 
-/// Most headers of a request.
+/// Most headers that a request may have.
 const MAX_HEADERS: usize = 64;
 /// Read buffer of a connection; also the largest piece of a body.
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
@@ -43,7 +43,7 @@ const RETRY_SECONDS: u64 = 1;
 /// While the doors close, a connection that was just accepted gets this time to send its first request.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 
-/// What all connections share.
+/// What all connections of a listener share.
 pub(super) struct Server {
     pub(super) router: Router,
     pub(super) options: ListenOptions,
@@ -65,6 +65,8 @@ impl Server {
         let service = service_fn(|request| self.answer(taint.clone(), connection.clone(), request));
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
+            // hyper's time includes the pause before a head; the shorter time for the head itself is kept by
+            // `GuardedIo`.
             .header_read_timeout(self.options.idle_timeout)
             .half_close(true)
             .max_headers(MAX_HEADERS)
@@ -109,7 +111,7 @@ impl Server {
         connection: Arc<Connection>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-        // After a chunked body nobody follows the bytes any more: its request is the last one.
+        // Behind a chunked body the follower does not know where the next head begins: this request is the last one.
         let last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let is_streamed = is_stream(&request);
         let (router, pause, pace) = (self.router.clone(), self.options.body_pause, self.pace());
@@ -128,6 +130,7 @@ impl Server {
                 }
             };
             let response = response.map(|inner| Body::new(AnswerBody { inner, _busy: busy }));
+            // What is left of a body that was cut off must not be read as the next request.
             let is_cut = connection.cause() == Some(Cause::SlowBody);
             Ok(if last || is_cut { closing(response) } else { response })
         }

@@ -8,23 +8,23 @@
 /// Longest request line and headers together, in bytes.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Where the connection stands.
+/// Where the bytes of a connection stand in its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Between requests: nothing of the next head has come.
     Idle,
-    /// Within a head.
+    /// Within a request line or headers that are not complete.
     Head,
     /// Within a body, or past the last request.
     Body,
 }
 
-/// The follower of one connection.
+/// Follows the bytes of one connection, in pieces of any size.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     head: Vec<u8>,
     body_left: u64,
-    /// Nothing more is looked at.
+    /// Nothing more is looked at: after a chunked request or a taint.
     done: bool,
     tainted: Option<&'static str>,
 }
@@ -45,7 +45,7 @@ impl Follower {
         }
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes; where the stream is cut makes no difference.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.done {
             if self.body_left > 0 {
@@ -96,6 +96,7 @@ impl Follower {
             let Some(line) = line.strip_suffix(b"\r\n") else {
                 return self.taint("a line ends without a carriage return");
             };
+            // The request line and the empty one; a header without a colon is refused by the server's parser.
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
             let (name, value) = line.split_at(colon);
             if name.eq_ignore_ascii_case(b"transfer-encoding") {

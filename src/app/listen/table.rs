@@ -22,7 +22,7 @@ use crate::telemetry::defect;
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caps {
-    /// Connections that serve every request.
+    /// Most connections that serve every request.
     pub(super) ordinary: usize,
     /// Connections beyond those that serve everything but events.
     pub(super) reserved: usize,
@@ -37,7 +37,7 @@ pub(super) struct Id(u64);
 /// Which cap a connection falls under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It serves every request.
+    /// It serves every request, those for events included.
     Ordinary,
     /// It serves probes, metrics and management.
     Reserved,
@@ -66,11 +66,11 @@ pub(super) struct Admitted {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between requests since then.
+    /// Between requests since then: it may be closed for another one.
     Idle(Instant),
     /// A request head has been arriving since then.
     Head(Instant),
-    /// A request is under way.
+    /// A request is under way: it is not closed for another one.
     Busy,
 }
 
@@ -100,6 +100,7 @@ impl Table {
     /// The [`Refusal`] when there is no room for it.
     pub(super) fn admit(&mut self, peer: Option<IpAddr>, now: Instant) -> Result<Admitted, Refusal> {
         let of_peer = |one: &Connection| peer.is_some() && one.peer == peer;
+        // A peer at its cap makes room among its own connections and never at the cost of others.
         if peer.is_some() && self.count(of_peer) >= self.caps.per_peer {
             let (evicted, class) = self.evict_idle(of_peer).ok_or(Refusal::Peer)?;
             return Ok(self.insert(peer, class, now, Some(evicted)));
@@ -118,8 +119,8 @@ impl Table {
         Ok(self.insert(peer, class, now, Some(evicted)))
     }
 
-    /// Returns the connection that has been idle longest, of whichever class. It has to be closed and is not in the table any
-    /// more.
+    /// Returns the connection that has been idle longest, of whichever class. It has left the table and has to be
+    /// closed.
     pub(super) fn make_room(&mut self) -> Option<Id> {
         self.evict_idle(|_| true).map(|(id, _)| id)
     }
@@ -142,7 +143,9 @@ impl Table {
         let class = self.open.get(&id).map(|one| one.class).ok_or(Refusal::Evicted)?;
         let mut evicted = None;
         let class = match class {
+            // As soon as there is room it becomes an ordinary one, and its place in the reserve is free again.
             Class::Reserved if self.has_room() => Class::Ordinary,
+            // The reserve serves no events: an idle ordinary connection gives its place, or the request is refused.
             Class::Reserved if is_for_events => {
                 let (idle, class) =
                     self.evict_idle(|one| one.class == Class::Ordinary).ok_or(Refusal::Reserved)?;
@@ -157,14 +160,14 @@ impl Table {
         Ok(evicted)
     }
 
-    /// The answer is complete.
+    /// The answer is complete: the connection is idle from now on.
     pub(super) fn request_ended(&mut self, id: Id, now: Instant) {
         if let Some(one) = self.open.get_mut(&id) {
             one.state = State::Idle(now);
         }
     }
 
-    /// The connection has ended.
+    /// The connection has ended; one that was evicted has left the table before.
     pub(super) fn closed(&mut self, id: Id) {
         self.open.remove(&id);
     }
@@ -186,7 +189,7 @@ impl Table {
         let id = Id(self.next);
         self.next += 1;
         self.open.insert(id, Connection { peer, class, state: State::Idle(now) });
-        // Its own room was free, or somebody has made it.
+        // Either there was room, or an evicted connection has made it.
         let caps = self.caps.ordinary + self.caps.reserved;
         defect!(unless self.open.len() <= caps, "more connections than there may be");
         Admitted { id, evicted }

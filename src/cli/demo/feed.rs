@@ -13,10 +13,10 @@ use crate::cli::client::{Client, refusal};
 use crate::cli::exit::Failure;
 use crate::clock::{Clock, Timestamp};
 
-/// Lines handed over at once.
+/// Lines that are handed over as one piece of the body.
 const CHUNK_LINES: u64 = 500;
 
-/// What was handed in.
+/// What was handed in, and how long that took.
 pub(super) struct Sent {
     /// When each accepted event was sent to the door, by its id.
     pub(super) accepted: HashMap<String, Timestamp>,
@@ -83,6 +83,7 @@ pub(super) async fn enqueue(
             let detail = answer.detail.unwrap_or_default();
             return Err(Failure::new(format!("event {} was refused: {detail}", answer.line)));
         };
+        // The number of the line leads to the chunk in which it went out.
         let chunk = usize::try_from(answer.line.saturating_sub(1) / CHUNK_LINES).unwrap_or(usize::MAX);
         let sent_at = chunks_sent_at.lock().unwrap_or_else(PoisonError::into_inner).get(chunk).copied();
         accepted.insert(id, sent_at.unwrap_or(began));

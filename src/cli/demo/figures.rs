@@ -8,14 +8,14 @@ use crate::clock::Timestamp;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The figures of one run.
+/// The figures of one run of the demo.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figures {
-    /// Events acknowledged at the door.
+    /// Number of events that were acknowledged at the door.
     pub(super) accepted: usize,
-    /// Acknowledged events that arrived.
+    /// Number of acknowledged events that arrived at the receiver.
     pub(super) delivered: usize,
-    /// Acknowledged events that did not.
+    /// Number of acknowledged events that never arrived.
     pub(super) lost: usize,
     /// Arrivals beyond the first of their event.
     pub(super) duplicates: usize,
@@ -61,6 +61,7 @@ impl Figures {
         Self {
             accepted: accepted.len(),
             delivered: seen.len(),
+            // Only ids that were accepted are among those that were seen.
             lost: accepted.len() - seen.len(),
             duplicates,
             limit,

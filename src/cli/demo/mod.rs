@@ -121,12 +121,13 @@ async fn sender_peak(client: &mut Client) -> Result<Option<u64>, Failure> {
     Ok(values.max())
 }
 
-/// The defaults, on the scratch directory and free to call this machine: nobody's own settings change what
-/// the demo shows.
+/// The defaults, on the scratch directory and free to call this machine: settings of the user would change what the
+/// demo shows.
 fn config(arguments: &Arguments, scratch: &Scratch) -> Result<Config, Failure> {
     let set = |flag, setting, value: String| Flag { flag, setting, values: vec![value] };
     let flags = vec![
         set("demo", "store.data_dir", scratch.0.display().to_string()),
+        // A temporary file system may have less room than the default keeps free.
         set("demo", "store.min_free_bytes", (16 * 1024 * 1024).to_string()),
         set("demo", "listen.address", "127.0.0.1:0".to_owned()),
         set("demo", "egress.allow", "127.0.0.0/8".to_owned()),
@@ -141,6 +142,7 @@ fn config(arguments: &Arguments, scratch: &Scratch) -> Result<Config, Failure> {
 impl Scratch {
     fn new() -> std::io::Result<Self> {
         let path = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
+        // A directory that is there already belongs to somebody else: this fails then.
         std::fs::create_dir(&path)?;
         Ok(Self(path))
     }

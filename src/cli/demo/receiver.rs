@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 
-/// One call that arrived.
+/// One call that arrived at the receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// When its head was complete.
+    /// When the head of the request was complete.
     pub(super) at: Timestamp,
     /// Its `webhook-id`; empty when it had none.
     pub(super) id: String,
@@ -30,7 +30,7 @@ pub(super) struct Arrival {
 
 type Arrivals = Arc<Mutex<Vec<Arrival>>>;
 
-/// The endpoint; stops when dropped.
+/// The endpoint of the demo; it stops when it is dropped.
 pub(super) struct Receiver {
     address: SocketAddr,
     arrivals: Arrivals,
@@ -64,7 +64,7 @@ impl Receiver {
         self.address
     }
 
-    /// How many calls have arrived.
+    /// How many calls have arrived so far.
     pub(super) fn count(&self) -> u64 {
         u64::try_from(lock(&self.arrivals).len()).unwrap_or(u64::MAX)
     }

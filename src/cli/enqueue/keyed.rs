@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Begins every key.
+/// The beginning of every key that this command makes.
 const START: &str = "tidegate-enqueue";
 
 /// Where the keys of an input come from.
@@ -14,7 +14,7 @@ const START: &str = "tidegate-enqueue";
 pub(super) struct Keys {
     /// The SHA-256 digest of the whole input, in hex; `None` where it is not known beforehand.
     pub digest: Option<String>,
-    /// The name of the pass.
+    /// The name of the pass, as `--resume-id` gives it.
     pub id: Option<String>,
 }
 
@@ -72,6 +72,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawVa
 fn place(line: &[u8]) -> Option<Place> {
     let text = line.trim_ascii_end();
     let inner = text.trim_ascii_start().strip_prefix(b"{")?.strip_suffix(b"}")?;
+    // A line that gives its key twice does not read: it is sent as it is, and the daemon refuses it.
     let own: Own<'_> = serde_json::from_slice(line).ok()?;
     match own.idempotency_key {
         Some(value) if value.get() == "null" => {
@@ -79,6 +80,7 @@ fn place(line: &[u8]) -> Option<Place> {
             let start = value.get().as_ptr().addr().checked_sub(line.as_ptr().addr())?;
             Some(Place { start, end: start + value.get().len(), before: "" })
         }
+        // The producer's own key stays.
         Some(_) => None,
         None => {
             let is_empty = inner.trim_ascii().is_empty();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::cli::enqueue::keyed::Keys;
 use crate::cli::exit::Failure;
 
-/// Read at once.
+/// Most bytes that are read at once.
 const READ_BYTES: usize = 256 * 1024;
 /// A line is cut off here: more than any event may have, so that the daemon refuses it.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -30,16 +30,16 @@ pub(super) struct Line {
     pub mark: Option<Mark>,
 }
 
-/// A place between two lines.
+/// A place between two lines, from which a later run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The line before it.
+    /// Number of the line before this place.
     pub line: u64,
     /// The digest of all that stands before it, in hex.
     pub digest: String,
 }
 
-/// The lines of an input.
+/// Cuts an input into lines, and keeps a digest of those that were taken out.
 pub(super) struct Lines {
     input: Input,
     keys: Keys,
@@ -47,7 +47,7 @@ pub(super) struct Lines {
     /// Bytes at the head of the buffer that are known to hold no line end.
     searched: usize,
     is_ended: bool,
-    /// Lines that were taken out.
+    /// Lines that were taken out, blank ones included.
     taken: u64,
     /// The beginning of a line that is too long, the rest of which is dropped.
     cut: Option<BytesMut>,
@@ -86,8 +86,8 @@ impl Lines {
         }
     }
 
-    /// Passes over the first lines, which must be those that were sent before: of an input that is not known as a whole,
-    /// the digest tells.
+    /// Passes over the first lines, which must be those that were sent before. Where the input is not known as a whole,
+    /// the digest shows whether they are.
     ///
     /// # Errors
     /// Of reading, or [`Failure`] that says what to do when these are other lines.
@@ -130,6 +130,8 @@ impl Lines {
                 lines.push(Line { number: self.taken, bytes: out.split().freeze(), mark: None });
             }
         }
+        // Only the last of the lines at hand has a mark: each costs a digest, and to go on a few lines earlier does no
+        // harm.
         if let Some(last) = lines.last_mut() {
             last.mark = Some(Mark { line: self.taken, digest: self.sum() });
         }
@@ -146,6 +148,7 @@ impl Lines {
             if !is_last && self.buffer.len() > MAX_LINE_BYTES {
                 self.digest.update(&self.buffer);
                 let rest = self.buffer.split();
+                // The beginning alone is kept: it is more than an event may have, so that the daemon refuses it.
                 self.cut.get_or_insert(rest);
                 self.searched = 0;
             }

@@ -1,5 +1,6 @@
-//! One pass over an input: lines are sent ahead of their answers, at most a window of them, and sent again from the first
-//! one without an answer when the connection breaks or the daemon takes nothing at present. Their keys make that safe.
+//! One pass over an input: lines are sent ahead of their answers, at most a window of them, and sent again from the
+//! first one without an answer when the connection breaks or the daemon takes nothing at present. Their keys make that
+//! safe.
 //!
 //! Must not know: where lines come from, what a state file looks like.
 
@@ -41,7 +42,7 @@ pub(super) struct Pass<'s> {
     state: &'s mut StateFile,
     /// Accepted, repeated and refused lines since the state was reached.
     since: (u64, u64, u64),
-    /// Answers so far: whatever adds to them is progress.
+    /// Number of answers so far: each of them is progress.
     answered: u64,
     /// The last answer, or a later moment at which the first line came that waits for one.
     due_since: Timestamp,
@@ -55,7 +56,7 @@ pub(super) struct Pass<'s> {
 enum Stop {
     /// It will end the same way again.
     Failed(Failure),
-    /// It may go well later, not before so many seconds where the daemon says so.
+    /// It may go well later, not before this many seconds where the daemon says so.
     Passing { why: String, retry_after: Option<u64> },
     /// The input paused and the daemon did not wait.
     Paused,
@@ -106,6 +107,7 @@ impl<'s> Pass<'s> {
             let before = self.answered;
             let wait = patience.limit.clamp(MIN_WAIT, MAX_WAIT);
             let stop = match self.stream(wait).await {
+                // Keys name the digest of the file: the lines of a changed one went out under keys of the old.
                 Ok(()) if self.lines.is_unchanged() => return Ok(()),
                 Ok(()) => return Err(Failure::new("the file was changed while it was read")),
                 Err(stop) => stop,
@@ -115,6 +117,7 @@ impl<'s> Pass<'s> {
             }
             match stop {
                 Stop::Failed(failure) => return Err(failure),
+                // Nothing failed: the next stream begins when the input goes on.
                 Stop::Paused => {}
                 Stop::Passing { why, retry_after } => {
                     let Some(pause) = patience.next(self.due_since, retry_after) else {
@@ -150,6 +153,7 @@ impl<'s> Pass<'s> {
             // A connection without lines would be ended while the input pauses.
             self.read().await?;
         }
+        // The input had no further line: nothing is asked of the daemon.
         if self.window.is_empty() && self.is_ended {
             return Ok(());
         }
@@ -157,20 +161,24 @@ impl<'s> Pass<'s> {
         // A daemon can be started anew on another directory, which has none of the lines.
         let status = tokio::time::timeout(wait, client.get("/v1/status")).await;
         let status = status.map_err(|_| silent(self.address, wait))??;
+        // Before any line is sent: another directory would accept answered lines once more.
         self.state.meet(text(&status, "/store/id"))?;
         let (sender, receiver) = unbounded_channel();
         // The receiver is there as long as the connection; that it broke is said by the answers.
         self.window.iter().for_each(|line| drop(sender.send(line.bytes.clone())));
+        // No answer is due before this: lines that are sent again have been waiting since an earlier connection.
         let begun = self.clock.now();
         let answers = tokio::time::timeout(wait, client.enqueue(body(receiver))).await;
         let mut answers = answers.map_err(|_| silent(self.address, wait))??;
         let (mut sender, mut count) = (Some(sender), 0);
         loop {
             if self.is_ended {
+                // Without a sender the body ends, and the daemon answers what it has got to the end.
                 sender = None;
             }
             let waited = self.clock.now().since(self.due_since.max(begun));
             tokio::select! {
+                // Answers go before new lines: a stream that ends is noticed before more is put into it.
                 biased;
                 answer = answers.next() => match answer? {
                     Some(answer) => {
@@ -223,6 +231,7 @@ impl<'s> Pass<'s> {
         if let Some(stop) = stopping(&answer, self.window.is_empty()) {
             return Err(stop);
         }
+        // Answers come in the order of the lines. Any other number would give a line the answer to another one.
         let line = self.window.pop_front().filter(|_| answer.line == count).ok_or_else(|| {
             let number = answer.line;
             Failure::new(format!(
@@ -257,6 +266,7 @@ impl<'s> Pass<'s> {
 /// What an answer says about the stream instead of about its line.
 fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
     match (answer.status, answer.code.as_str()) {
+        // The daemon has waited for an input that pauses, and every line that was sent has its answer.
         (408, _) if is_all_answered => Some(Stop::Paused),
         // Of an internal failure it is not known whether the line was kept: its key makes it safe to send it again.
         (408 | 500.., _) | (400, "incomplete_body") => {
@@ -270,6 +280,7 @@ fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
 
 /// The answer with the number that its line has in the input.
 fn renumbered(text: &[u8], number: u64) -> Vec<u8> {
+    // The daemon writes this member first; any other text is shown as it came.
     let rest = text.strip_prefix(b"{\"line\":").unwrap_or_default();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     match rest.get(digits..) {
@@ -285,9 +296,9 @@ fn body(
     futures_util::stream::unfold(receiver, async |mut receiver| Some((Ok(receiver.recv().await?), receiver)))
 }
 
-/// How long to try.
+/// How long to go on trying, and with which pauses.
 pub(super) struct Patience {
-    /// Without progress.
+    /// Time without progress after which the pass is given up.
     limit: Duration,
     clock: Clock,
     pause: Duration,
@@ -298,13 +309,14 @@ impl Patience {
         Self { limit, clock, pause: MIN_PAUSE }
     }
 
-    /// There was progress.
+    /// There was progress: the pauses begin small again.
     fn renew(&mut self) {
         self.pause = MIN_PAUSE;
     }
 
     /// How long to wait now, without an answer `since` then; `None` when it is over.
     fn next(&mut self, since: Timestamp, retry_after: Option<u64>) -> Option<Duration> {
+        // At most the longest pause, even where the daemon names a later time.
         let wanted = retry_after.map_or(Duration::ZERO, Duration::from_secs).min(MAX_PAUSE).max(self.pause);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         let left = self.limit.saturating_sub(self.clock.now().since(since));

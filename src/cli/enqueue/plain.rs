@@ -38,6 +38,7 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
     while let Some(line) = overdue(accepted + refused).wait(answers.next()).await? {
         let well = Answer::read(&line)?.is_accepted();
         *(if well { &mut accepted } else { &mut refused }) += 1;
+        // Flushed only when no further answer is at hand: one write for many lines.
         shown.show(&line, well, !answers.ready(), &progress).await;
         progress.set(accepted + refused);
     }
@@ -56,7 +57,7 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
 struct Overdue<'s> {
     address: SocketAddr,
     sent: &'s Sent,
-    /// Lines that are answered.
+    /// Lines that have been answered so far.
     answered: u64,
 }
 
@@ -72,6 +73,7 @@ impl Overdue<'_> {
                     let lines = format!("{} lines have an answer", self.answered);
                     return Err(silent(self.address, ANSWER_LIMIT).with(&lines));
                 }
+                // Not silent yet: the line may have been sent a moment ago. It counts as due from the next limit on.
                 Err(_) => is_due = self.sent.load(Ordering::Relaxed) > self.answered,
             }
         }

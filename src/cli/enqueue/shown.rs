@@ -39,10 +39,10 @@ impl Answer {
     }
 }
 
-/// Standard output.
+/// The answers on standard output, until it fails.
 pub(super) struct Shown {
     out: BufWriter<Stdout>,
-    /// Acknowledgements too.
+    /// Whether acknowledgements are written as well as refusals.
     all: bool,
     is_terminal: bool,
     outcome: std::io::Result<()>,
@@ -71,6 +71,7 @@ impl Shown {
     ) -> std::io::Result<()> {
         if is_shown && self.is_terminal {
             let text = String::from_utf8_lossy(line);
+            // On a terminal the line and the bar share the screen.
             let written = bar.aside(|| print(&format!("{text}\n")));
             return written.map_err(|failure| std::io::Error::other(failure.to_string()));
         }

@@ -41,7 +41,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing is answered.
+    /// The state of a pass of which no line is answered.
     pub(super) fn new(keys: &Keys, daemon: &str, now: Timestamp) -> Self {
         Self {
             format: FORMAT,
@@ -97,6 +97,7 @@ impl State {
         if self.format != FORMAT {
             return refused("another version of tidegate", "go on with that version");
         }
+        // Of an input that is not known as a whole the digest is compared later, when its lines are passed over.
         if self.is_whole != fresh.is_whole || (self.is_whole && self.digest != fresh.digest) {
             let line = self.answered_lines;
             return Err(Failure::usage(format!(
@@ -145,6 +146,7 @@ impl StateFile {
                     if !repeats {
                         return Err(too_old(&state, path));
                     }
+                    // Keys of lines that are sent from now on live another 24 hours.
                     state.started_at = now.to_string();
                 }
                 state
@@ -153,6 +155,7 @@ impl StateFile {
             Err(error) => return Err(Failure::from(error).about(&path.display().to_string())),
         };
         let file = Self { path: path.to_owned(), state };
+        // At once: that the file cannot be written is found before any line is sent.
         file.write()?;
         Ok(file)
     }
@@ -160,7 +163,8 @@ impl StateFile {
     /// The daemon's data directory is `id`: that of the lines that are answered, or the first one.
     ///
     /// # Errors
-    /// [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot be written.
+    /// [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot be
+    /// written.
     pub(super) fn meet(&mut self, id: &str) -> Result<(), Failure> {
         match &self.state.store {
             Some(known) if known == id => Ok(()),
@@ -201,6 +205,7 @@ impl StateFile {
                 .with("--state PATH puts it elsewhere")
         };
         let mut name = self.path.clone().into_os_string();
+        // Beside the file, because a rename does not cross file systems.
         name.push(".new");
         // A record of texts and numbers always serialises.
         let text = serde_json::to_vec_pretty(&self.state).unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::cli::policies::plan::{Action, Plan, Step};
 use crate::cli::{ConfigArguments, note};
 use crate::config::FilePolicy;
 
-/// Longest file, in bytes.
+/// Longest file of policies that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// Also delete policies of the API that the file does not have
     #[arg(long)]
     prune: bool,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -58,7 +58,7 @@ struct Summary<'p> {
     not_listed: &'p [String],
 }
 
-/// Shows what `apply` would change.
+/// Shows what `apply` would change; that there is something is a failure.
 pub(super) async fn diff(arguments: Arguments) -> Result<(), Failure> {
     let (_, plan) = planned(&arguments).await.map_err(Failure::trouble)?;
     let shown = serde_json::json!({"same": plan.is_same(), "plan": plan});
@@ -80,12 +80,14 @@ pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
             plan.steps.len()
         )));
     }
+    // Before the first change: a file with a conflict changes nothing.
     if let Some(conflicts) = plan.conflicting() {
         return Err(Failure::new(conflicts));
     }
     for (done, step) in plan.steps.iter().enumerate() {
         make(&mut client, step, dry_run).await.map_err(|failure| {
             let of = plan.steps.len();
+            // What was made stays, and is unchanged for the next run: only a failure that may pass is worth repeating.
             let so_far = match (dry_run, failure.is_passing()) {
                 (true, _) => "nothing was changed".to_owned(),
                 (false, true) => {
@@ -135,6 +137,7 @@ fn read(file: &Path) -> Result<Vec<FilePolicy>, Failure> {
         false => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let mut text = String::new();
+    // One byte more than is taken shows that there is more.
     source.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Failure::new(format!("{} has more than {MAX_FILE_BYTES} bytes", file.display())));

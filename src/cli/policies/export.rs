@@ -32,6 +32,7 @@ impl Export {
     pub(super) fn of(listed: Vec<Listed>) -> Self {
         let mut export = Self { policies: Vec::new(), left_out: Vec::new(), origins: Vec::new() };
         for Listed { id, origin, state, definition, etag, .. } in listed {
+            // Without an edition it was deleted and only drains.
             match definition.filter(|_| etag.is_some()) {
                 Some(definition) => {
                     export.policies.push(definition);

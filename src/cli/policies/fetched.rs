@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
 
-/// Policies of one page.
+/// Policies that are asked for at a time.
 const PAGE: usize = 500;
 
 /// What is needed of a listed policy.
@@ -16,11 +16,11 @@ const PAGE: usize = 500;
 pub(in crate::cli) struct Listed {
     pub(in crate::cli) id: String,
     pub(in crate::cli) origin: String,
-    /// `deployed`, `draining` or `idle`.
+    /// One of `deployed`, `draining` and `idle`.
     pub(in crate::cli) state: String,
     /// As a block of the configuration file says it; `None` where that cannot be.
     pub(in crate::cli) definition: Option<Value>,
-    /// `None` once it is deleted.
+    /// The edition for `If-Match`; `None` once it is deleted.
     pub(in crate::cli) etag: Option<String>,
     pub(in crate::cli) limits: Option<Limits>,
     pub(in crate::cli) generations: Vec<Generation>,
@@ -99,6 +99,7 @@ pub(in crate::cli) async fn answered(client: &mut Client) -> Result<Vec<Value>, 
         }
         match page.get("next_cursor").and_then(Value::as_str) {
             Some(next) => cursor = format!("&cursor={next}"),
+            // Policies that are made meanwhile may be missing: each page is of its own moment.
             None => return Ok(policies),
         }
     }

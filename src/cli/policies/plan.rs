@@ -26,7 +26,7 @@ pub(super) struct Plan {
     pub(super) conflicts: Vec<Conflict>,
 }
 
-/// One change.
+/// One change, after which one policy is as the file says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Step {
     pub(super) id: String,
@@ -49,7 +49,7 @@ pub(super) enum Action {
     Delete,
 }
 
-/// One member.
+/// One member that differs, with both of its values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Difference {
     pub(super) member: String,
@@ -83,8 +83,8 @@ impl Action {
 }
 
 impl Plan {
-    /// `wanted` are the definitions of the file, each with its id, which are unique. With `prune`, policies of the API that
-    /// are not among them are deleted.
+    /// `wanted` are the definitions of the file, each with its id, which are unique. With `prune`, policies of the API
+    /// that are not among them are deleted.
     pub(super) fn of(wanted: &[(String, Value)], listed: &[Listed], prune: bool) -> Self {
         let found: BTreeMap<&str, &Listed> =
             listed.iter().map(|policy| (policy.id.as_str(), policy)).collect();
@@ -111,6 +111,7 @@ impl Plan {
             Some(policy) if policy.definition.as_ref() == Some(definition) && policy.etag.is_some() => {
                 self.unchanged += 1;
             }
+            // After the comparison: a policy of another origin that says the same is no conflict.
             Some(policy) if policy.origin != API => {
                 self.conflicts.push(Conflict { id: id.to_owned(), origin: policy.origin.clone() });
             }
@@ -151,7 +152,7 @@ impl Plan {
         self.steps.iter().filter(|step| step.action == action).count()
     }
 
-    /// The changes in lines.
+    /// The changes and the conflicts, a row for each.
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new(&[left("CHANGE"), left("POLICY"), left("MEMBERS")]);
         for step in &self.steps {
@@ -171,7 +172,7 @@ impl Plan {
         (!names.is_empty()).then(|| format!("not in the file, and kept without --prune: {names}"))
     }
 
-    /// The conflicts in a sentence.
+    /// The conflicts in a sentence; `None` when there are none.
     pub(super) fn conflicting(&self) -> Option<String> {
         let owned = |Conflict { id, origin }: &Conflict| format!("{id} belongs to {}", called(origin));
         let owned: Vec<String> = self.conflicts.iter().map(owned).collect();
@@ -196,6 +197,7 @@ impl Step {
                 Action::Delete => format!("{member} {}", text(before)),
             }
         };
+        // The name has a column of its own.
         let others = self.differs.iter().filter(|difference| difference.member != "name");
         others.map(shown).collect::<Vec<_>>().join(", ")
     }

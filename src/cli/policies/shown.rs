@@ -56,6 +56,7 @@ pub(in crate::cli) fn held(policy: &Listed) -> (String, Option<Colour>) {
         1 => held.reason.clone(),
         lanes => format!("{} ({lanes} lanes)", held.reason),
     }));
+    // Before the limits are added: that a limit is used up is its purpose and no warning.
     let colour = (!reasons.is_empty()).then_some(Colour::Warning);
     if let Some(figures) = figures.filter(|figures| figures.waiting > 0) {
         reasons.extend(used_up(policy, figures).map(str::to_owned));

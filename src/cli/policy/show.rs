@@ -12,6 +12,7 @@ use crate::clock::{Clock, Timestamp};
 
 /// Names and values below each other, then the counters.
 pub(super) fn text(policy: &Listed, answer: &Value, style: Style) -> String {
+    // Ages are those of dates which the daemon has written: the wall clock counts.
     let now = Clock::system().wall();
     let mut text = String::new();
     for (name, value, colour) in lines(policy, answer, now) {
@@ -24,6 +25,7 @@ pub(super) fn text(policy: &Listed, answer: &Value, style: Style) -> String {
         text.push_str(&counters(keys, now).render(style));
     }
     if answer.get("next_keys_cursor").is_some_and(Value::is_string) {
+        // The first page is shown: there may be a key for each of thousands of customers.
         text.push_str("there are more keys; GET /v1/policies/{id} has them all, page by page\n");
     }
     text

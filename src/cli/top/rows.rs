@@ -16,12 +16,12 @@ use crate::clock::Timestamp;
 /// Calls that ended since the daemon's start, by policy.
 pub(super) type Attempts = HashMap<String, f64>;
 
-/// One policy.
+/// One policy, as a row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Row {
     pub policy: String,
     pub state: String,
-    /// Its limits in words.
+    /// Its limits in a few words.
     pub limit: String,
     /// Calls per second; `null` where the daemon does not count them for this policy alone.
     pub calls_per_second: Option<f64>,
@@ -29,9 +29,9 @@ pub(super) struct Row {
     pub delayed: u64,
     pub inflight: u64,
     pub oldest: Option<String>,
-    /// Empty while nothing holds it.
+    /// What holds it, in words; empty while nothing does.
     pub held_by: String,
-    /// Of what holds it.
+    /// The colour of `held_by` on a terminal.
     #[serde(skip)]
     colour: Option<Colour>,
 }
@@ -41,6 +41,7 @@ impl Row {
     pub(super) fn of(policy: &Listed, now: &Attempts, since: Option<(&Attempts, Duration)>) -> Self {
         let rate = since.and_then(|(before, passed)| {
             let calls = now.get(&policy.id)? - before.get(&policy.id).copied().unwrap_or(0.0);
+            // A daemon that was started anew counts from zero.
             Some((calls.max(0.0) / passed.as_secs_f64().max(0.001) * 10.0).round() / 10.0)
         });
         let figures = policy.figures.as_ref();
@@ -71,6 +72,7 @@ pub(super) fn attempts(metrics: &str) -> Attempts {
     for line in metrics.lines() {
         let Some(rest) = line.strip_prefix("tidegate_call_attempts_total{") else { continue };
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
+        // No id of a policy has a quotation mark: the next one ends the value.
         let policy = labels.split("policy=\"").nth(1).and_then(|rest| rest.split('"').next());
         if let (Some(policy), Ok(value)) = (policy, value.parse::<f64>()) {
             *attempts.entry(policy.to_owned()).or_default() += value;
@@ -79,7 +81,7 @@ pub(super) fn attempts(metrics: &str) -> Attempts {
     attempts
 }
 
-/// The rows as they stand.
+/// The rows as a table, in their order.
 pub(super) fn table(rows: &[Row], now: Timestamp) -> Table {
     let mut table = Table::new(&[
         left("POLICY"),

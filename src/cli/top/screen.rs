@@ -15,7 +15,7 @@ use crate::cli::status::rates;
 use crate::cli::top::{Look, Sort, rows};
 use crate::cli::words::{about_seconds, count, grouped, text};
 
-/// The other screen, without cursor.
+/// Switches to the alternate screen and hides the cursor.
 const TAKE: &str = "\x1b[?1049h\x1b[?25l";
 const GIVE_BACK: &str = "\x1b[?25h\x1b[?1049l";
 const TOP_LEFT: &str = "\x1b[H";
@@ -55,7 +55,7 @@ impl Screen {
 
     /// Gives the terminal back as it was.
     pub(super) fn give_back(&mut self) {
-        // There is nobody left to tell.
+        // The terminal may be gone, and then nothing can be shown any more.
         let _ = print(GIVE_BACK);
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }

@@ -5,12 +5,12 @@
 use rustix::process::{Signal as Number, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// What a signal asks this command for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// To end, in order.
+    /// To end, after the terminal was given back.
     End,
-    /// To stop until SIGCONT comes.
+    /// To stop, until SIGCONT lets the process go on.
     Stop,
     /// To go on after a stop, perhaps by SIGSTOP, of which nobody hears.
     Resume,
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Returns at the next signal.
+    /// Returns at the next signal, with what it asks for.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.interrupt.recv() => Asked::End,
@@ -50,8 +50,8 @@ impl Signals {
         }
     }
 
-    /// Stops the process; returns once it is asked to go on or to end. By SIGSTOP: the system drops SIGTSTP where nobody
-    /// is there who would let the process go on.
+    /// Stops the process; returns once it is asked to go on or to end. By SIGSTOP: the system drops SIGTSTP where
+    /// nobody is there who would let the process go on.
     pub(super) async fn stop(&mut self) -> std::io::Result<Asked> {
         kill_process(getpid(), Number::STOP)?;
         loop {

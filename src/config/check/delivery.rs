@@ -13,6 +13,7 @@ impl Checker<'_> {
         let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
         let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
         let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
+        // No part of a call can take longer than the whole.
         self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
         self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
         Some(Deadlines { connect: connect?, head: head?, total: total? })

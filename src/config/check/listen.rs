@@ -46,5 +46,6 @@ fn host_name(text: &str) -> Result<String, String> {
     if text.is_empty() || !plain {
         return Err(format!("{text:?} is not a host name without port"));
     }
+    // Names of hosts are compared without regard to case.
     Ok(text.to_ascii_lowercase())
 }

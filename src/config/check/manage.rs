@@ -1,5 +1,5 @@
-//! The rules of `[manage]`, and of `[metrics]`, whose bound is of the same kind. What `[manage]` says to the dialects is
-//! read with their sections.
+//! The rules of `[manage]`, and of `[metrics]`, whose bound is of the same kind. What `[manage]` says to the dialects
+//! is read with their sections.
 
 use std::num::NonZeroUsize;
 
@@ -21,6 +21,7 @@ impl Checker<'_> {
         ];
         let blocks = self.layers.blocks(POLICY);
         for (setting, most) in bounds {
+            // One problem is enough: the second bound would name the same blocks again.
             if let Some(beyond) = blocks.get(most) {
                 let detail = format!(
                     "allows {most} policies, the file has {}; leave some out or raise it",

@@ -56,6 +56,7 @@ impl Checker<'_> {
     fn ratio(&mut self, setting: &str) -> Option<f64> {
         let given = match &self.layers.get(setting)?.given {
             Given::Typed(toml::Value::Float(number)) => Some(*number),
+            // TOML takes 0 and 1 without a point for integers.
             Given::Typed(toml::Value::Integer(0)) => Some(0.0),
             Given::Typed(toml::Value::Integer(1)) => Some(1.0),
             Given::Typed(toml::Value::Integer(_)) => None,
@@ -65,6 +66,7 @@ impl Checker<'_> {
             Given::Text(text) => text.trim().parse().ok(),
             Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
         };
+        // `nan`, which TOML knows, is in no range.
         match given.filter(|number| (0.0..=1.0).contains(number)) {
             Some(number) => Some(number),
             None => self.wrong(setting, "must be a number from 0 to 1".to_owned()),

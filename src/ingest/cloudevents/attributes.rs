@@ -62,7 +62,7 @@ impl Faults {
 }
 
 impl<'a> Attributes<'a> {
-    /// Those of binary mode.
+    /// The attributes of a request in binary mode: the headers that begin with `ce-`, and `Content-Type`.
     pub(super) fn of_headers(headers: &HeaderMap) -> Attributes<'static> {
         let mut found = Attributes::default();
         for header in headers.keys() {
@@ -83,6 +83,7 @@ impl<'a> Attributes<'a> {
             }
         }
         let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+        // In binary mode `Content-Type` is the attribute `datacontenttype`, under the same rule as all others: once.
         match (kinds.next().map(HeaderValue::to_str), kinds.next()) {
             (None, _) => {}
             (Some(Ok(value)), None) => found.insert(CONTENT_TYPE_NAME.into(), value.to_owned().into()),
@@ -94,7 +95,7 @@ impl<'a> Attributes<'a> {
         found
     }
 
-    /// Those of the JSON format.
+    /// The attributes of a CloudEvent in the JSON format. A text that is no JSON object is refused.
     pub(super) fn of_json(text: &'a str) -> Result<Self, Box<Problem>> {
         let members: Pairs<'a, &'a RawValue> = match serde_json::from_str(text) {
             Ok(members) => members,
@@ -118,6 +119,7 @@ impl<'a> Attributes<'a> {
                 "data" => has_data = true,
                 "data_base64" => {
                     has_data = true;
+                    // It is checked and not kept: the call carries the CloudEvent on as it came.
                     let bytes = serde_json::from_str::<Text<'_>>(value).ok();
                     if bytes.and_then(|text| STANDARD.decode(text.as_bytes()).ok()).is_none() {
                         found.faults.add(&name, "is not base64 (RFC 4648, padded)");
@@ -152,10 +154,12 @@ impl<'a> Attributes<'a> {
 fn canonical<'v>(name: &str, value: &'v str) -> Result<Option<Cow<'v, str>>, &'static str> {
     match value.as_bytes().first() {
         Some(b'"') => serde_json::from_str(value).map(|Text(text)| Some(text)).map_err(|_| "is no text"),
+        // The value is well-formed JSON: what begins with this letter is `null`.
         Some(b'n') => Ok(None),
         // Another type is another value: 1 and "1" would be the same idempotency key.
         _ if TEXTS.contains(&name) => Err("must be text; put the value into quotation marks"),
         Some(b't' | b'f') => Ok(Some(value.into())),
+        // CloudEvents has integers of 32 bits and no other numbers.
         _ if value.parse::<i32>().is_ok() => Ok(Some(value.into())),
         _ => Err("must be text, true, false or an integer of 32 bits; write other values as text"),
     }

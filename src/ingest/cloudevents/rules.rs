@@ -58,6 +58,7 @@ fn broken_rule(name: &str, value: &str) -> Option<&'static str> {
     // Unicode keeps them out of what is interchanged.
     let is_none = |c: char| matches!(u32::from(c), 0xfdd0..=0xfdef) || u32::from(c) & 0xfffe == 0xfffe;
     Some(match name {
+        // For every attribute: `key` relies on a source and an id without line ends.
         _ if value.chars().any(char::is_control) => "has control characters",
         _ if value.chars().any(is_none) => "has code points that are no characters, such as U+FFFF",
         "specversion" if value != "1.0" => "must be 1.0",
@@ -100,7 +101,8 @@ fn is_media_type(text: &str) -> bool {
     essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
-/// The call that attributes ask for, as an event that has neither headers nor a body. What they do not say, `target` does.
+/// The call that attributes ask for, as an event that has neither headers nor a body. What they do not say, `target`
+/// does.
 pub(super) fn call<'v>(
     values: &'v BTreeMap<Cow<'_, str>, Cow<'_, str>>,
     target: Option<&'v Target>,
@@ -118,6 +120,7 @@ pub(super) fn call<'v>(
     }
     let url = target.map(|target| borrowed(target.url.as_str()));
     WireEvent {
+        // One of both is there: the caller has refused a CloudEvent that has neither an address nor a target.
         url: text(URL).or(url).unwrap_or(Text(Cow::Borrowed(""))),
         method: text("tidegatemethod").or(target.map(|target| borrowed(target.method.as_str()))),
         headers: None,

@@ -27,7 +27,7 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
-/// All of them, by source.
+/// All configured targets, found by the source of a CloudEvent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Targets {
     exact: HashMap<String, Arc<Target>>,
@@ -42,6 +42,7 @@ impl Targets {
         for target in targets {
             let target = Arc::new(target);
             if target.is_prefix {
+                // The last one of a source counts, as in the map of those that are exact.
                 all.prefixes.retain(|known| known.source != target.source);
                 all.prefixes.push(target);
             } else {

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::problem::doc::refuses;
 
 refuses! {
-    /// By `GET /v1/doubts`.
+    /// What `GET /v1/doubts` may be refused with.
     List: INVALID_PARAMETER;
-    /// By `GET /v1/doubts/{id}`.
+    /// What `GET /v1/doubts/{id}` may be refused with.
     Show: NOT_FOUND DOUBT_NOT_FOUND METHOD_NOT_ALLOWED;
-    /// By `:acknowledge`.
+    /// What `:acknowledge` of a doubt may be refused with.
     Act: INVALID_JSON INCOMPLETE_BODY NOT_FOUND DOUBT_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST;
-    /// By `:retry` and `:confirm`.
+    /// What `:retry` and `:confirm` may be refused with.
     Decide: INVALID_JSON INCOMPLETE_BODY NOT_FOUND DOUBT_NOT_FOUND BODY_TIMEOUT NOT_APPLICABLE PAYLOAD_TOO_LARGE
         UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR;
-    /// By `:give-up`.
+    /// What `:give-up` of a doubt may be refused with.
     GiveUp: INVALID_JSON INCOMPLETE_BODY NOT_FOUND DOUBT_NOT_FOUND BODY_TIMEOUT NOT_APPLICABLE WRONG_COUNT
         PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_SLOW
         OUTCOME_UNKNOWN;

@@ -58,12 +58,14 @@ fn page(doubts: &Doubts, uri: &Uri) -> Answer {
         Some(_) => return Err(invalid("acknowledged", "must be true or false".to_owned())),
     };
     let after = match parameters.cursor("cursor")? {
+        // The first doubt has the number 1.
         None => 0,
         Some(last) => last.parse::<u64>().map_err(|_| {
             invalid("cursor", "must be a cursor as an answer or its Link header gave it".to_owned())
         })?,
     };
     let mut page = doubts.list();
+    // Ids grow and are not used again, so that a page goes on where the last one ended although doubts end in between.
     page.retain(|doubt| doubt.id > after && only.is_none_or(|only| doubt.acknowledged == only));
     let more = page.len() > limit;
     page.truncate(limit);

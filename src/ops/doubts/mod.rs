@@ -76,9 +76,9 @@ pub(crate) const fn verbs_of(kind: DoubtKind) -> &'static [DoubtVerb] {
 /// What the desk of the doubts works with.
 #[derive(Clone)]
 pub(crate) struct DoubtDesk {
-    /// The registry.
+    /// The open doubts, shared with those who raise and clear them.
     pub doubts: Doubts,
-    /// Who carries out decisions.
+    /// Carries out decisions, where what is in doubt is held.
     pub decisions: Arc<dyn Decisions>,
 }
 
@@ -128,6 +128,7 @@ fn split(name: &Name) -> (&str, Option<&str>) {
 impl DoubtDesk {
     /// The open doubt that a path names.
     fn find(&self, id: &str) -> Result<Doubt, Box<Problem>> {
+        // `+7` would parse as well: each doubt has one path.
         let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
         let doubt = id.parse().ok().filter(|_| plain).and_then(|id| self.doubts.get(id));
         doubt.ok_or_else(|| no_doubt(id))
@@ -135,6 +136,7 @@ impl DoubtDesk {
 }
 
 fn no_doubt(id: &str) -> Box<Problem> {
+    // The path repeats what a caller has sent: it is cut, so that the answer stays short.
     let id: String = id.chars().take(32).collect();
     let detail = format!(
         "there is no open doubt {id:?}; GET /v1/doubts lists them, and those that have ended are gone"

@@ -31,7 +31,7 @@ pub(crate) enum DoubtVerb {
 }
 
 impl DoubtVerb {
-    /// As the path spells it.
+    /// The verb as the path spells it after the colon.
     #[must_use]
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -58,6 +58,7 @@ struct EmptyRequest {}
 struct GiveUpRequest {
     /// The member `events` of the doubt, once more.
     #[schema(required, value_type = u64)]
+    // Any value, so that a missing or a mistyped number is answered with the rule and not with a fault of the JSON.
     confirm: Option<Value>,
 }
 
@@ -111,6 +112,7 @@ pub(in crate::ops) async fn acknowledge(
 ) -> Answer {
     read_optional::<EmptyRequest>(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::Acknowledge)?;
+    // It may have ended since it was found.
     let doubt = desk.doubts.acknowledge(doubt.id).ok_or_else(|| no_doubt(id))?;
     info!(id = doubt.id, kind = doubt.kind.word(), subject = doubt.subject, "doubt acknowledged");
     Ok(json(&DoubtBody::of(&doubt), None))
@@ -153,6 +155,7 @@ pub(in crate::ops) async fn give_up(desk: &DoubtDesk, id: &str, headers: &Header
     let doubt = desk.find_for(id, DoubtVerb::GiveUp)?;
     let confirmed = request.confirm.as_ref().ok_or_else(|| missing("confirm", confirm_rule(doubt.events)))?;
     let confirmed = confirmed.as_u64().ok_or_else(|| invalid("confirm", confirm_rule(doubt.events)))?;
+    // Nothing irreversible on doubt: the operator has to know how many events are lost by it.
     if confirmed != doubt.events {
         return Err(wrong_count(doubt.events));
     }

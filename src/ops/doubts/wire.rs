@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::ops::doubts::verbs_of;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
-/// A page of doubts.
+/// A page of open doubts, the oldest first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DoubtList)]
 pub(in crate::ops) struct DoubtList {
@@ -22,22 +22,22 @@ pub(in crate::ops) struct DoubtList {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Doubt)]
 pub(in crate::ops) struct DoubtBody {
-    /// Unique in this data directory.
+    /// Number of the doubt, unique in this data directory.
     id: u64,
-    /// What is in doubt: `unread`, `lost`, `uncertain`, `generation`, `book`, `document`, `usages`, `clock`, `rollback`,
-    /// `files` or `account`.
+    /// What is in doubt: `unread`, `lost`, `uncertain`, `generation`, `book`, `document`, `usages`, `clock`,
+    /// `rollback`, `files` or `account`.
     kind: &'static str,
     /// Which file, lane, policy or clock.
     subject: String,
-    /// What was found.
+    /// What was found, in a sentence for people.
     detail: String,
     /// What an operator can do about it.
     way_out: String,
-    /// How many events it concerns.
+    /// How many events it concerns: exactly, or `at_most`.
     events: u64,
     /// `events` is the most that it can be; otherwise it is exact.
     at_most: bool,
-    /// Since when.
+    /// When it was found, as an RFC 3339 date.
     #[schema(value_type = String, format = "date-time")]
     since: String,
     /// What is held meanwhile: `store`, `lanes`, `time` or `nothing`.
@@ -48,18 +48,18 @@ pub(in crate::ops) struct DoubtBody {
     verbs: Vec<&'static str>,
 }
 
-/// What became of a doubt.
+/// What became of a doubt that was decided about.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DoubtDecision)]
 pub(in crate::ops) struct DecisionBody {
-    /// Whether the doubt has ended.
+    /// Whether the doubt has ended by the decision.
     pub(super) ended: bool,
     /// The doubt, while it is open.
     #[schema(required)]
     pub(super) doubt: Option<DoubtBody>,
 }
 
-/// What was given up.
+/// What was given up, for good.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DoubtGivenUp)]
 pub(in crate::ops) struct GivenUpBody {
@@ -76,6 +76,7 @@ impl DoubtBody {
             detail: doubt.detail.clone(),
             way_out: doubt.way_out.clone(),
             events: doubt.events,
+            // What a crash has left uncertain has an upper bound; every other count is exact.
             at_most: doubt.kind == DoubtKind::Uncertain,
             since: Timestamp::from_millis(doubt.since_ms).to_string(),
             holds: match doubt.kind.holds() {
