@@ -84,10 +84,7 @@ impl Overrides {
     /// The limits of these label values, each set of them in the order of the labels of the scope.
     #[must_use]
     pub fn new(scope: &Scope, rows: impl IntoIterator<Item = (Vec<Box<str>>, Limits)>) -> Self {
-        let key = |values: Vec<Box<str>>| {
-            debug_assert_eq!(values.len(), scope.labels().len(), "one value for each label of the scope");
-            Lane::key_of_scope(scope.labels().iter().zip(&values))
-        };
+        let key = |values: Vec<Box<str>>| Lane::key_of_scope(scope.labels().iter().zip(&values));
         Self::by_key(rows.into_iter().map(|(values, limits)| (key(values), limits)).collect())
     }
 
