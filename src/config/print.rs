@@ -53,6 +53,7 @@ pub(super) fn to_toml(layers: &Layers) -> String {
 fn of_text(default: &str, text: &str) -> String {
     match default.chars().next() {
         Some('"') => toml::Value::String(text.to_owned()).to_string(),
+        // Variables and flags give lists by commas; only lists of tables come as TOML.
         Some('[') if !text.trim_start().starts_with('[') => {
             list(text.split(',').map(str::trim).filter(|part| !part.is_empty()))
         }
