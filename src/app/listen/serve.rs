@@ -119,6 +119,7 @@ impl Server {
         async move {
             let busy = match connection.request_started(is_for_events(request.uri())) {
                 Ok(busy) => busy,
+                // The answer is its last: a connection without a place must not wait for one.
                 Err(refusal) => return Ok(closing(no_room(refusal).into_response())),
             };
             let response = match taint.get() {
