@@ -125,7 +125,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                // A text with escapes lies nowhere as it is meant: it has to be copied.
+                // A text with escapes has to be unescaped into a copy.
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
