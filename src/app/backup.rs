@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::store::StoreError;
 use crate::store::embedded::backup::{self, Copied, Note};
 use crate::store::embedded::verify;
+use crate::telemetry::defect;
 
 /// A finished backup: where it is, of what, and what the check of it counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,6 +64,7 @@ impl Unfinished {
     }
 
     fn path(&self) -> &Path {
+        defect!(unless self.0.is_some(), "a backup that is asked for its path after its end");
         // `None` only after `finish`, which takes the value.
         self.0.as_deref().unwrap_or(Path::new(""))
     }

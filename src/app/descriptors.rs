@@ -104,6 +104,7 @@ impl Shares {
         let inflight = wanted(config.dispatch.max_inflight.get()).min(calls - calls / 4);
         defect!(unless reserved <= connections && inflight <= calls, "a share that is larger than its whole");
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        // The client keeps no more than these for a host: further ones would be set aside for nothing.
         let most_idle = DeliveryOptions::default().pool_max_idle_per_host;
         Self {
             open_segments: size(open_segments),

@@ -81,6 +81,7 @@ async fn over_list(root: &Path, request: Request<Body>) -> Result<(StatusCode, B
     let doubts = Doubts::open(root, Clock::system().now())?;
     let decisions = Arc::new(OverList { root: root.to_owned(), doubts: doubts.clone() });
     let answer = answer(doubt_routes(DoubtDesk { doubts: doubts.clone(), decisions }), request).await?;
+    // Also after a refusal, which has changed nothing.
     doubts.save(root)?;
     Ok(answer)
 }

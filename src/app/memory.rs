@@ -54,7 +54,9 @@ fn limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
         let (mount, name) = match controllers {
+            // Version 2 of control groups has one tree and names no controllers in its line.
             "" => (Path::new(ROOT).to_owned(), "memory.max"),
+            // Version 1 has a tree for each controller.
             list if list.split(',').any(|one| one == "memory") => {
                 (Path::new(ROOT).join("memory"), "memory.limit_in_bytes")
             }

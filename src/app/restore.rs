@@ -53,6 +53,7 @@ pub(crate) fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> R
     check_place(root, from)?;
     let epoch_file = config.store.embedded.epoch_file.as_deref();
     let doubt = doubt(&data, epoch_file, &note)?;
+    // Nothing irreversible on doubt: to go back may lose what was acknowledged since.
     if let Some(reason) = doubt.as_ref().filter(|_| !accepts_rollback) {
         let detail = format!(
             "{reason}: what was acknowledged since would be lost, and what has ended since would be sent again; \

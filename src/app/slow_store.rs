@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::queue::Queue;
 use crate::store::StoreHealth;
+use crate::telemetry::defect;
 
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -55,6 +56,7 @@ pub(super) async fn watch(queue: Queue, clock: Clock, cancelled: CancellationTok
 
 impl SlowStore {
     fn look(&mut self, health: &StoreHealth, now: Timestamp) -> Option<News> {
+        defect!(unless self.since.is_some() || !self.is_reported, "a slow store without a beginning");
         if !health.slow {
             let since = self.since.take()?;
             // An end is reported only where the beginning was.

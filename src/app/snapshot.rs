@@ -100,6 +100,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
         let peak = row.window_peaks.entry(counter.kind.word()).or_default();
         *peak = (*peak).max(u64::from(counter.window_peak));
         if counter.kind == Kind::Quota {
+            // Several keys share a row: the one with the least left is shown.
             let left = u64::from(counter.calls.saturating_sub(counter.used));
             row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));
         }
@@ -118,6 +119,7 @@ fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], ru
         row.oldest = row.oldest.into_iter().chain(oldest).min();
         row.oldest_due = row.oldest_due.into_iter().chain(counts.next_due).min();
     };
+    // A lane whose name does not parse holds events all the same: they count under no policy.
     let Ok(lane) = Lane::parse(&counts.lane) else { return add("-") };
     policy_names(&lane).for_each(add);
     for part in lane.policies().iter().filter(|part| is_draining(runtime, part)) {

@@ -18,7 +18,7 @@ pub(super) fn open(
     dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), AppError> {
     if config.traces.endpoint.is_some() {
-        // The client needs it for http addresses, too.
+        // The HTTP client needs it, even for addresses without TLS.
         delivery::install_provider();
     }
     Ok(traces::open(&config.traces, clock.clone(), dice)?)

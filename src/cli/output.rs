@@ -159,7 +159,9 @@ impl Table {
 
     /// Adds a row, one cell for each column.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells: Vec<Cell> = cells.into_iter().collect();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a row with another number of cells than columns");
+        self.rows.push(cells);
     }
 
     /// The lines, the header first, each with its end.

@@ -38,6 +38,7 @@ impl<'k> Variable<'k> {
         if is_of_platform(name, value) {
             return Self::Other;
         }
+        // No section has an underscore in its name.
         let section = rest.split('_').next().unwrap_or(rest).to_ascii_lowercase();
         let is_section = |setting: &String| setting.split('.').next() == Some(section.as_str());
         if section == POLICY || known.iter().any(is_section) { Self::Mistaken } else { Self::Unknown }

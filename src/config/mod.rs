@@ -31,6 +31,7 @@ use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
 use crate::policy::Bounds;
 use crate::store::embedded::EmbeddedOptions;
+use crate::telemetry::defect;
 use crate::telemetry::logging::Format;
 use crate::{manage, traces};
 
@@ -200,6 +201,7 @@ impl Config {
             // A value may have been made although another one is wrong: all have to be right.
             Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
             _ => {
+                defect!(unless !problems.is_empty(), "a configuration that is refused without a reason");
                 // A stable order: problems at one place stay in the order of the checks.
                 problems.sort_by(|a, b| a.place.cmp(&b.place));
                 Err(ConfigError { problems })

@@ -11,6 +11,7 @@ use crate::config::layers::{Block, Layers, Member, POLICY};
 use crate::config::{ConfigError, Place, Problem};
 use crate::event::PolicyId;
 use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, write};
+use crate::telemetry::defect;
 
 /// A policy of the configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +39,9 @@ impl FilePolicy {
     #[must_use]
     pub fn definition(&self) -> serde_json::Value {
         // What the file has said can be said again; texts and numbers always make a value.
-        let members = write(&self.name, &self.spec).unwrap_or_default();
+        let members = write(&self.name, &self.spec);
+        defect!(unless members.is_some(), "a policy of the file that no block can say");
+        let members = members.unwrap_or_default();
         serde_json::to_value(members).unwrap_or_default()
     }
 }

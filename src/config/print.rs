@@ -2,6 +2,7 @@
 
 use crate::config::layers::{BLOCKS, Block, Given, Layers, Member, variable_of};
 use crate::config::{DEFAULTS, Place};
+use crate::telemetry::defect;
 
 /// Walks the defaults file, so that sections and settings come in its order; the text is itself a valid
 /// configuration file.
@@ -22,7 +23,10 @@ pub(super) fn to_toml(layers: &Layers) -> String {
             continue;
         };
         let setting = format!("{section}.{key}");
-        let Some(placed) = layers.get(&setting) else { continue };
+        let Some(placed) = layers.get(&setting) else {
+            defect!("a setting that has no value, not even its default");
+            continue;
+        };
         let value = match &placed.given {
             Given::Typed(value) => value.to_string(),
             Given::Text(text) => of_text(default, text),
@@ -49,6 +53,7 @@ pub(super) fn to_toml(layers: &Layers) -> String {
 fn of_text(default: &str, text: &str) -> String {
     match default.chars().next() {
         Some('"') => toml::Value::String(text.to_owned()).to_string(),
+        // Variables and flags give lists by commas; only lists of tables come as TOML.
         Some('[') if !text.trim_start().starts_with('[') => {
             list(text.split(',').map(str::trim).filter(|part| !part.is_empty()))
         }

@@ -76,6 +76,7 @@ impl Feed {
             found |= !block.lines.is_empty();
             self.decode(&block);
         }
+        defect!(unless self.batch.items.len() <= BATCH_EVENTS, "more lines in a batch than it may have");
         found
     }
 

@@ -110,7 +110,7 @@ impl Reader<'_> {
 
     /// The event of one of a batch, whose text lies in `body`: it is sent on in structured mode.
     pub(super) fn batched(&mut self, body: &Bytes, one: &RawValue) -> Read {
-        // The text borrows from `body`, so that taking its place in there cannot panic.
+        // The text borrows from `body`, so that to slice at its place cannot panic.
         self.one_of_json(body.slice_ref(one.get().as_bytes()), Ok(one.get()), JSON)
     }
 

@@ -197,8 +197,10 @@ async fn cloudevents(
         let items = read.into_iter().map(|read| read.decoded).collect();
         let in_words = |nth: usize, problem| match words.get(nth) {
             Some(words) => words(problem),
-            // There is one for each item.
-            None => problem,
+            None => {
+                defect!("an item of a batch without its words");
+                problem
+            }
         };
         return take_list(intake, items, body.len(), in_words).await;
     }
@@ -240,8 +242,9 @@ async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: impl Fn(Refu
     };
     let mut response = (StatusCode::ACCEPTED, answer::receipt(&receipt)).into_response();
     json(&mut response);
-    let location = format!("/v1/events/{}", receipt.id);
-    if let Ok(location) = HeaderValue::try_from(location) {
+    let location = HeaderValue::try_from(format!("/v1/events/{}", receipt.id));
+    defect!(unless location.is_ok(), "the place of an event that is no header");
+    if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
@@ -288,7 +291,9 @@ async fn take_list(
     words: impl Fn(usize, Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
     let share = intake.reserve_bytes_soon(bytes).await?;
+    let count = items.len();
     let verdicts = intake.take(items, Source::Http, share).await;
+    defect!(unless verdicts.len() == count, "a list with another number of answers than events");
     let in_words = |(nth, verdict): (usize, Verdict)| verdict.map_err(|problem| words(nth, problem));
     let verdicts: Vec<Verdict> = verdicts.into_iter().enumerate().map(in_words).collect();
     if verdicts.iter().all(Result::is_err)

@@ -320,6 +320,7 @@ impl Intake {
 
 /// Cuts a batch into parts of at most [`PART_BYTES`], in order.
 fn cut(batch: Vec<NewEvent>) -> Vec<Vec<NewEvent>> {
+    let count = batch.len();
     let mut parts: Vec<Vec<NewEvent>> = Vec::new();
     let mut room = 0;
     for accept in batch {
@@ -336,6 +337,7 @@ fn cut(batch: Vec<NewEvent>) -> Vec<Vec<NewEvent>> {
             }
         }
     }
+    defect!(unless parts.iter().map(Vec::len).sum::<usize>() == count, "an event of a batch that is in no part of it");
     parts
 }
 

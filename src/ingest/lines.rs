@@ -91,7 +91,9 @@ impl Splitter {
             lines.push((number, Line::TooLong));
             return;
         }
-        let text = self.buffer.get(place.clone()).unwrap_or_default();
+        let text = self.buffer.get(place.clone());
+        defect!(unless text.is_some(), "a line outside of what was read");
+        let text = text.unwrap_or_default();
         if !text.trim_ascii().is_empty() {
             lines.push((number, Line::Text(place)));
         }

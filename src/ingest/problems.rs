@@ -108,7 +108,7 @@ pub(super) fn queue_problem(error: &QueueError) -> Problem {
             codes::PAYLOAD_TOO_LARGE,
             format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
         ),
-        // What the others are about a caller cannot mend; the log and the health of the store say it.
+        // The caller can mend none of the others; the log and the health of the store name them.
         QueueError::Store(_) | QueueError::Record(_) => {
             let detail =
                 "the store cannot take events; nothing is promised for this one, repeat it after a restart";

@@ -106,7 +106,7 @@ impl CallRouter {
         url: &CanonicalUrl,
         labels: &Labels,
     ) -> Result<Lane, NoRoute> {
-        // First, so that an address which must not be called is refused whatever the policies say.
+        // First, so that an address which must not be called is refused even where a policy matches it.
         (self.egress)(url).map_err(NoRoute::Egress)?;
         let governed = match runtime.route(method, url, labels).map_err(NoRoute::Lane)? {
             Some(governed) => governed,

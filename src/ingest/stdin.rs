@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::ingest::batch::{Feed, closed};
 use crate::ingest::intake::Intake;
-use crate::telemetry::{Source, output};
+use crate::telemetry::{Source, defect, output};
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -66,8 +66,10 @@ where
             }
             read = input.read(&mut buffer) => match read? {
                 0 => at_end = true,
-                // A reader fills at most its buffer.
-                read => feed.push(buffer.get(..read).unwrap_or_default()),
+                read => {
+                    defect!(unless read <= buffer.len(), "more was read than the buffer holds");
+                    feed.push(buffer.get(..read).unwrap_or_default());
+                }
             },
         }
     }

@@ -16,6 +16,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
+use crate::telemetry::defect;
+
 /// Names of the members that an event may have; any other one is refused.
 pub(super) const MEMBERS: [&str; 11] = [
     "url",
@@ -123,7 +125,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                // A text with escapes lies nowhere as it is meant: it has to be copied.
+                // A text with escapes has to be unescaped into a copy.
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
@@ -226,7 +228,10 @@ pub(super) fn deeper_than(json: &str, most: usize) -> bool {
                     return true;
                 }
             }
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'}' | b']' => {
+                defect!(unless depth > 0, "well-formed JSON with a bracket that closes nothing");
+                depth = depth.saturating_sub(1);
+            }
             _ => {}
         }
     }

@@ -199,7 +199,9 @@ pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Figures change every moment: a cache would show old ones.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(Ok(link)) = next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\""))) {
+    let link = next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")));
+    defect!(unless link.as_ref().is_none_or(Result::is_ok), "a link to the next page that is no header");
+    if let Some(Ok(link)) = link {
         headers.insert(header::LINK, link);
     }
     response

@@ -194,7 +194,7 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         check("store_writable", writable.0, writable.1),
         check("store_responsive", !store.slow, responsive),
         check("store_trusted", store.held.is_none(), trusted),
-        // True whatever it says: what is damaged was set aside, and the rest can be used.
+        // It never fails: what is damaged was set aside, and the rest can be used.
         check("store_intact", true, intact),
         doubts_check(doubts),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),

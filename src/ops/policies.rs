@@ -16,6 +16,7 @@ use crate::ops::query::{Parameters, cursor_after, invalid};
 use crate::ops::wire::{KeyBody, List, PolicyBody};
 use crate::policy::{Policies, Policy, Scope};
 use crate::problem::Problem;
+use crate::telemetry::defect;
 
 /// Shows policies of the book with their live figures.
 pub(super) struct Shown<'d> {
@@ -50,6 +51,7 @@ impl Shown<'_> {
         let book = self.policies.book();
         // One more than the page has: whether there is a next page.
         let mut page: Vec<_> = book.after(after.as_ref()).take(limit + 1).collect();
+        defect!(unless page.is_sorted_by(|(a, _), (b, _)| a < b), "policies out of order, which cursors rely on");
         let more = page.len() > limit;
         page.truncate(limit);
         let scopes = page.iter().filter_map(|(id, policy)| scope(id, policy)).collect();
@@ -79,6 +81,7 @@ impl Shown<'_> {
         // One more than the page has: whether there is a next page.
         let found = self.dispatch.limiters_of(&id, after, limit + 1).await;
         let mut page = found.ok_or_else(shutting_down)?;
+        defect!(unless page.is_sorted_by(|a, b| a.key < b.key), "keys out of order, which cursors rely on");
         let more = page.len() > limit;
         page.truncate(limit);
         let scopes = scope(&id, policy).into_iter().collect();

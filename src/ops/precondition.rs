@@ -6,6 +6,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use crate::problem::{Problem, codes};
+use crate::telemetry::defect;
 
 /// What a change asks of the state that it finds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,7 +60,9 @@ impl Tags {
 
 /// The header value for an edition.
 pub(super) fn etag(edition: &str) -> Option<HeaderValue> {
-    HeaderValue::try_from(quoted(edition)).ok()
+    let value = HeaderValue::try_from(quoted(edition));
+    defect!(unless value.is_ok(), "an edition that is no header");
+    value.ok()
 }
 
 /// An edition as an entity tag.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::event::TraceContext;
+use crate::telemetry::defect;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -49,8 +50,10 @@ impl Context {
     /// Puts the span in the place of the one that the headers name.
     pub(super) fn put(self, headers: &mut HeaderMap) {
         let Self { trace, span, flags } = self;
-        // Digits and dashes: the value is always valid.
-        if let Ok(parent) = HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}")) {
+        defect!(unless trace != 0 && span != 0, "a span or a trace without an id");
+        let parent = HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}"));
+        defect!(unless parent.is_ok(), "digits and dashes that are no header");
+        if let Ok(parent) = parent {
             headers.insert(TRACEPARENT, parent);
         }
     }

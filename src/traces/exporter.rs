@@ -13,7 +13,7 @@ use super::collector::{Collector, Failure};
 use super::spans::{Span, encoded};
 use super::{Options, TracesError};
 use crate::event::CanonicalUrl;
-use crate::telemetry::TraceSpans;
+use crate::telemetry::{TraceSpans, defect};
 
 /// Spans that wait for an export; what comes on top is dropped. About 12 MB.
 pub(super) const QUEUE_SPANS: usize = 8192;
@@ -91,7 +91,8 @@ impl Exporter {
 
     /// Waits for spans, and takes as many as the batch has room for.
     async fn receive(&mut self) {
-        let room = BATCH_SPANS - self.batch.len();
+        defect!(unless self.batch.len() <= BATCH_SPANS, "more spans in a batch than it may have");
+        let room = BATCH_SPANS.saturating_sub(self.batch.len());
         if room > 0 && self.spans.recv_many(&mut self.batch, room).await == 0 {
             // No tracer is left, and so no further span comes.
             std::future::pending().await
@@ -99,6 +100,7 @@ impl Exporter {
     }
 
     fn pack(&mut self) {
+        defect!(unless self.pending.is_none(), "a batch of spans in the place of one that was not sent");
         let spans = self.batch.len();
         if spans > 0 {
             let body = encoded(std::mem::take(&mut self.batch), &self.service_name).into();

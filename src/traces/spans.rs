@@ -186,6 +186,7 @@ pub(super) fn encoded(spans: Vec<Span>, service_name: &str) -> Vec<u8> {
 /// How many spans of an export the collector says that it did not take; what cannot be read says nothing.
 pub(super) fn rejected(answer: &[u8]) -> u64 {
     let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
+    // A negative number of rejected spans says nothing.
     answer.partial_success.map_or(0, |partial| u64::try_from(partial.rejected_spans).unwrap_or(0))
 }
 

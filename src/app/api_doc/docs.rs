@@ -12,6 +12,7 @@ use crate::app::html::{self, escaped};
 use crate::manual::{CHAPTERS, Chapter, chapter};
 use crate::problem::doc::refuses;
 use crate::problem::{Problem, codes};
+use crate::telemetry::defect;
 
 /// `/docs` and what is below it, but `/docs/api`.
 pub(super) fn routes() -> Router {
@@ -79,8 +80,9 @@ async fn docs_chapter(name: Result<Path<String>, PathRejection>) -> Response {
 
 /// Links to the chapters before and after it.
 fn neighbours(chapter: &Chapter) -> String {
-    // Every chapter is one of this list.
-    let at = CHAPTERS.iter().position(|known| known == chapter).unwrap_or_default();
+    let at = CHAPTERS.iter().position(|known| known == chapter);
+    defect!(unless at.is_some(), "a chapter that is not among the chapters");
+    let at = at.unwrap_or_default();
     let link = |at: usize, word: &str| {
         let chapter = CHAPTERS.get(at)?;
         Some(format!("{word}: <a href=\"/docs/{}\">{}</a>", chapter.name, escaped(chapter.title())))

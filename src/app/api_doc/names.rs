@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::telemetry::defect;
+
 /// Moves every schema that is worth a type to the components. Its name is its `title`, or else made of where it stands.
 pub(super) fn name_schemas(document: &mut Value) {
     let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas").map(Value::take) else {
+        defect!("an API description without schemas");
         return;
     };
     // By their whole text: schemas that say the same become one type.

@@ -143,7 +143,7 @@ impl Behind<'_> {
         Desk {
             queue: self.queue.clone(),
             policies: self.policies.clone(),
-            // Only what is made here counts against the bounds: pauses and resumes work in a full book, too.
+            // The bounds apply to what is made here: pauses and resumes have to work in a full book, too.
             authoring: self.policies.bounded(self.config.manage.bounds),
             reserved: manage::owner_of_form,
             drain: self.config.queue.drain,

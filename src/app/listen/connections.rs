@@ -90,7 +90,9 @@ struct Inner {
 impl Inner {
     fn evict(&mut self, id: Id) {
         // Its task ends by itself once it sees the signal; nobody waits for it here.
-        if let Some(eviction) = self.evictions.remove(&id) {
+        let eviction = self.evictions.remove(&id);
+        defect!(unless eviction.is_some(), "a connection that is to be closed and has no signal for it");
+        if let Some(eviction) = eviction {
             eviction.cancel();
         }
     }

@@ -32,6 +32,7 @@ use crate::app::listen::shape::MAX_HEAD_BYTES;
 use crate::app::listen::table::Refusal;
 use crate::ingest::{is_for_events, is_stream};
 use crate::problem::{Problem, codes};
+use crate::telemetry::defect;
 
 /// Most headers that a request may have.
 const MAX_HEADERS: usize = 64;
@@ -118,6 +119,7 @@ impl Server {
         async move {
             let busy = match connection.request_started(is_for_events(request.uri())) {
                 Ok(busy) => busy,
+                // The answer is its last: a connection without a place must not wait for one.
                 Err(refusal) => return Ok(closing(no_room(refusal).into_response())),
             };
             let response = match taint.get() {
@@ -157,7 +159,9 @@ fn no_room(refusal: Refusal) -> Problem {
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let problem = no_room(refusal);
     // A struct of text and numbers always serialises.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let body = serde_json::to_vec(&problem);
+    defect!(unless body.is_ok(), "the refusal of a connection that does not serialise");
+    let body = body.unwrap_or_default();
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: {RETRY_SECONDS}\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",

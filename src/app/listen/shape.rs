@@ -86,6 +86,7 @@ impl Follower {
     fn taint(&mut self, why: &'static str) {
         self.tainted = self.tainted.or(Some(why));
         self.done = true;
+        // Its memory is given back: nothing is collected from here on.
         self.head = Vec::new();
     }
 

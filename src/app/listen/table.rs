@@ -154,7 +154,9 @@ impl Table {
             }
             class => class,
         };
-        if let Some(one) = self.open.get_mut(&id) {
+        let one = self.open.get_mut(&id);
+        defect!(unless one.is_some(), "a connection that was closed to make room for itself");
+        if let Some(one) = one {
             (one.class, one.state) = (class, State::Busy);
         }
         Ok(evicted)

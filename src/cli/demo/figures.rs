@@ -56,6 +56,7 @@ impl Figures {
             }
         }
         latencies.sort_unstable();
+        debug_assert!(seen.len() <= accepted.len(), "more events arrived than were accepted");
         let first = times.first().copied().unwrap_or_default();
         let last = times.last().copied().unwrap_or_default();
         Self {
@@ -88,6 +89,7 @@ impl Figures {
 
 /// Most of the ascending `times` within any half-open second.
 fn peak(times: &[Timestamp]) -> usize {
+    debug_assert!(times.is_sorted(), "a sliding window needs times in their order");
     let mut window = VecDeque::new();
     let mut most = 0;
     for time in times {

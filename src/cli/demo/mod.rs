@@ -85,6 +85,7 @@ async fn show(
         table::grouped(sent.accepted.len()),
         sent.took.as_secs_f64()
     ));
+    // Also when patience ends first: the figures then say what is missing.
     wait(receiver, running, sent.accepted.len(), rate).await;
     // A streamed request is the last on its connection, and this one has stood idle since.
     let mut client = Client::connect(running.addr()).await?;

@@ -38,6 +38,7 @@ impl Keys {
     pub(super) fn write(&self, line: &[u8], number: u64, out: &mut BytesMut) {
         match place(line) {
             Some(Place { start, end, before }) => {
+                debug_assert!(start <= end && end <= line.len(), "a place for a key outside of its line");
                 let (head, tail) =
                     (line.get(..start).unwrap_or_default(), line.get(end..).unwrap_or_default());
                 out.extend_from_slice(head);

@@ -158,6 +158,7 @@ impl Lines {
     }
 
     fn taken_out(&mut self, length: usize, end: usize) -> Bytes {
+        debug_assert!(length + end <= self.buffer.len(), "a line that ends behind what was read");
         self.digest.update(self.buffer.get(..length + end).unwrap_or_default());
         let text = self.buffer.split_to(length).freeze();
         self.buffer.advance(end);

@@ -193,6 +193,7 @@ impl<'s> Pass<'s> {
                 },
                 lines = self.lines.next(), if !self.is_ended && self.window_bytes < WINDOW_BYTES => {
                     let lines = self.take_in(lines)?;
+                    debug_assert!(lines <= self.window.len(), "lines that were taken in and are not in the window");
                     let sent = self.window.iter().skip(self.window.len() - lines);
                     if let Some(sender) = &sender {
                         sent.for_each(|line| drop(sender.send(line.bytes.clone())));
@@ -238,6 +239,7 @@ impl<'s> Pass<'s> {
                 "the daemon has answered line {number} of the stream where line {count} was due"
             ))
         })?;
+        debug_assert!(line.bytes.len() <= self.window_bytes, "a line that the window has not counted");
         self.window_bytes -= line.bytes.len();
         self.answered += 1;
         self.due_since = self.clock.now();

@@ -60,6 +60,7 @@ impl State {
 
     /// All lines up to this one are answered, `digest` is that of what stands before its end.
     pub(super) fn reach(&mut self, line: u64, digest: &str, (accepted, repeated, refused): (u64, u64, u64)) {
+        debug_assert!(self.answered_lines <= line, "a line that was answered before");
         self.answered_lines = line;
         if !self.is_whole {
             self.digest = Some(digest.to_owned());

@@ -94,6 +94,7 @@ impl Plan {
             plan.want(id, definition, found.get(id.as_str()).copied());
         }
         let ids: BTreeSet<&str> = wanted.iter().map(|(id, _)| id.as_str()).collect();
+        debug_assert_eq!(ids.len(), wanted.len(), "two policies of one id in a file");
         let is_ours = |policy: &&Listed| policy.origin == API && policy.etag.is_some();
         for policy in listed.iter().filter(is_ours).filter(|policy| !ids.contains(policy.id.as_str())) {
             if prune {

@@ -83,7 +83,7 @@ impl<'a> Attributes<'a> {
             }
         }
         let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-        // In binary mode `Content-Type` is the attribute `datacontenttype`, under the same rule as all others: once.
+        // In binary mode `Content-Type` is the attribute `datacontenttype`, and like every attribute it is given once.
         match (kinds.next().map(HeaderValue::to_str), kinds.next()) {
             (None, _) => {}
             (Some(Ok(value)), None) => found.insert(CONTENT_TYPE_NAME.into(), value.to_owned().into()),

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::ingest::cloudevents::attributes::Attributes;
 use crate::ingest::cloudevents::targets::Target;
 use crate::ingest::wire::{Pairs, Text, WireEvent};
+use crate::telemetry::defect;
 
 /// The attributes that every CloudEvent has.
 pub(super) const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
@@ -107,6 +108,7 @@ pub(super) fn call<'v>(
     values: &'v BTreeMap<Cow<'_, str>, Cow<'_, str>>,
     target: Option<&'v Target>,
 ) -> WireEvent<'v> {
+    defect!(unless target.is_some() || values.contains_key(URL), "a call of a CloudEvent without an address");
     let borrowed = |text: &'v str| Text(Cow::Borrowed(text));
     let text = |name: &str| values.get(name).map(|value| borrowed(value));
     let number = |name: &str| values.get(name).and_then(|value| value.parse().ok());

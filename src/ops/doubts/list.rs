@@ -11,6 +11,7 @@ use crate::ops::doubts::wire::{DoubtBody, DoubtList};
 use crate::ops::doubts::{DoubtDesk, Name, doc, no_such_method, split};
 use crate::ops::query::{Parameters, cursor_after, invalid};
 use crate::store::doubts::Doubts;
+use crate::telemetry::defect;
 
 /// List the open doubts
 ///
@@ -65,6 +66,7 @@ fn page(doubts: &Doubts, uri: &Uri) -> Answer {
         })?,
     };
     let mut page = doubts.list();
+    defect!(unless page.is_sorted_by_key(|doubt| doubt.id), "doubts out of order, which cursors rely on");
     // Ids grow and are not used again, so that a page goes on where the last one ended although doubts end in between.
     page.retain(|doubt| doubt.id > after && only.is_none_or(|only| doubt.acknowledged == only));
     let more = page.len() > limit;
