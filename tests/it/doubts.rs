@@ -89,6 +89,11 @@ async fn a_quota_whose_record_was_harmed_is_spent_until_an_operator_states_it() 
         let server = Server::start(&world.options);
         assert_eq!(taken(&world, &server.api(), 4).await, 4);
         if killed {
+            // A call whose end is not durable is repeated, and counts again.
+            let delivered = "outcome=\"delivered\"";
+            let api = server.api();
+            let ended = async || api.metric("tidegate_events_completed_total", delivered).await == 4.0;
+            eventually("the ends are durable", PATIENCE, ended).await;
             // A line that is not acknowledged may be torn by any kill: that is no harm.
             let dir = world.options.data_dir.join("limits");
             eventually("the last line is accounted for", PATIENCE, async || is_accounted_for(&dir)).await;
