@@ -62,7 +62,13 @@ impl Api {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer");
+        let once = || self.http.get(format!("{}{path}", self.base)).send();
+        // A connection that was idle may be closed in the moment in which it is used again: clients repeat a GET then.
+        let response = match once().await {
+            Err(error) if error.is_request() && !error.is_timeout() => once().await,
+            response => response,
+        };
+        let response = response.expect("an answer");
         (response.status().as_u16(), response.text().await.expect("a body"))
     }
 
