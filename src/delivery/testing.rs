@@ -16,7 +16,7 @@ pub(crate) const TO_MINUTE_MS: u64 = 17_250;
 /// A body in JSON.
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json;charset=UTF-8");
 
-/// These headers.
+/// A map of headers with these names and values, for a test to send or to compare.
 pub(crate) fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
     of.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }

@@ -62,6 +62,15 @@ pub(super) struct Shared {
 const FLUSH_WITHIN: Duration = Duration::from_secs(10);
 
 impl Shared {
+    /// Whether appends of this many bytes have room, asked of the system; the figures say it from then on.
+    pub(super) fn measure_room(&self, append_bytes: u64) -> Result<(), StoreError> {
+        let room = self.dir.room(self.options.appends_need_bytes().saturating_add(append_bytes))?;
+        let checked = room.check();
+        self.figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
+        self.figures.full.store(checked.is_err(), Ordering::Relaxed);
+        checked
+    }
+
     /// Hands the index to the system. Without room it is not tried: after a failure nothing is written any more.
     pub(super) fn flush_index(&self) -> Result<(), StoreError> {
         if !self.room.has(room::BATCH_BYTES) {

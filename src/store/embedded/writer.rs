@@ -402,13 +402,7 @@ impl Writer {
     /// Whether there is room for `append_bytes`, asked of the system for every commit: at full speed a commit
     /// can take more than any reserve that was seen a moment ago. A new segment takes its whole size at once.
     fn room(&self, append_bytes: usize) -> Result<(), StoreError> {
-        let (figures, options) = (&self.shared.figures, &self.shared.options);
-        let append_bytes = u64::try_from(append_bytes).unwrap_or(u64::MAX);
-        let room = self.shared.dir.room(options.appends_need_bytes().saturating_add(append_bytes))?;
-        figures.free_bytes.store(room.free_bytes, std::sync::atomic::Ordering::Relaxed);
-        let checked = room.check();
-        figures.full.store(checked.is_err(), std::sync::atomic::Ordering::Relaxed);
-        checked
+        self.shared.measure_room(u64::try_from(append_bytes).unwrap_or(u64::MAX))
     }
 
     pub(super) fn count_dead(&self) {

@@ -88,7 +88,7 @@ pub(crate) struct LettersRead {
 pub(crate) struct LettersFound {
     /// Each letter that was found; one entry may have several.
     pub letters: Vec<(EventId, Position)>,
-    /// As in [`LettersRead`].
+    /// Segments with damage, each with the letters that are missing there.
     pub damaged: Vec<(u32, u64)>,
 }
 
