@@ -143,7 +143,7 @@ impl<'b> Census<'b> {
             let lives = policy.lifecycle.generations().len().max(1);
             *census.policies.entry(&policy.origin).or_default() += lives;
         }
-        for name in book.elements.keys() {
+        for (name, _) in book.elements.iter() {
             *census.elements.entry((&name.origin, &*name.kind)).or_default() += 1;
         }
         census

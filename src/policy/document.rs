@@ -226,7 +226,7 @@ fn decode_each(
     let mut book = Book { next_order, ..Book::default() };
     for ElementV3 { origin, kind, id, order, record } in elements {
         let name = ElementName { origin: Origin::new(&origin), kind: kind.into(), id: id.into() };
-        if book.elements.insert(name, Kept::new(Element { order, record })).is_some() {
+        if !book.elements.add(name, Element { order, record }) {
             return Err(malformed("an element stands twice"));
         }
     }

@@ -41,7 +41,7 @@ fn book() -> Book {
 
 fn add_element(book: &mut Book, id: &str, order: u64, record: Value) {
     let name = ElementName { origin: Origin::new("x"), kind: "config".into(), id: id.into() };
-    book.elements.insert(name, Kept::new(Element { order, record }));
+    assert!(book.elements.add(name, Element { order, record }));
 }
 
 /// With what format 2 did not have.
