@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::EmbeddedStore;
 use super::reads::Reads;
+use super::shared::Shared;
 use super::writer::{Request, Writer, with_ballast};
 use crate::clock::Timestamp;
 use crate::event::EventId;
@@ -32,14 +33,14 @@ impl DeadLetters for EmbeddedStore {
         after: Option<LetterPlace>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<LetterPage, StoreError>> {
-        Box::pin(self.read(move |reads| reads.dead_letters(order, after, limit)))
+        Box::pin(self.read(move |reads| letters_of(reads).page(order, after, limit)))
     }
 
     fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
         Box::pin(async move {
             self.shared.figures.writable()?;
             let wanted: HashSet<EventId> = ids.iter().copied().collect();
-            let letters = self.read(move |reads| reads.places_of(&wanted)).await?;
+            let letters = self.read(move |reads| letters_of(reads).places_of(&wanted)).await?;
             if letters.is_empty() {
                 return Ok(Vec::new());
             }
@@ -64,8 +65,17 @@ fn from_place(place: LetterPlace) -> Position {
     Position { segment: half(place.0 >> 32), offset: half(place.0) }
 }
 
-impl Reads {
-    fn dead_letters(
+fn letters_of(reads: &Reads) -> LetterReads<'_> {
+    LetterReads { shared: &reads.shared }
+}
+
+/// Reads letters, and reports what of them is damaged.
+struct LetterReads<'s> {
+    shared: &'s Shared,
+}
+
+impl LetterReads<'_> {
+    fn page(
         &self,
         order: LetterOrder,
         after: Option<LetterPlace>,

@@ -38,6 +38,7 @@ mod indexer;
 pub(crate) mod journal;
 mod letters;
 mod losses;
+mod lost;
 mod missing;
 mod names;
 mod operations;
@@ -79,7 +80,9 @@ use self::commit::Placed;
 pub(crate) use self::consumption::UsageLog;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
+use self::give_up::GivingUp;
 use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
+use self::letters::NewLetters;
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
@@ -246,7 +249,7 @@ impl EmbeddedStore {
             let heavy = !dead.is_empty();
             let mut letters = Vec::new();
             if heavy {
-                let found = self.read(move |reads| reads.letters(dead)).await?;
+                let found = self.read(move |reads| NewLetters::read(reads, dead)).await?;
                 found.amend(&mut decisions);
                 letters = found.letters;
             }
@@ -376,7 +379,7 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.read(move |reads| reads.give_up(&what, &handed_out)))
+        Box::pin(self.read(move |reads| GivingUp::new(reads, &handed_out).settle(&what)))
     }
 
     fn take_losses(&self) -> Vec<Loss> {

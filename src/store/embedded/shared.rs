@@ -91,6 +91,20 @@ impl Shared {
         })
     }
 
+    /// An index that cannot be read loses nothing; one that holds nonsense is made anew at the next start.
+    pub(super) fn index_error(&self, error: &IndexError) -> StoreError {
+        // Answers from rows that contradict themselves could send an event twice.
+        if let IndexError::Corrupt(_) = error {
+            return self.figures.poison(&error.to_string());
+        }
+        self.figures.errors.fetch_add(1, Ordering::Relaxed);
+        StoreError::Io {
+            operation: "read",
+            place: self.dir.index().display().to_string(),
+            reason: error.to_string(),
+        }
+    }
+
     /// Writes a mark of the account when something has changed. Waits for the disk.
     pub(super) fn mark(&self) -> Result<(), StoreError> {
         self.account.mark(|| self.snapshot())
