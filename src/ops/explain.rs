@@ -20,7 +20,7 @@ use crate::ops::wire::date;
 use crate::policy::{Candidate, Policies, Runtime, Verdict};
 use crate::problem::{Problem, codes};
 use crate::queue::{End, Queue, QueueError, Standing};
-use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 use crate::telemetry::Defect;
 
 #[derive(Serialize, ToSchema)]
@@ -285,13 +285,13 @@ impl Explainer<'_> {
         let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
         let has_end = hold.is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
         let about = |doubt: &Doubt| match (doubt.kind.holds(), doubt.kind) {
-            (Holds::Store, _) => true,
-            (Holds::Lanes, DoubtKind::Unread) => is_unread,
-            (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            (DoubtHold::Store, _) => true,
+            (DoubtHold::Lanes, DoubtKind::Unread) => is_unread,
+            (DoubtHold::Lanes, _) => doubt.subject == place.lane.key().as_str(),
             // A clock in doubt holds what would begin or end by it: a pause with an end, a date, a life that seems
             // over.
-            (Holds::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
-            (Holds::Nothing, _) => false,
+            (DoubtHold::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
+            (DoubtHold::Nothing, _) => false,
         };
         self.queue.doubts().list().into_iter().find(about)
     }

@@ -48,7 +48,7 @@ use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreHealth;
-use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
@@ -205,7 +205,7 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
 /// The doubts that nobody has acknowledged, by kind. One that holds the store is named whether it is acknowledged or
 /// not.
 fn doubts_check(doubts: &[Doubt]) -> Check {
-    let holding = doubts.iter().find(|doubt| doubt.kind.holds() == Holds::Store);
+    let holding = doubts.iter().find(|doubt| doubt.kind.holds() == DoubtHold::Store);
     let mut parts: Vec<String> = holding
         .map(|doubt| format!("the store is held by doubt {}: {}; {}", doubt.id, doubt.detail, doubt.way_out))
         .into_iter()

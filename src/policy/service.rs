@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, Spec, document};
-use crate::store::{DocumentStore, Expect, RunToEnd, StoreError, Turn, Version};
+use crate::store::{AppendTurn, DocumentStore, Expect, RunToEnd, StoreError, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
@@ -184,7 +184,7 @@ impl Policies {
         &self,
         edit: impl FnMut(&mut Book) -> Result<T, E>,
     ) -> Result<T, ChangeError<E>> {
-        let turn = Turn::default();
+        let turn = AppendTurn::default();
         let changed = self.change_in_turn(edit, &turn);
         let Some(patience) = self.patience else { return changed.await };
         let late = |error: StoreError| Err(ChangeError::Failed(error.into()));
@@ -219,7 +219,7 @@ impl Policies {
     async fn change_in_turn<T, E>(
         &self,
         mut edit: impl FnMut(&mut Book) -> Result<T, E>,
-        turn: &Turn,
+        turn: &AppendTurn,
     ) -> Result<T, ChangeError<E>> {
         if let Some(reason) = self.held() {
             return Err(ChangeError::Failed(StoreError::Held { reason }.into()));

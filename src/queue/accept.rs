@@ -11,7 +11,7 @@ use crate::queue::counters::count_accepted;
 use crate::queue::table::SharedTable;
 use crate::queue::{NewEvent, QueueError};
 use crate::store::record;
-use crate::store::{Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError, Turn};
+use crate::store::{AppendTurn, Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError};
 use crate::telemetry::{Defect, Source};
 
 /// Takes events in: batches become durable, and then count in their lanes.
@@ -35,7 +35,7 @@ impl Acceptance {
         }
         let store = Arc::clone(&self.store);
         let pending = PendingAppend::begin(&self.lanes, coming);
-        let turn = Arc::new(Turn::default());
+        let turn = Arc::new(AppendTurn::default());
         let taken = Arc::clone(&turn);
         let mut work = RunToEnd::new(async move {
             let appended = store.append_in_turn(entries, taken).await?;

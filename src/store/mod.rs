@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
-pub(crate) use turn::Turn;
+pub(crate) use turn::AppendTurn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -215,7 +215,7 @@ pub trait EntryStore: Send + Sync + 'static {
     fn append_in_turn(
         &self,
         batch: Vec<NewEntry>,
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         if turn.take() { self.append(batch) } else { Box::pin(std::future::ready(Err(StoreError::Slow))) }
     }

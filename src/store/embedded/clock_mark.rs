@@ -22,7 +22,7 @@ const FORMAT: u32 = 1;
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// The mark as it was found.
-struct Found {
+struct StoredClockMark {
     mark: Option<Mark>,
     version: u64,
     /// Why the newest mark cannot be used.
@@ -48,7 +48,7 @@ pub(super) fn begin(
     bound: Duration,
     doubts: &Doubts,
 ) -> Result<Keeper, StoreError> {
-    let Found { mark, version, damage } = read(root)?;
+    let StoredClockMark { mark, version, damage } = read(root)?;
     // A directory of a version that kept no mark, or that has lost it.
     let mark = mark.or_else(|| (newest > Timestamp::ZERO).then(|| Mark::unknown(newest)));
     let verdict = clock.begin(mark.as_ref(), newest, bound);
@@ -79,7 +79,7 @@ pub(super) fn begin(
 /// # Errors
 /// [`StoreError`] when the mark cannot be read or written.
 pub(crate) fn confirm(root: &Path) -> Result<bool, StoreError> {
-    let Found { mark, version, .. } = read(root)?;
+    let StoredClockMark { mark, version, .. } = read(root)?;
     let Some(mut mark) = mark.filter(Mark::is_in_doubt) else { return Ok(false) };
     mark.is_confirmed = true;
     write(root, version.saturating_add(1), &mark).map(|()| true)
@@ -105,17 +105,17 @@ impl Keeper {
     }
 }
 
-fn read(root: &Path) -> Result<Found, StoreError> {
+fn read(root: &Path) -> Result<StoredClockMark, StoreError> {
     let path = root.join(NAME);
     let reason = match decode(&path, sealed::read(&path)?)? {
-        Ok(Some((mark, version))) => return Ok(Found { mark: Some(mark), version, damage: None }),
-        Ok(None) => return Ok(Found { mark: None, version: 0, damage: None }),
+        Ok(Some((mark, version))) => return Ok(StoredClockMark { mark: Some(mark), version, damage: None }),
+        Ok(None) => return Ok(StoredClockMark { mark: None, version: 0, damage: None }),
         Err(reason) => reason,
     };
     // An older mark stands for less time passed, never for more.
     let before = decode(&path, sealed::read_previous(&path)?)?.unwrap_or_default();
     let (mark, version) = before.unzip();
-    Ok(Found { mark, version: version.unwrap_or_default().saturating_add(1), damage: Some(reason) })
+    Ok(StoredClockMark { mark, version: version.unwrap_or_default().saturating_add(1), damage: Some(reason) })
 }
 
 /// The mark and its version, or why it cannot be used.

@@ -21,7 +21,7 @@ use crate::store::embedded::journal::{Position, segment_name};
 use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, ReadLimit, StoreError};
 
 /// Letters to take, with the places at which a walk has found them.
-pub(super) struct Take {
+pub(super) struct TakeRequest {
     pub letters: Vec<(EventId, Position)>,
     pub reply: oneshot::Sender<Result<Vec<EventId>, StoreError>>,
 }
@@ -45,7 +45,7 @@ impl DeadLetters for EmbeddedStore {
                 return Ok(Vec::new());
             }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Take(Take { letters, reply }))?;
+            self.send(Request::Take(TakeRequest { letters, reply }))?;
             let mut left: HashSet<EventId> = answer.await.map_err(|_| self.gone())??.into_iter().collect();
             // Each once, however often it was asked for or parked.
             Ok(ids.into_iter().filter(|id| left.remove(id)).collect())
@@ -113,8 +113,8 @@ impl LetterReads<'_> {
 
 impl Writer {
     /// Answers each with the ids of those that were there.
-    pub(super) fn take_letters(&mut self, takes: Vec<Take>, now: Timestamp) {
-        for Take { letters, reply } in takes {
+    pub(super) fn take_letters(&mut self, takes: Vec<TakeRequest>, now: Timestamp) {
+        for TakeRequest { letters, reply } in takes {
             // A caller that has gone away repeats it or does not want to know.
             let _ = reply.send(self.take(letters, now));
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::commit::Placed;
+use super::commit::PlacedSettlement;
 use super::fetch::{BlockFetcher, Unreadable};
 use super::ids::{self, Home};
 use super::lost::{LossSettler, decision};
@@ -79,7 +79,7 @@ impl<'s> GivingUp<'s> {
     }
 
     /// Some of what a lane owes in blocks up to `last`.
-    fn owed(&self, lane: u32, last: Position) -> Result<Vec<Placed>, StoreError> {
+    fn owed(&self, lane: u32, last: Position) -> Result<Vec<PlacedSettlement>, StoreError> {
         let mut owed = Vec::new();
         let walked = self.shared.reader.ready(lane, Position::default(), |at, row| {
             if at > last || owed.len() >= AT_ONCE {

@@ -25,7 +25,7 @@ use crate::store::embedded::{files, spare};
 use crate::store::{Appended, StoreError};
 use crate::telemetry::defect;
 
-type AppendReply =
+type ReplyToSend =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
 
 /// What a group that is durable changes in the index, and the callers that are answered afterwards.
@@ -36,7 +36,7 @@ pub(super) struct Commit {
     pub runs: Vec<SettledRun>,
     /// Where the journal ends after it.
     pub end: Position,
-    pub replies: Vec<AppendReply>,
+    pub replies: Vec<ReplyToSend>,
     pub settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 

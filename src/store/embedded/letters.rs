@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commit::Placed;
+use super::commit::PlacedSettlement;
 use super::fetch::Unreadable;
 use super::ids::{self, Home};
 use super::reads::Reads;
@@ -59,7 +59,7 @@ impl NewLetters {
     }
 
     /// Turns the settlements of entries that cannot be parked into losses.
-    pub(super) fn amend(&self, decisions: &mut [Placed]) {
+    pub(super) fn amend(&self, decisions: &mut [PlacedSettlement]) {
         for (_, block, settled) in decisions {
             if settled.what == What::Dead && self.lost.contains(&Home { block: *block, index: settled.index })
             {

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use super::SETTLED_PART;
-use super::commit::Placed;
+use super::commit::PlacedSettlement;
 use super::ids::Home;
 use super::shared::Shared;
 use super::writer::Request;
@@ -24,13 +24,13 @@ pub(super) struct LossSettler<'s> {
 }
 
 /// The settlement of an entry as lost.
-pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Placed {
+pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> PlacedSettlement {
     (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
 }
 
 impl LossSettler<'_> {
     /// Settles entries as lost, in parts that fit a commit. Returns when all of them are durable.
-    pub(super) fn settle(&self, lost: &[Placed]) -> Result<(), StoreError> {
+    pub(super) fn settle(&self, lost: &[PlacedSettlement]) -> Result<(), StoreError> {
         let mut waiting = Vec::new();
         for part in lost.chunks(SETTLED_PART) {
             self.shared.figures.writable()?;
@@ -51,7 +51,7 @@ impl LossSettler<'_> {
         &self,
         lane: u32,
         is_meant: impl Fn(&DueKey, &Home) -> bool,
-    ) -> Result<Vec<Placed>, StoreError> {
+    ) -> Result<Vec<PlacedSettlement>, StoreError> {
         let mut found = Vec::new();
         let walked = self.shared.reader.due(lane, |due, _| {
             let home = Home { block: due.block, index: due.index };

@@ -76,7 +76,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::commit::Placed;
+use self::commit::PlacedSettlement;
 pub(crate) use self::consumption::UsageLog;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
@@ -91,8 +91,8 @@ use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
-    Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
+    AppendTurn, Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES,
+    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -202,7 +202,11 @@ impl EmbeddedStore {
         self.usages.clone()
     }
 
-    async fn append_all(&self, batch: Vec<NewEntry>, turn: Arc<Turn>) -> Result<Vec<Appended>, StoreError> {
+    async fn append_all(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<AppendTurn>,
+    ) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
         if let Some(reason) = self.shared.doubts.store_held() {
             return Err(StoreError::Held { reason });
@@ -269,7 +273,7 @@ impl EmbeddedStore {
     }
 
     /// The settlements as the writer takes them, and those that need a letter.
-    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
+    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<PlacedSettlement>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -343,7 +347,7 @@ impl EntryStore for EmbeddedStore {
     fn append_in_turn(
         &self,
         batch: Vec<NewEntry>,
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.append_all(batch, turn))
     }

@@ -29,13 +29,13 @@ pub(super) struct Reads {
 }
 
 /// The entries of one answer, up to the caller's limits.
-struct Page {
+struct ReadPage {
     entries: Vec<StoredEntry>,
     bytes: usize,
     limit: ReadLimit,
 }
 
-impl Page {
+impl ReadPage {
     fn new(limit: ReadLimit) -> Self {
         Self { entries: Vec::new(), bytes: 0, limit }
     }
@@ -83,7 +83,7 @@ impl Reads {
         let Some(lane) = self.shared.lanes.number(lane) else { return Ok(Vec::new()) };
         let after = after.and_then(|id| ids::decode(id, self.shared.salt));
         let from = after.map_or_else(Position::default, |home| home.block);
-        let mut page = Page::new(limit);
+        let mut page = ReadPage::new(limit);
         let mut failed = None;
         let mut lost = Vec::new();
         let walked = self.shared.reader.ready(lane, from, |at, row| {
@@ -131,7 +131,7 @@ impl Reads {
     ) -> Result<DuePage, StoreError> {
         let Some(lane) = self.shared.lanes.number(lane) else { return Ok(DuePage::default()) };
         let handed_out = ids::homes(skip, self.shared.salt);
-        let mut page = Page::new(limit);
+        let mut page = ReadPage::new(limit);
         let mut next_due = None;
         let mut failed = None;
         let mut lost = HashSet::new();

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::store::embedded::account::compare::Verdict;
+use crate::store::embedded::account::compare::Shortfall;
 use crate::store::embedded::journal::{Finding, ScanReport};
 
 /// What a recovery found: shown at the start and by `store` commands.
@@ -15,7 +15,7 @@ pub struct RecoveryReport {
     /// What was read of the journal.
     pub journal: ScanReport,
     /// What is missing against the account and the index.
-    pub verdict: Verdict,
+    pub verdict: Shortfall,
     /// Files of the journal that were not as the store left them.
     pub findings: Vec<Finding>,
     /// Entries that are owed an end.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
-use super::losses::Losses;
+use super::losses::UnreportedLosses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
 use crate::store::doubts::Doubts;
-use crate::store::embedded::account::{Account, Snapshot};
+use crate::store::embedded::account::{Account, AccountSnapshot};
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::book::Newest as NewestBook;
 use crate::store::embedded::index::IndexError;
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
     pub unread: Unread,
-    pub losses: Losses,
+    pub losses: UnreportedLosses,
     pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub id: u64,
     /// This opening: its epoch is that of the directory.
     pub owner: Owner,
-    pub figures: Figures,
+    pub figures: StoreFigures,
     pub doubts: Doubts,
     pub account: Account,
     /// The newest version of the policy book, for the account.
@@ -116,10 +116,10 @@ impl Shared {
     }
 
     /// What a mark reflects; no commit is applied while the guard lives.
-    fn snapshot(&self) -> (MutexGuard<'_, ()>, Snapshot) {
+    fn snapshot(&self) -> (MutexGuard<'_, ()>, AccountSnapshot) {
         // The lock outlives the call: the account takes its own counts under it, as of the same commit.
         let applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Snapshot {
+        let snapshot = AccountSnapshot {
             living: self.segments.living(),
             lost: self.figures.lost_entries.load(Ordering::Relaxed),
             damaged_frames: self.figures.damaged_frames.load(Ordering::Relaxed),
@@ -136,7 +136,7 @@ pub(super) fn segment_name(segment: u32) -> String {
 
 /// Counters and states, cheap to read.
 #[derive(Default)]
-pub(super) struct Figures {
+pub(super) struct StoreFigures {
     pub closed: AtomicBool,
     pub full: AtomicBool,
     pub disk_bytes: AtomicU64,
@@ -151,7 +151,7 @@ pub(super) struct Figures {
     poisoned: Mutex<Option<String>>,
 }
 
-impl Figures {
+impl StoreFigures {
     /// Of a store whose operations under way are noted in `operations`.
     pub(super) fn new(operations: Operations) -> Self {
         Self { operations, ..Self::default() }
@@ -166,7 +166,7 @@ impl Figures {
         StoreError::Poisoned { reason }
     }
 
-    /// As [`Figures::poison`], for what a part of the store returned.
+    /// As [`StoreFigures::poison`], for what a part of the store returned.
     pub(super) fn fail(&self, error: &StoreError) -> StoreError {
         match error {
             StoreError::Poisoned { reason } => self.poison(reason),
@@ -179,7 +179,7 @@ impl Figures {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }
     }
 
-    /// As [`Figures::writable`], also for what was handed in before the store was closed.
+    /// As [`StoreFigures::writable`], also for what was handed in before the store was closed.
     pub(super) fn sound(&self) -> Result<(), StoreError> {
         match &*self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),

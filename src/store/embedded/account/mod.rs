@@ -40,9 +40,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::file::{AccountDefect, StoredAccount, read, read_own};
 use self::file::{Copies, Pair};
-pub(crate) use self::file::{Defect, Found, read, read_own};
-pub(crate) use self::mark::{Gone, Mark, SegmentRow};
+pub(crate) use self::mark::{AccountMark, Gone, SegmentRow};
 use super::journal::Position;
 use crate::store::StoreError;
 use crate::telemetry::defect;
@@ -58,7 +58,7 @@ pub(in crate::store::embedded) const NEXT_REACH: u64 = MOST_REACH + GROUP_ENTRIE
 
 /// What a mark takes from the rest of the store, all as of one commit.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store::embedded) struct Snapshot {
+pub(in crate::store::embedded) struct AccountSnapshot {
     /// Living entries of every segment of the journal.
     pub living: Vec<(u32, u64)>,
     /// Entries lost since the directory was made.
@@ -99,7 +99,7 @@ impl Account {
     /// [`StoreError::Io`] when the system refuses.
     pub(in crate::store::embedded) fn begin(
         root: &Path,
-        mut mark: Mark,
+        mut mark: AccountMark,
         version: u64,
     ) -> Result<Self, StoreError> {
         // What is written from now on is not covered by the closing mark before.
@@ -184,7 +184,7 @@ impl Account {
     /// beside the snapshot lives, no commit is applied.
     pub(in crate::store::embedded) fn mark<G>(
         &self,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         self.write(Copies::Older, false, snapshot)
     }
@@ -192,7 +192,7 @@ impl Account {
     /// Writes the closing mark; later marks change nothing.
     pub(in crate::store::embedded) fn close<G>(
         &self,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         self.write(Copies::Both, true, snapshot)
     }
@@ -201,7 +201,7 @@ impl Account {
         &self,
         copies: Copies,
         closed: bool,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         // Held over the snapshot: marks are written in the order of their content.
         let mut pair = self.pair();
@@ -225,7 +225,7 @@ impl Account {
     }
 
     /// How far the mark after `before` may reach. Entries admitted from now on stay within it, or wait for a newer one.
-    fn reach_of(&self, before: &Mark, mark: &Mark) -> u64 {
+    fn reach_of(&self, before: &AccountMark, mark: &AccountMark) -> u64 {
         // What was handed to the journal may be ahead of what the index has applied.
         let written = || self.0.written.load(Ordering::SeqCst).max(mark.accepted);
         let since = before.may_reach.saturating_sub(self.0.ahead.load(Ordering::Relaxed));
@@ -238,8 +238,8 @@ impl Account {
     }
 
     /// The mark after `before`, not closed, with its `may_reach`.
-    fn taken<G>(&self, before: &Mark, snapshot: impl FnOnce() -> (G, Snapshot)) -> Mark {
-        let (_applying, Snapshot { living, lost, damaged_frames, book }) = snapshot();
+    fn taken<G>(&self, before: &AccountMark, snapshot: impl FnOnce() -> (G, AccountSnapshot)) -> AccountMark {
+        let (_applying, AccountSnapshot { living, lost, damaged_frames, book }) = snapshot();
         let counts = self.counts();
         let mut mark = before.clone();
         (mark.accepted, mark.end) = (counts.accepted, counts.end);
@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn the_reach_follows_what_is_accepted_between_marks_and_shrinks_again() {
         let temp = tempfile::tempdir().expect("temp");
-        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
-        let mark = || account.mark(|| ((), Snapshot::default())).expect("writes");
+        let account = Account::begin(temp.path(), AccountMark::default(), 0).expect("begins");
+        let mark = || account.mark(|| ((), AccountSnapshot::default())).expect("writes");
         assert_eq!(on_disk(temp.path()), LEAST_REACH);
         let mut written = 0;
         for _ in 0..200 {
@@ -311,11 +311,11 @@ mod tests {
     #[test]
     fn no_mark_reaches_less_far_than_what_is_admitted_meanwhile() {
         let temp = tempfile::tempdir().expect("temp");
-        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
+        let account = Account::begin(temp.path(), AccountMark::default(), 0).expect("begins");
         std::thread::scope(|scope| {
             let marks = scope.spawn(|| {
                 for _ in 0..300 {
-                    account.mark(|| ((), Snapshot::default())).expect("writes");
+                    account.mark(|| ((), AccountSnapshot::default())).expect("writes");
                 }
             });
             let mut written = 0;

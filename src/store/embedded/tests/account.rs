@@ -372,7 +372,7 @@ pub(super) fn start_cut_short(root: &Path) {
     let found = crate::store::embedded::account::read(root).expect("reads");
     doubts.found_against(found.version);
     let (options, salt) = (options(), found.salt().expect("whole"));
-    let given = recover::Given {
+    let given = recover::RecoverFrom {
         dir: &dir,
         options: &options,
         salt,

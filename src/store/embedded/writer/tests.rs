@@ -35,7 +35,7 @@ fn append(part: usize) -> Request {
 
 #[test]
 fn the_fullest_commit_fits_into_a_group() {
-    let mut pending = Pending::default();
+    let mut pending = PendingRequests::default();
     for (segment, count) in [(1, SETTLED_PART), (2, SETTLEMENTS - SETTLED_PART - 1)] {
         pending.take(settle(segment, count), Timestamp::ZERO);
     }
