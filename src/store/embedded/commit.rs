@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ids::{self, Home};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::journal::{
     DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
@@ -72,7 +72,7 @@ impl Draft {
     pub(super) fn add<E>(
         &mut self,
         entry: NewEntry,
-        lanes: &Lanes,
+        lanes: &LaneNumbers,
         known: impl FnOnce(&Dedup) -> Result<Option<Appended>, E>,
     ) -> Result<AppendAnswer, E> {
         if let Some(dedup) = entry.dedup {
@@ -97,7 +97,7 @@ impl Draft {
         lane: LaneKey,
         due_at: Option<Timestamp>,
         record: Bytes,
-        lanes: &Lanes,
+        lanes: &LaneNumbers,
         dedup: Option<Dedup>,
     ) -> (usize, u8) {
         // Counted now, so that the lane keeps its number until this entry is settled.

@@ -16,7 +16,7 @@ use super::writer::Request;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::embedded::index::keys::DueKey;
-use crate::store::embedded::index::read::Standing;
+use crate::store::embedded::index::read::IndexStanding;
 use crate::store::embedded::index::rows::PutOff;
 use crate::store::embedded::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
@@ -215,11 +215,11 @@ impl Reads {
         }
         let standing = self.shared.reader.standing(block.lane_no, home.block, home.index);
         let (due_ms, put_off) = match standing.map_err(|error| self.shared.index_error(&error))? {
-            Standing::Settled => return Ok(Lookup::Settled),
-            Standing::Plain => (None, PutOff::default()),
-            Standing::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
+            IndexStanding::Settled => return Ok(Lookup::Settled),
+            IndexStanding::Plain => (None, PutOff::default()),
+            IndexStanding::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
             // Never rescheduled: the due time is the one in the block.
-            Standing::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
+            IndexStanding::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
         };
         let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), put_off);
         Ok(entry.map_or(Lookup::Unknown, |entry| Lookup::Waiting(block.lane.clone(), entry)))

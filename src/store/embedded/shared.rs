@@ -18,7 +18,7 @@ use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::book::Newest as NewestBook;
 use crate::store::embedded::index::IndexError;
 use crate::store::embedded::index::database::Database;
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub reader: IndexReader,
     pub db: Database,
     pub room: Arc<IndexRoom>,
-    pub lanes: Arc<Lanes>,
+    pub lanes: Arc<LaneNumbers>,
     pub segments: Arc<Segments>,
     pub blocks: Reader,
     pub cache: BlockCache,

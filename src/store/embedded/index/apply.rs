@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::IndexError;
-use super::batch::Rows;
+use super::batch::RowWriter;
 use super::keys::{DueKey, Key};
-use super::lanes::Lanes;
+use super::lanes::LaneNumbers;
 use super::lost::{self, LostBlocks, LostEntry};
 use super::rows::{BlockRow, PutOff};
 use super::segments::Segments;
@@ -36,8 +36,8 @@ pub(in crate::store::embedded) struct NewRow<'a> {
 
 /// Changes rows, lane counts and segment counts together. There is one for each open index.
 pub(in crate::store::embedded) struct Indexer {
-    pub rows: Rows,
-    pub lanes: Arc<Lanes>,
+    pub rows: RowWriter,
+    pub lanes: Arc<LaneNumbers>,
     pub segments: Arc<Segments>,
     /// Set while the journal is replayed: settlements of blocks that have no row may then be of damaged ones.
     pub replays: bool,
@@ -48,8 +48,8 @@ pub(in crate::store::embedded) struct Indexer {
 
 impl Indexer {
     pub(super) fn new(
-        rows: Rows,
-        lanes: Arc<Lanes>,
+        rows: RowWriter,
+        lanes: Arc<LaneNumbers>,
         segments: Arc<Segments>,
         lost: BTreeSet<Position>,
     ) -> Self {

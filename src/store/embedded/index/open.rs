@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::Indexer;
-use super::batch::Rows;
+use super::batch::RowWriter;
 use super::database::{Database, Tree};
 use super::dedup::DedupIndex;
 use super::keys::Key;
-use super::lanes::Lanes;
+use super::lanes::LaneNumbers;
 use super::read::IndexReader;
 use super::room::IndexRoom;
 use super::rows::{self, BlockRow, Checkpoint, PutOff, digest};
@@ -45,14 +45,14 @@ pub(in crate::store::embedded) fn open(
     guarded(|| {
         let db = Database::open(path, cache_bytes)?;
         let tree = db.tree(TREE)?;
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(LaneNumbers::default());
         let counts = Arc::new(Segments::default());
         let mut lost = BTreeSet::new();
         let checkpoint = check(&tree, &lanes, &counts, &mut lost)?;
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
         let room = Arc::new(root.map_or_else(IndexRoom::default, |root| IndexRoom::new(root, path)));
-        let indexer = Indexer::new(Rows::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, lost);
+        let indexer = Indexer::new(RowWriter::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, lost);
         Ok(Opened { db, indexer, reader, dedup, checkpoint, room })
     })
 }
@@ -60,7 +60,7 @@ pub(in crate::store::embedded) fn open(
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
 fn check(
     tree: &Tree,
-    lanes: &Lanes,
+    lanes: &LaneNumbers,
     counts: &Segments,
     lost: &mut BTreeSet<Position>,
 ) -> Result<Checkpoint, IndexError> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{LaneKey, Tries};
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::journal::{Settled, What};
 use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
 
@@ -45,7 +45,7 @@ fn the_fullest_commit_fits_into_a_group() {
         }
         pending.take(append(part), Timestamp::ZERO);
     }
-    let (lanes, mut draft) = (Lanes::default(), Draft::default());
+    let (lanes, mut draft) = (LaneNumbers::default(), Draft::default());
     for request in pending.appends {
         let Request::Append { entries, .. } = request else { continue };
         for entry in entries {
