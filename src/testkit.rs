@@ -81,8 +81,8 @@ pub mod store {
         /// The files of the journal, below the store.
         pub mod journal {
             pub use crate::store::embedded::journal::{
-                Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Position,
-                Reader, Scan, Settled, SettledRun, What, scan,
+                BlockReader, Disk, Frame, FrameGroup, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock,
+                OsDisk, Position, Scan, Settled, SettledRun, What, scan,
             };
         }
     }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::LaneKey;
 use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::journal::{
-    DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
+    DedupRow, FrameGroup, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
 use crate::store::{Appended, Dedup, NewEntry, StoreError};
 use crate::telemetry::defect;
@@ -157,7 +157,7 @@ impl Draft {
     /// Encodes the blocks and then the settlements into the group. After an error the group has to be cleared.
     pub(super) fn encode(
         &self,
-        group: &mut Group,
+        group: &mut FrameGroup,
         runs: &[SettledRun],
         accepted_ms: u64,
     ) -> Result<(), StoreError> {

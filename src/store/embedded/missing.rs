@@ -15,7 +15,7 @@ use crate::store::embedded::account::{AccountDefect, AccountMark, Gone, SegmentR
 use crate::store::embedded::index::open::Opened;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{
-    Finding, Group, HEAD_BYTES, Journal, Position, ScanReport, SettledRun, What, segment_name,
+    ArrangeFinding, FrameGroup, HEAD_BYTES, Journal, Position, ScanReport, SettledRun, What, segment_name,
 };
 
 /// Ranges that the account names; more are not named.
@@ -140,8 +140,8 @@ pub(super) fn raise(doubts: &Doubts, recovered: &Recovered, now: Timestamp) {
 }
 
 /// Files of a room that were not as the store left them.
-pub(super) fn files(doubts: &Doubts, room: &str, findings: &[Finding], now: Timestamp) {
-    for Finding { name, detail } in findings {
+pub(super) fn files(doubts: &Doubts, room: &str, findings: &[ArrangeFinding], now: Timestamp) {
+    for ArrangeFinding { name, detail } in findings {
         let doubt = NewDoubt {
             kind: DoubtKind::Files,
             subject: format!("{room}/{name}"),
@@ -271,7 +271,7 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let is_lost = |run: &&SettledRun| run.entries.iter().any(|entry| entry.what == What::Lost);
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let mut entries = 0;
     for run in ended.iter().filter(is_lost) {
         // A start may have to end any number of entries; a group is bounded.

@@ -81,7 +81,7 @@ pub(crate) use self::consumption::UsageLog;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
 use self::give_up::GivingUp;
-use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
+use self::journal::{BlockSource, Disk, OsDisk, OsSource, Settled, What};
 use self::letters::NewLetters;
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
@@ -113,7 +113,7 @@ pub struct Disks {
     /// Where the dead letters' segments are written.
     pub dead: Box<dyn Disk>,
     /// Where blocks are read, once the store is open.
-    pub reads: Arc<dyn Source>,
+    pub reads: Arc<dyn BlockSource>,
 }
 
 impl Default for Disks {

@@ -26,8 +26,8 @@ use crate::store::embedded::index::open::{self, Opened};
 use crate::store::embedded::index::rows::Checkpoint;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{
-    self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
-    Scan, ScanReport, SegmentFile, SettledRun, What,
+    self, Arrange, ArrangeFinding, BlockHead, FRAME_HEADER_BYTES, Frame, HeadState, Marked, Position,
+    RunReader, Scan, ScanReport, SegmentFile, SettledRun, What,
 };
 use crate::store::embedded::{ballast, retry};
 use crate::store::{DirectoryError, StoreError};
@@ -88,7 +88,7 @@ struct IndexState {
 fn recover_once(
     given: &RecoverFrom<'_>,
     index: &mut IndexState,
-    findings: &[Finding],
+    findings: &[ArrangeFinding],
 ) -> Result<Recovered, StoreError> {
     let RecoverFrom { dir, found, .. } = given;
     let files = journal::list(&dir.journal())?;
@@ -178,7 +178,7 @@ fn replay_from(reflects: Position, found: &account::StoredAccount) -> Position {
 }
 
 /// Gives the segments the names that their heads say.
-fn arrange(given: &RecoverFrom<'_>) -> Result<Vec<Finding>, StoreError> {
+fn arrange(given: &RecoverFrom<'_>) -> Result<Vec<ArrangeFinding>, StoreError> {
     let RecoverFrom { dir, salt, found, .. } = given;
     let mark = found.mark.as_ref();
     let is_ours =
@@ -339,7 +339,7 @@ fn finish(
     rebuilt: Option<String>,
     files: Vec<SegmentFile>,
     seen_segment: u32,
-    findings: &[Finding],
+    findings: &[ArrangeFinding],
 ) -> Result<Recovered, StoreError> {
     let mut lengths = lengths(given.dir)?;
     let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;

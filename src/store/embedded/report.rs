@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::store::embedded::account::compare::Shortfall;
-use crate::store::embedded::journal::{Finding, ScanReport};
+use crate::store::embedded::journal::{ArrangeFinding, ScanReport};
 
 /// What a recovery found: shown at the start and by `store` commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct RecoveryReport {
     /// What is missing against the account and the index.
     pub verdict: Shortfall,
     /// Files of the journal that were not as the store left them.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ArrangeFinding>,
     /// Entries that are owed an end.
     pub living: u64,
     /// Lanes that hold entries that are owed an end.
@@ -46,7 +46,7 @@ impl fmt::Display for RecoveryReport {
         for damage in &journal.damages {
             writeln!(f, "  {damage}")?;
         }
-        for Finding { name, detail } in &self.findings {
+        for ArrangeFinding { name, detail } in &self.findings {
             writeln!(f, "  {name}: {detail}")?;
         }
         for segment in &self.verdict.missing {

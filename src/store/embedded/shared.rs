@@ -22,7 +22,7 @@ use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
-use crate::store::embedded::journal::{self, Letters, Reader};
+use crate::store::embedded::journal::{self, BlockReader, Letters};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::{DirectoryError, Owner, StoreError, StoreHealth};
 
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub room: Arc<IndexRoom>,
     pub lanes: Arc<LaneNumbers>,
     pub segments: Arc<Segments>,
-    pub blocks: Reader,
+    pub blocks: BlockReader,
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
     pub unread: Unread,

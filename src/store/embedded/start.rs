@@ -34,7 +34,7 @@ use crate::store::embedded::index::guarded;
 use crate::store::embedded::index::open::Opened;
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{
-    self, Arrange, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position, Reader,
+    self, Arrange, BlockReader, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position,
 };
 use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
@@ -73,7 +73,7 @@ pub(super) fn start(
         room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: Reader::over(&dir.journal(), salt, disks.reads, options.open_segments),
+        blocks: BlockReader::over(&dir.journal(), salt, disks.reads, options.open_segments),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),

@@ -22,7 +22,7 @@ use crate::store::StoreError;
 use crate::store::embedded::index::apply::Indexer;
 use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::room::IndexRoom;
-use crate::store::embedded::journal::{DeadLog, Group, Journal};
+use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -110,7 +110,7 @@ pub(super) fn launch(shared: &Arc<Shared>, parts: ThreadParts) -> Result<Threads
         dedup,
         indexer: work.clone(),
         newest_ms,
-        group: Group::default(),
+        group: FrameGroup::default(),
         pending: PendingRequests::default(),
         owed: QueuedSettlements::default(),
         upkeep_done: Timestamp::ZERO,

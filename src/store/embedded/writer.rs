@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 use crate::store::embedded::ballast;
 use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::{guarded, room};
-use crate::store::embedded::journal::{DeadLog, Group, Journal, Position};
+use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal, Position};
 use crate::store::embedded::operations::Operation;
 use crate::store::{AppendTurn, Appended, DeadLetter, Dedup, NewEntry, StoreError};
 use crate::telemetry::defect;
@@ -76,7 +76,7 @@ pub(super) struct Writer {
     pub indexer: SyncSender<Work>,
     /// The newest acceptance so far, Unix ms: time in the journal never decreases.
     pub newest_ms: u64,
-    pub group: Group,
+    pub group: FrameGroup,
     pub pending: PendingRequests,
     /// Settlements that found no room in the journal yet.
     pub owed: QueuedSettlements,

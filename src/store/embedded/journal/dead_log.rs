@@ -6,10 +6,10 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::OsDisk;
-use super::letters::{Kept, Letters, Stand};
+use super::letters::{LetterIndex, Letters, SegmentLetters};
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, Position, Scan, ScanReport, Settled, SettledRun,
-    What, cut, scan, segment,
+    Disk, Frame, FrameGroup, Journal, JournalOptions, Marked, Position, Scan, ScanReport, Settled,
+    SettledRun, What, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::{DeadLetter, StoreError};
@@ -22,14 +22,14 @@ const TAKEN_AT_ONCE: usize = 64 * 1024;
 pub(crate) struct DeadLog {
     dir: PathBuf,
     journal: Journal,
-    group: Group,
+    group: FrameGroup,
     retention: Duration,
     letters: Letters,
 }
 
 /// The letters of a directory, as a scan with repair found them.
 pub(crate) struct FoundLetters {
-    stand: Stand,
+    stand: LetterIndex,
     report: ScanReport,
 }
 
@@ -39,7 +39,7 @@ impl FoundLetters {
     /// # Errors
     /// As [`scan`].
     pub(crate) fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
-        let mut stand = Stand::default();
+        let mut stand = LetterIndex::default();
         let salt = Some(salt);
         let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
             match frame {
@@ -90,7 +90,7 @@ impl DeadLog {
         let journal = Journal::open_on(dir, options, above, now, disk)?;
         stand.end = journal.end();
         let letters = Letters::new(dir, options.salt, stand);
-        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, letters };
+        let log = Self { dir: dir.to_owned(), journal, group: FrameGroup::default(), retention, letters };
         Ok((log, report))
     }
 
@@ -172,7 +172,7 @@ impl DeadLog {
     ) -> Result<usize, StoreError> {
         let current = self.journal.end().segment;
         // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
-        let outlived = |kept: &Kept| {
+        let outlived = |kept: &SegmentLetters| {
             let newest = Timestamp::from_millis(kept.newest_ms);
             clock::corrected(corrections, newest, newest) + self.retention < now
         };
@@ -182,7 +182,7 @@ impl DeadLog {
         let mut left: BTreeSet<u32> = files.iter().copied().collect();
         let mut old = Vec::new();
         for number in files.into_iter().filter(|number| *number < current) {
-            let is_needed = |kept: &Kept| {
+            let is_needed = |kept: &SegmentLetters| {
                 kept.takes_from.iter().any(|of| *of != number && left.contains(of)) || !outlived(kept)
             };
             if !stand.kept.get(&number).is_some_and(is_needed) {

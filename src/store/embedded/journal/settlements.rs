@@ -1,7 +1,7 @@
 //! Settlements: what became of entries, grouped by the block in which they stand.
 
 use super::Position;
-use super::codec::{Input, len_u16};
+use super::codec::{PayloadReader, len_u16};
 use super::frame::FrameError;
 use crate::clock::Timestamp;
 use crate::event::{Settlement, Tries};
@@ -119,16 +119,16 @@ pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
 
 /// Walks the runs of a payload that [`check`] has passed.
 #[derive(Clone)]
-pub struct RunReader<'a>(Input<'a>);
+pub struct RunReader<'a>(PayloadReader<'a>);
 
 impl<'a> RunReader<'a> {
     /// Walks a payload once to the end, so that later walks cannot meet an error half-way.
     pub(super) fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
-        let mut input = Input::new(payload);
+        let mut input = PayloadReader::new(payload);
         while !input.is_empty() {
             run(&mut input)?;
         }
-        Ok(Self(Input::new(payload)))
+        Ok(Self(PayloadReader::new(payload)))
     }
 }
 
@@ -145,7 +145,7 @@ impl Iterator for RunReader<'_> {
     }
 }
 
-fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
+fn run(input: &mut PayloadReader<'_>) -> Result<SettledRun, FrameError> {
     let lane_no = input.u32()?;
     let block = Position { segment: input.u32()?, offset: input.u32()? };
     let count = input.u16()?;

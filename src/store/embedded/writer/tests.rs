@@ -54,7 +54,7 @@ fn the_fullest_commit_fits_into_a_group() {
     }
     let runs = commit::runs(pending.decisions);
     assert_eq!(runs.len(), SETTLEMENTS - 1);
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     draft.encode(&mut group, &runs, u64::MAX).expect("fits");
     let again = (0..3).map(|_| draft.encode(&mut group, &runs, u64::MAX));
     assert!(again.last().is_some_and(|full| full.is_err()), "the control: a group has a bound");
