@@ -336,11 +336,11 @@ async fn reads_are_tried_again_when_an_operator_asks() {
 /// A delay that was asked for while the clock was in doubt lasts as long after the correction as it was to last.
 #[tokio::test]
 async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_ends_its_delay() {
-    use crate::clock::{Mark, Script};
+    use crate::clock::{ClockMark, Script};
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
     let script = Script::new("another", START + hour * 50);
     let clock = Clock::scripted(&script);
-    clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, hour * 6);
+    clock.begin(Some(&ClockMark::unknown(START)), Timestamp::ZERO, hour * 6);
     assert_eq!(clock.now(), START, "in doubt");
     let world = World::over(MemoryStore::new(clock.clone()), clock.clone()).await;
     let id = world.accept(1..2, None).await[0];
@@ -362,13 +362,13 @@ async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_e
 /// Retries that were put off before the doubt, in it and after it; the first two are due at once without a correction.
 #[tokio::test]
 async fn a_retry_that_was_put_off_in_doubt_keeps_its_wait_and_no_other_is_moved() {
-    use crate::clock::{Mark, Script};
+    use crate::clock::{ClockMark, Script};
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
     let at = |minutes: u32| START + minute * minutes;
     for (by, due_in_doubt) in [(hour * 50, true), (minute, false)] {
         let script = Script::new("another", START + by);
         let clock = Clock::scripted(&script);
-        clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, Duration::ZERO);
+        clock.begin(Some(&ClockMark::unknown(START)), Timestamp::ZERO, Duration::ZERO);
         assert_eq!((clock.now(), clock.is_trusted()), (START, false));
         let world = World::over(MemoryStore::new(clock.clone()), clock.clone()).await;
         world.accept(0..3, None).await;

@@ -310,12 +310,12 @@ mod tests {
 
     #[test]
     fn a_letter_that_was_parked_in_doubt_is_kept_for_the_whole_retention() {
-        use crate::clock::{Clock, Mark, Script};
+        use crate::clock::{Clock, ClockMark, Script};
         let (temp, hour) = (tempfile::tempdir().expect("temp"), Duration::from_secs(3600));
         let begun = Timestamp::from_millis(1_000_000);
         let script = Script::new("another", begun + hour * 9);
         let clock = Clock::scripted(&script);
-        clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
+        clock.begin(Some(&ClockMark::unknown(begun)), Timestamp::ZERO, hour);
         let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
         let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, clock.now()).expect("opens");
         script.advance(Duration::from_secs(10));
