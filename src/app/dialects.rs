@@ -11,7 +11,7 @@ use http::HeaderMap;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::UsageHeaders;
-use crate::limit::{Counter, Kind, LimiterFigures};
+use crate::limit::{Counter, LimitKind, LimiterFigures};
 use crate::manage::{self, Parts, Usage, Used};
 use crate::policy::{Policies, Runtime};
 use crate::telemetry::{EndpointWords, endpoints_may_say};
@@ -64,7 +64,7 @@ pub(super) fn usage_headers(config: &Config) -> Option<UsageHeaders> {
 fn usage(counters: &[Counter]) -> Usage {
     let limit = |kind| counters.iter().find(|limit| limit.kind == kind);
     let used = |limit: &Counter| Used { allotted: limit.calls.into(), current: limit.used.into() };
-    let (window, quota) = (limit(Kind::Window), limit(Kind::Quota));
+    let (window, quota) = (limit(LimitKind::Window), limit(LimitKind::Quota));
     Usage {
         window: window.map(used),
         quota: quota.map(used),
@@ -88,9 +88,9 @@ mod tests {
             used: 3,
             window_peak: 3,
             violations: 0,
-            resets_at: (kind == Kind::Quota).then_some(Timestamp::from_millis(5)),
+            resets_at: (kind == LimitKind::Quota).then_some(Timestamp::from_millis(5)),
         };
-        let told = usage(&[counter(Kind::Window, 5), counter(Kind::Quota, 1000)]);
+        let told = usage(&[counter(LimitKind::Window, 5), counter(LimitKind::Quota, 1000)]);
         let quota = Some(Used { allotted: 1000, current: 3 });
         let window = Some(Used { allotted: 5, current: 3 });
         assert_eq!(told, Usage { window, quota, quota_resets_at: Some(Timestamp::from_millis(5)) });

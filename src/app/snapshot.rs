@@ -9,7 +9,7 @@ use crate::app::known::{Known, add_keys};
 use crate::clock::{self, Clock, Correction};
 use crate::dispatch::Figures;
 use crate::event::{Lane, PolicyId, PolicyRef};
-use crate::limit::{Kind, LimiterFigures};
+use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
@@ -99,7 +99,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     for counter in &limiter.counters {
         let peak = row.window_peaks.entry(counter.kind.word()).or_default();
         *peak = (*peak).max(u64::from(counter.window_peak));
-        if counter.kind == Kind::Quota {
+        if counter.kind == LimitKind::Quota {
             // Several keys share a row: the one with the least left is shown.
             let left = u64::from(counter.calls.saturating_sub(counter.used));
             row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));

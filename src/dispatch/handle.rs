@@ -12,7 +12,7 @@ use crate::clock::Leap;
 use crate::dispatch::input::Figures;
 use crate::dispatch::planner::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::{Admission, Kind, LimiterFigures, StateUsageError, Tried};
+use crate::limit::{Admission, LimitKind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
 
@@ -68,7 +68,7 @@ pub(crate) struct UsageStatement {
     /// Its label values, as in [`crate::limit::LimiterFigures::key`].
     pub key: Box<str>,
     /// Which of its limits: the quota or the window.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// How many starts are used of the present period or window.
     pub used: u32,
 }

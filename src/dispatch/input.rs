@@ -11,7 +11,7 @@ use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Kind, Reservation, UsageToState, Worked};
+use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
@@ -181,7 +181,7 @@ pub(crate) struct Figures {
     /// Calls in flight per policy label.
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
-    pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
+    pub violations: std::collections::BTreeMap<(PolicyId, LimitKind), u64>,
     /// What limits did since the process began, by policy: see [`Gate::worked`](crate::limit::Gate::worked).
     pub worked: Vec<(PolicyId, Worked)>,
     /// What is wrong with lanes, or soon will be.

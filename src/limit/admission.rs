@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::decision::{Binding, Blocker};
 use crate::limit::figures::LimiterFigures;
 use crate::limit::limiter::Limiter;
@@ -24,7 +24,7 @@ pub(crate) struct OverLimit {
     /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
     /// Which of its limits has none; with several, the first in the order in which they are asked.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// The earliest moment at which the call could be tried again; [`Timestamp::MAX`] when that is never.
     pub free_at: Timestamp,
 }
@@ -134,12 +134,12 @@ pub(super) fn first_without_room(
 }
 
 /// How many more calls a limiter lets start, and which of its limits is the narrowest; `None` when none limits that.
-fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
+fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, LimitKind)> {
     let limiter = table.get_mut(id)?;
     let unpromised =
         // More may be promised than there is room: a limit was lowered since, or calls that were found at the start of
         // the process are owed their start whatever the room.
-        |(room, kind): (u32, Kind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
+        |(room, kind): (u32, LimitKind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
     let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
     let there = limiter.bound.clone().and_then(|bound| {
         let counter = table.get_mut(bound.counter?)?;
@@ -151,7 +151,7 @@ fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u
 
 /// When this limit may have room again; [`Timestamp::MAX`] when that is never.
 fn free_at(table: &mut Table, blocker: Blocker, now: Timestamp) -> Timestamp {
-    if blocker.kind == Kind::Closed {
+    if blocker.kind == LimitKind::Closed {
         return Timestamp::MAX;
     }
     let Some(limiter) = table.get_mut(blocker.limiter) else { return now + SOON };

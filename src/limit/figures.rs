@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
 use crate::limit::table::{LimiterId, Table};
@@ -33,7 +33,7 @@ pub struct LimiterFigures {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counter {
     /// Which limit of the policy it counts for.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// Most starts per `length`; for a bound what it allows.
     pub calls: u32,
     /// Of the sliding window, or of the present calendar period.

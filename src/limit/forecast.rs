@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::meter;
 use crate::policy::{Limits, Runtime};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOutlook {
-    pub(super) kind: Kind,
+    pub(super) kind: LimitKind,
     pub(super) room: u64,
     pub(super) first_at: Timestamp,
     pub(super) portion: u64,

@@ -21,7 +21,7 @@ use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
-use crate::limit::{Kind, admission};
+use crate::limit::{LimitKind, admission};
 use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.
@@ -295,7 +295,7 @@ impl Gate {
         &mut self,
         policy: &PolicyId,
         key: &str,
-        kind: Kind,
+        kind: LimitKind,
         used: u32,
         now: Timestamp,
     ) -> Result<UsageToState, StateUsageError> {
@@ -371,7 +371,7 @@ impl Gate {
 
     /// Starts beyond a limit since the process began, by policy and kind: any is a defect.
     #[must_use]
-    pub fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+    pub fn violations(&self) -> &BTreeMap<(PolicyId, LimitKind), u64> {
         self.tallies.violations()
     }
 
@@ -420,7 +420,7 @@ impl Gate {
                 // `decide` has just found it ready, and a binding names no limiter twice.
                 defect!("a limit that was ready grants nothing");
                 self.put_back(permit);
-                return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
+                return Decision::NotBefore(now, Blocker { limiter: *id, kind: LimitKind::Pace });
             }
         }
         lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));

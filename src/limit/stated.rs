@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::record::{Consumed, name};
 use crate::limit::history::recording::Recording;
 use crate::limit::limiter::Limiter;
@@ -59,7 +59,7 @@ pub struct UsageToState {
     pub consumed: Consumed,
     policy: PolicyId,
     key: Box<str>,
-    kind: Kind,
+    kind: LimitKind,
     stated: Stated,
     /// What was used when it was asked for.
     used_then: u32,
@@ -83,7 +83,7 @@ impl UsageToState {
     /// That `used` starts are used of a limit of this limiter. Changes nothing.
     pub(super) fn prepare(
         limiter: &mut Limiter,
-        kind: Kind,
+        kind: LimitKind,
         used: u32,
         now: Timestamp,
     ) -> Result<Self, StateUsageError> {

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
 use crate::ingest::{CallRouter, NoRoute};
-use crate::limit::{Kind, Outlooks};
+use crate::limit::{LimitKind, Outlooks};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
@@ -318,7 +318,7 @@ impl Explainer<'_> {
         }
         match &report.blocked {
             // Calls beyond the limit are turned away.
-            Some(blocked) if blocked.until.is_none() && blocked.kind != Kind::Slots => None,
+            Some(blocked) if blocked.until.is_none() && blocked.kind != LimitKind::Slots => None,
             blocked => {
                 let room_at = blocked.as_ref().and_then(|blocked| blocked.until);
                 Some(room_at.map_or(starts_at, |room_at| starts_at.max(room_at)))

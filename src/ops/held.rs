@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
 use crate::event::Lane;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
 use crate::store::doubts::Doubt;
@@ -160,13 +160,13 @@ impl HeldBy {
         let Blocked { policy, key, kind, until } = blocked;
         let of = if key.is_empty() { String::new() } else { format!(" for {key}") };
         let (by, limit, text) = match kind {
-            Kind::Slots => {
+            LimitKind::Slots => {
                 let text = format!(
                     "Policy {policy} has as many calls in flight{of} as it may have; one of them has to end first."
                 );
                 ("slots", None, text)
             }
-            Kind::Closed => {
+            LimitKind::Closed => {
                 let text = format!("Policy {policy} lets no such call through{of}.");
                 ("limit", Some(kind.word()), text)
             }

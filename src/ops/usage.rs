@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::dispatch::{DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
-use crate::limit::{Kind, StateUsageError};
+use crate::limit::{LimitKind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
 use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
 use crate::ops::doc;
@@ -113,15 +113,18 @@ impl UsageDesk<'_> {
     }
 }
 
-fn kind(given: Option<&Value>) -> Result<Kind, Box<Problem>> {
+fn kind(given: Option<&Value>) -> Result<LimitKind, Box<Problem>> {
     let rule = || {
         // Those that last longest first.
-        let words =
-            Kind::ALL.iter().rev().filter(|kind| kind.is_stated()).map(|kind| format!("{:?}", kind.word()));
+        let words = LimitKind::ALL
+            .iter()
+            .rev()
+            .filter(|kind| kind.is_stated())
+            .map(|kind| format!("{:?}", kind.word()));
         format!("must be {}", words.collect::<Vec<_>>().join(" or "))
     };
     let word = given.ok_or_else(|| missing("limit", rule()))?.as_str();
-    let kind = word.and_then(Kind::of_word).filter(|kind| kind.is_stated());
+    let kind = word.and_then(LimitKind::of_word).filter(|kind| kind.is_stated());
     kind.ok_or_else(|| invalid("limit", rule()))
 }
 

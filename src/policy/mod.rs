@@ -43,7 +43,7 @@ pub(crate) use document::{check_stored, empty_stored};
 pub(crate) use follow::Follower;
 pub(crate) use generations::Generations;
 pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
-pub(crate) use limits::{Kind, Limit, LimitError};
+pub(crate) use limits::{Limit, LimitError, LimitKind};
 pub use limits::{Limits, Pace, Period, Quota, Window};
 pub(crate) use matcher::{Candidate, Verdict};
 pub(crate) use pattern::PatternError;

@@ -8,7 +8,7 @@ use crate::dispatch::lanes::{Fate, Place};
 use crate::dispatch::planner::policies::Policies;
 use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{Lane, PolicyId};
-use crate::limit::{Kind, LimiterFigures};
+use crate::limit::{LimitKind, LimiterFigures};
 
 /// The state of one lane at one moment, and why nothing of it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -35,7 +35,7 @@ pub(crate) struct Blocked {
     /// The label values that it counts, `a=1;b=2`.
     pub key: Box<str>,
     /// Which limit of the policy it is.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// When it has room again; `None` when a call has to end before, or when it turns calls away instead.
     pub until: Option<Timestamp>,
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
 use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
-use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
+use crate::limit::{Admission, LimitKind, LimiterFigures, OverLimit, Promise, Tried};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
@@ -172,7 +172,7 @@ impl Admission for TestAdmission {
             let taken =
                 self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
             let free_at = START + Duration::from_millis(1500);
-            taken.map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })?;
+            taken.map_err(|_| OverLimit { policy: id("cap"), kind: LimitKind::Window, free_at })?;
             let room = Arc::clone(&self.room);
             Ok(Some(Promise::new(move || {
                 room.fetch_add(1, Ordering::SeqCst);

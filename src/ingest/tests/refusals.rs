@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::START;
 use crate::clock::Timestamp;
 use crate::ingest::Refusals;
-use crate::limit::{Kind, OverLimit};
+use crate::limit::{LimitKind, OverLimit};
 use crate::policy::testing::{id, spec};
 use crate::policy::{Book, Origin, Runtime, Spec, Wording};
 use crate::problem::{Refused, Told};
@@ -46,7 +46,7 @@ fn runtime() -> Runtime {
 async fn refused(
     as_told: bool,
     policy: &str,
-    kind: Kind,
+    kind: LimitKind,
     free_at: Timestamp,
 ) -> (StatusCode, HeaderMap, String) {
     let refusals = Refusals { tell: Arc::new(told), as_told, usage: None };
@@ -60,7 +60,7 @@ async fn refused(
 #[tokio::test]
 async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     let soon = START + Duration::from_millis(1500);
-    let (status, headers, body) = refused(false, "a", Kind::Pace, soon).await;
+    let (status, headers, body) = refused(false, "a", LimitKind::Pace, soon).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(
         (&headers["content-type"], &headers["retry-after"]),
@@ -69,10 +69,10 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     assert_eq!(headers["x-system-code"], "SLOW");
     assert!(body.contains(r#""code":"SLOW""#) && body.contains("lists for Some(2)"), "{body}");
 
-    let (_, headers, body) = refused(false, "a", Kind::Closed, Timestamp::MAX).await;
+    let (_, headers, body) = refused(false, "a", LimitKind::Closed, Timestamp::MAX).await;
     assert!(body.contains(r#""code":"GONE""#) && !headers.contains_key("retry-after"), "{body}");
 
-    let (_, headers, body) = refused(false, "b", Kind::Quota, soon).await;
+    let (_, headers, body) = refused(false, "b", LimitKind::Quota, soon).await;
     assert!(body.contains(r#""code":"over_quota""#) && body.contains("no room before"), "{body}");
     assert!(!headers.contains_key("x-system-code"));
 }
@@ -80,12 +80,12 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
 #[tokio::test]
 async fn in_dialect_mode_the_answer_is_that_of_the_system() {
     let soon = START + Duration::from_millis(1500);
-    let (status, headers, body) = refused(true, "a", Kind::Window, soon).await;
+    let (status, headers, body) = refused(true, "a", LimitKind::Window, soon).await;
     assert_eq!((status, body.as_str()), (StatusCode::FORBIDDEN, "<slow/>"));
     assert_eq!(
         (&headers["content-type"], &headers["x-system-code"]),
         (&HeaderValue::from_static("text/xml"), &HeaderValue::from_static("SLOW"))
     );
-    let (status, ..) = refused(true, "b", Kind::Window, soon).await;
+    let (status, ..) = refused(true, "b", LimitKind::Window, soon).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "it has no words of its own");
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::edits::Edits;
 use crate::limit::history::record::{self, Consumed, Remembered, Reservation, ReservedFor};
 use crate::limit::limiter::Limiter;
@@ -251,7 +251,7 @@ impl Recording {
         limiter.leaving(rules, now, |kind, counted| {
             remembered.take_in(record::name(&policy, &key, kind), counted);
         });
-        let mut note = |kind: Kind, used: Consumed| {
+        let mut note = |kind: LimitKind, used: Consumed| {
             reservations.push(Reservation::note(record::name(&policy, &key, kind), used));
         };
         let begun = limiter.apply(rules, now, unknown, &mut note);
@@ -306,7 +306,7 @@ impl Recording {
     }
 
     /// Whether a statement counts at `now` about a limit that is not there.
-    pub(in crate::limit) fn is_stated(&self, policy: &PolicyId, kind: Kind, now: Timestamp) -> bool {
+    pub(in crate::limit) fn is_stated(&self, policy: &PolicyId, kind: LimitKind, now: Timestamp) -> bool {
         self.remembered.is_stated(policy, "", kind, now)
     }
 }

@@ -13,7 +13,7 @@ use crate::limit::history::record::{Consumed, Counted};
 use crate::limit::meter::calendar::Span;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
-use crate::policy::{Kind, Period, Quota};
+use crate::policy::{LimitKind, Period, Quota};
 use crate::telemetry::defect;
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
@@ -226,7 +226,7 @@ impl QuotaMeter {
     pub(super) fn counter(&mut self, most: u32, now: Timestamp) -> Counter {
         let used = self.used_of(most, now);
         Counter {
-            kind: Kind::Quota,
+            kind: LimitKind::Quota,
             calls: most,
             length: self.span.end.since(self.span.start),
             used,
@@ -321,7 +321,7 @@ pub(in crate::limit) fn outlook(quota: Quota, used: u32, end: Timestamp) -> Opti
     });
     let room = u64::from(calls.saturating_sub(used));
     let portion = u64::from(calls);
-    Some(LimitOutlook { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
+    Some(LimitOutlook { kind: LimitKind::Quota, room, first_at: end, portion, every, slides: false })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::event::{Labels, PolicyId, parse_method};
 use crate::policy::written::given::quoted;
 use crate::policy::written::{Fault, Given, MEMBERS, Members, nearest};
 use crate::policy::{
-    Clause, Family, Kind, LabelCondition, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
+    Clause, Family, LabelCondition, LimitKind, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
 };
 
 /// The member that limits an attempt, not the starts.
@@ -85,12 +85,12 @@ impl<'a> Reader<'a> {
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
         // By what is given and not by what could be read, so that one fault is not reported as two.
-        let is_given = |kind: &Kind| self.find(kind.word()).is_some();
+        let is_given = |kind: &LimitKind| self.find(kind.word()).is_some();
         if !limits_of_members().any(|limit| self.find(limit).is_some()) {
             let all = limits_of_members().collect::<Vec<_>>().join(", ");
             self.note(&[], format!("limits nothing; give it at least one of {all}"));
         } else if family == Family::Refuse
-            && !Kind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
+            && !LimitKind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
         {
             let detail = "\"refuse\" turns calls away that have no room under a pace, window or quota, and there is \
                           none; calls wait for slots all the same";
@@ -360,8 +360,8 @@ impl<'a> Reader<'a> {
 
 /// The members that a policy needs one of.
 fn limits_of_members() -> impl Iterator<Item = &'static str> {
-    let waited_for = Kind::ALL.into_iter().filter(|kind| kind.lets_wait());
-    waited_for.map(Kind::word).chain([TIMEOUT])
+    let waited_for = LimitKind::ALL.into_iter().filter(|kind| kind.lets_wait());
+    waited_for.map(LimitKind::word).chain([TIMEOUT])
 }
 
 /// A member of the policy, or of its member `of`.
