@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::manage::dialect::{Dialect, Unreadable};
-use crate::policy::{Book, Bound, ChangeError, Late, Origin, Policies, PolicyError, SyncError, SyncReport};
+use crate::policy::{
+    Book, ChangeError, ExceededBound, Late, Origin, Policies, PolicyError, SyncError, SyncReport,
+};
 
 /// Where the objects of one dialect are read and changed. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ pub(super) enum NotChanged<E> {
     /// What follows from it is too large together with all other policies.
     TooLarge(PolicyError),
     /// It would exceed a bound of the book.
-    Full(Bound),
+    Full(ExceededBound),
     /// The store has not answered in time: nothing is kept, or that is not known.
     Late(Late),
     /// The store cannot take it, for a reason that is logged.

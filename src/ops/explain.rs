@@ -17,7 +17,7 @@ use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
-use crate::policy::{Candidate, Policies, Runtime, Verdict};
+use crate::policy::{Candidate, MatchVerdict, Policies, Runtime};
 use crate::problem::{Problem, codes};
 use crate::queue::{End, Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
@@ -376,26 +376,26 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
         by: None,
     };
     match verdict {
-        Verdict::Applies => {}
-        Verdict::OtherMethod => {
+        MatchVerdict::Applies => {}
+        MatchVerdict::OtherMethod => {
             body.verdict = "other_method";
             body.text = format!("It does not list {method}.");
         }
-        Verdict::OtherLabel(condition) => {
+        MatchVerdict::OtherLabel(condition) => {
             body.verdict = "other_label";
             body.text = format!("It needs the label {}={}.", condition.key, condition.value);
             (body.label, body.value) = (Some(condition.key), Some(condition.value));
         }
-        Verdict::NoLabel(label) => {
+        MatchVerdict::NoLabel(label) => {
             body.verdict = "no_label";
             body.text = format!("It needs a label {label}, by which it tells its limits apart.");
             body.label = Some(label);
         }
-        Verdict::OtherValues => {
+        MatchVerdict::OtherValues => {
             body.verdict = "other_values";
             body.text = "It limits single values of its labels, and not those of the call.".to_owned();
         }
-        Verdict::Outranked(by) => {
+        MatchVerdict::Outranked(by) => {
             body.verdict = "outranked";
             body.text = format!("Policy {by} of the same origin is more specific, or as specific and older.");
             body.by = Some(by.to_string());

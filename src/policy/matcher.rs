@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::search::{Before, NFA_BYTES_MAX, Search};
+use crate::policy::search::{FormerSearch, NFA_BYTES_MAX, Search};
 use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Spec, UrlPattern};
 
 /// One clause of what an active generation governs.
@@ -30,12 +30,12 @@ pub struct Candidate {
     /// The policy whose pattern matches.
     pub policy: PolicyId,
     /// Whether it governs the call, and if not, what keeps it from that.
-    pub verdict: Verdict,
+    pub verdict: MatchVerdict,
 }
 
 /// Whether and why a policy applies to a call whose url its pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MatchVerdict {
     /// It governs the call, alone or beside others.
     Applies,
     /// It lists methods, and not that of the call.
@@ -50,7 +50,7 @@ pub enum Verdict {
     Outranked(PolicyId),
 }
 
-impl Verdict {
+impl MatchVerdict {
     /// How close the call came; 0 applies.
     const fn rank(&self) -> u8 {
         match self {
@@ -126,7 +126,7 @@ impl Matcher {
     /// A search for these patterns, with what it has in common with its own.
     fn search_beside(&self, patterns: &[&UrlPattern]) -> Result<Search, PolicyError> {
         let pattern = |at: usize| &self.rules[at].rule.clause().pattern;
-        let before = Before { search: &self.search, pattern: &pattern };
+        let before = FormerSearch { search: &self.search, pattern: &pattern };
         Search::build(patterns, NFA_BYTES_MAX, Some(&before))
     }
 
@@ -175,8 +175,8 @@ impl Matcher {
             let best = found.contest.and_then(winner).and_then(|best| self.rules.get(best));
             let policy = &found.rule.governed_by.policy;
             let verdict = match (found.rule.judge(method, url, labels), best) {
-                (Verdict::Applies, Some(best)) if best.rule.governed_by.policy != *policy => {
-                    Verdict::Outranked(best.rule.governed_by.policy.clone())
+                (MatchVerdict::Applies, Some(best)) if best.rule.governed_by.policy != *policy => {
+                    MatchVerdict::Outranked(best.rule.governed_by.policy.clone())
                 }
                 (verdict, _) => verdict,
             };
@@ -195,7 +195,7 @@ impl Matcher {
         let mut winners: Vec<(Option<usize>, usize)> = Vec::new();
         self.for_each_match(url, |at| {
             let Some(Compiled { rule, contest, .. }) = self.rules.get(at) else { return };
-            if rule.judge(method, url, labels) != Verdict::Applies {
+            if rule.judge(method, url, labels) != MatchVerdict::Applies {
                 return;
             }
             // Of the clauses of one policy the most literal one speaks for it.
@@ -244,22 +244,22 @@ impl Rule {
     }
 
     /// Whether it governs a call whose url it matches, if it were alone.
-    fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Verdict {
+    fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> MatchVerdict {
         let (clause, scope) = (self.clause(), &self.spec.scope);
-        // From what is cheap to what is dear, and in the order in which [`Verdict::rank`] calls a policy close.
+        // From what is cheap to what is dear, and in the order in which [`MatchVerdict::rank`] calls a policy close.
         if !clause.has_method(method) {
-            return Verdict::OtherMethod;
+            return MatchVerdict::OtherMethod;
         }
         if let Some(broken) = clause.broken_by(labels, url) {
-            return Verdict::OtherLabel(broken.clone());
+            return MatchVerdict::OtherLabel(broken.clone());
         }
         if let Some(label) = scope.missing_in(labels) {
-            return Verdict::NoLabel(label.to_owned());
+            return MatchVerdict::NoLabel(label.to_owned());
         }
         match self.spec.listed() {
             // Each label of the scope has a value here: that none is missing was asked just above.
-            Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
-            Some(_) | None => Verdict::Applies,
+            Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => MatchVerdict::OtherValues,
+            Some(_) | None => MatchVerdict::Applies,
         }
     }
 }

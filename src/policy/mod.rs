@@ -36,7 +36,7 @@ mod written;
 
 pub(crate) use book::Policy;
 pub use book::{Book, BookError, Origin, Pause};
-pub(crate) use bounds::{Bound, Bounds};
+pub(crate) use bounds::{Bounds, ExceededBound};
 pub use clause::Clause;
 pub(crate) use clause::{LabelCondition, Segment};
 pub(crate) use document::{check_stored, empty_stored};
@@ -45,7 +45,7 @@ pub(crate) use generations::Generations;
 pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
 pub(crate) use limits::{Limit, LimitError, LimitKind};
 pub use limits::{Limits, Pace, Period, Quota, Window};
-pub(crate) use matcher::{Candidate, Verdict};
+pub(crate) use matcher::{Candidate, MatchVerdict};
 pub(crate) use pattern::PatternError;
 pub use pattern::UrlPattern;
 pub(crate) use runtime::{PolicyChange, Runtime, RuntimePolicy};
@@ -97,7 +97,7 @@ pub enum PolicyError {
     },
     /// The change would exceed a bound; nothing of it was made.
     #[error(transparent)]
-    Full(#[from] Bound),
+    Full(#[from] ExceededBound),
     /// The name of a policy or of a lane breaks a rule.
     #[error(transparent)]
     Lane(#[from] LaneError),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::json;
 use crate::manage::late;
-use crate::policy::{Bound, Late};
+use crate::policy::{ExceededBound, Late};
 use crate::problem::NotJson;
 
 /// What the platform's gateway answers before the service is asked.
@@ -51,7 +51,7 @@ pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
 }
 
 /// What an operation answers whose change would exceed a bound: which one, and the way out.
-pub(in crate::manage) fn full(bound: &Bound, failure: impl Failures) -> Facts {
+pub(in crate::manage) fn full(bound: &ExceededBound, failure: impl Failures) -> Facts {
     Facts { message: Cow::Owned(bound.to_string()), ..failure.at_a_bound().into() }
 }
 

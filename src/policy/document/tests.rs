@@ -138,7 +138,7 @@ fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
         ..(**spec).clone()
     });
     for (shared, is_same) in [(spec, true), (&other, false)] {
-        let read = decode_sharing(&body, &Shared::from([(first, shared)])).expect("decodes");
+        let read = decode_sharing(&body, &KnownSpecs::from([(first, shared)])).expect("decodes");
         assert_eq!(read, book);
         let (_, ruling) = read.specs().next().expect("one");
         assert_eq!(Arc::ptr_eq(ruling, shared), is_same);

@@ -27,7 +27,7 @@ const MAX_METHODS: usize = 32;
 /// The [`Fault`] of the member `name`.
 pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
-    let name = Reader { members, known: None, faults: &mut faults }.name();
+    let name = PolicyReader { members, known: None, faults: &mut faults }.name();
     debug_assert_eq!(name.is_some(), faults.is_empty(), "without a name there is a fault");
     name.ok_or_else(|| faults.pop().unwrap_or(Fault { path: Vec::new(), detail: String::new() }))
 }
@@ -38,18 +38,18 @@ pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 /// All [`Fault`]s of the members but those of `name`.
 pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
-    let spec = Reader { members, known, faults: &mut faults }.spec();
+    let spec = PolicyReader { members, known, faults: &mut faults }.spec();
     debug_assert_eq!(spec.is_some(), faults.is_empty(), "an author learns why a policy is refused");
     spec.ok_or(faults)
 }
 
-struct Reader<'a> {
+struct PolicyReader<'a> {
     members: &'a Members,
     known: Option<&'a BTreeSet<String>>,
     faults: &'a mut Vec<Fault>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PolicyReader<'a> {
     fn name(&mut self) -> Option<PolicyId> {
         let text = self.required_text("name", "the id of the policy")?;
         // Without a letter or digit it would be a dot segment of a path or the sign for "no policy" in metrics.

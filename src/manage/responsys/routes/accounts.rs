@@ -19,7 +19,7 @@ use crate::manage::responsys::objects::account::{Account, AccountFault, RawAccou
 use crate::manage::responsys::objects::{self, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
-use crate::policy::{Book, Bound, Late, SyncError};
+use crate::policy::{Book, ExceededBound, Late, SyncError};
 use crate::problem::{Problem, codes};
 
 /// Most accounts that can be made through the route.
@@ -234,7 +234,7 @@ fn too_many() -> Box<Problem> {
     Box::new(Problem::of(codes::TOO_MANY_ACCOUNTS, detail))
 }
 
-fn full(bound: &Bound) -> Box<Problem> {
+fn full(bound: &ExceededBound) -> Box<Problem> {
     Box::new(Problem::of(codes::POLICIES_FULL, bound.to_string()))
 }
 
