@@ -61,9 +61,9 @@ impl Bound {
 
 /// By policy: the least that others allow of what it counts.
 #[derive(Debug, Default)]
-pub(super) struct Bounds(HashMap<PolicyId, Most>);
+pub(super) struct LeastBounds(HashMap<PolicyId, Most>);
 
-impl Bounds {
+impl LeastBounds {
     /// Another policy allows only this much of what `counter` counts.
     pub(super) fn add(&mut self, counter: &PolicyId, limits: &Limits) {
         for (kind, calls) in most(limits) {

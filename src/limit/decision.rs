@@ -9,7 +9,7 @@ use crate::limit::LimitKind;
 use crate::limit::admission;
 use crate::limit::meter::Ready;
 use crate::limit::permit::Permit;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 use crate::policy::Family;
 
 /// The limiters of one lane. It goes back to its gate through [`crate::limit::Gate::unbind`].
@@ -59,7 +59,7 @@ pub(super) enum Obstacle {
 /// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other
 /// promises.
 pub(super) fn obstacle(
-    table: &mut Table,
+    table: &mut LimiterTable,
     lane: &Binding,
     promised: bool,
     now: Timestamp,

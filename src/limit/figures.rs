@@ -10,7 +10,7 @@ use crate::event::PolicyId;
 use crate::limit::LimitKind;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 
 /// The state of one limiter, as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,7 @@ pub struct Counter {
 /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are
 /// gone are left out.
 pub(super) fn page(
-    table: &mut Table,
+    table: &mut LimiterTable,
     from: usize,
     most: usize,
     now: Timestamp,
@@ -61,11 +61,11 @@ pub(super) fn page(
 }
 
 /// The state of these limiters, with the counters that those count on which only bound them.
-pub(super) fn of(table: &mut Table, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
+pub(super) fn of(table: &mut LimiterTable, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
     ids.iter().filter_map(|id| at(table, *id, now)).collect()
 }
 
-fn at(table: &mut Table, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
+fn at(table: &mut LimiterTable, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
     let limiter = table.get_mut(id)?;
     let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
     if let Some(bound) = bound {

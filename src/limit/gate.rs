@@ -9,17 +9,17 @@ use smallvec::SmallVec;
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::{Lane, PolicyId};
-use crate::limit::bound::Bounds;
+use crate::limit::bound::LeastBounds;
 use crate::limit::decision::{Binding, Blocker, Decision, Freed, Obstacle, obstacle};
 use crate::limit::figures::{self, LimiterFigures};
 use crate::limit::history::record::{Consumed, Reservation};
 use crate::limit::history::recording::{HistoryGap, Recording};
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
-use crate::limit::permit::{Held, Permit, Stale};
+use crate::limit::permit::{Permit, PermitPart, StalePermit};
 use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 use crate::limit::tally::{Tallies, Worked};
 use crate::limit::{LimitKind, admission};
 use crate::telemetry::defect;
@@ -28,8 +28,8 @@ use crate::telemetry::defect;
 #[derive(Debug)]
 pub struct Gate {
     policies: HashMap<PolicyId, Rules>,
-    table: Table,
-    bounds: Bounds,
+    table: LimiterTable,
+    bounds: LeastBounds,
     recording: Recording,
     tallies: Tallies,
 }
@@ -55,8 +55,8 @@ impl Gate {
         Self {
             recording: Recording::after(gap, opened_at, on_record, &policies),
             policies,
-            table: Table::default(),
-            bounds: Bounds::default(),
+            table: LimiterTable::default(),
+            bounds: LeastBounds::default(),
             tallies: Tallies::default(),
         }
     }
@@ -182,11 +182,11 @@ impl Gate {
     /// the latest moment at which it could happen.
     ///
     /// # Errors
-    /// [`Stale`] when `at` lies more than [`crate::limit::STALE_AFTER`] after the grant, or when the permit was
+    /// [`StalePermit`] when `at` lies more than [`crate::limit::STALE_AFTER`] after the grant, or when the permit was
     /// confirmed before. Nothing may start then; the permit goes back with [`Gate::put_back`].
-    pub fn confirm(&mut self, permit: &mut Permit, at: Timestamp) -> Result<(), Stale> {
+    pub fn confirm(&mut self, permit: &mut Permit, at: Timestamp) -> Result<(), StalePermit> {
         if !permit.is_fresh(at) {
-            return Err(Stale);
+            return Err(StalePermit);
         }
         permit.is_confirmed = true;
         // A start that claims to precede its grant counts at the grant.
@@ -205,7 +205,7 @@ impl Gate {
     /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window holds
     /// too often.
     pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
-        for Held { limiter, claim } in &permit.held {
+        for PermitPart { limiter, claim } in &permit.held {
             if let Some(limiter) = self.table.get_mut(*limiter) {
                 limiter.under_way(claim.as_ref(), at);
             }
@@ -215,7 +215,7 @@ impl Gate {
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Returns the limiters that have room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for Held { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
+        for PermitPart { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
             if let (Some(limiter), Some(claim)) = (self.table.get_mut(*limiter), claim) {
                 limiter.undo(claim);
             }

@@ -10,10 +10,10 @@ use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::slots::Slots;
 use crate::limit::meter::{Claim, Meter, Ready, Terms, Unknown};
-use crate::limit::permit::{Held, STALE_AFTER};
+use crate::limit::permit::{PermitPart, STALE_AFTER};
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
@@ -22,7 +22,7 @@ use crate::policy::{Family, LimitKind};
 
 /// Why a limiter grants nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct NoRoom {
     pub(super) kind: LimitKind,
     pub(super) ready: Ready,
 }
@@ -145,11 +145,11 @@ impl Limiter {
 
     /// Whether a start is possible at `now`, slots aside; `Err` names the limit that says no, the last to have room.
     /// Changes nothing that counts.
-    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), NoRoom> {
         if !self.active {
             return Ok(());
         }
-        let mut worst: Option<Refused> = None;
+        let mut worst: Option<NoRoom> = None;
         for meter in &mut self.meters {
             let ready = meter.ready(now);
             worst = match (ready, worst.map(|worst| worst.ready)) {
@@ -157,7 +157,7 @@ impl Limiter {
                 // outweighs it.
                 (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
                 (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
-                _ => Some(Refused { kind: meter.kind(), ready }),
+                _ => Some(NoRoom { kind: meter.kind(), ready }),
             };
         }
         worst.map_or(Ok(()), Err)
@@ -180,20 +180,25 @@ impl Limiter {
 
     /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that
     /// was not so: then nothing is taken.
-    pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
+    pub(super) fn take(
+        &mut self,
+        id: LimiterId,
+        now: Timestamp,
+        held: &mut SmallVec<[PermitPart; 2]>,
+    ) -> bool {
         let before = held.len();
         for meter in self.meters.iter_mut().filter(|_| self.active) {
             let Some(claim) = meter.take(now) else {
-                for Held { claim, .. } in held.drain(before..) {
+                for PermitPart { claim, .. } in held.drain(before..) {
                     claim.iter().for_each(|claim| self.undo(claim));
                 }
                 return false;
             };
-            held.push(Held { limiter: id, claim: Some(claim) });
+            held.push(PermitPart { limiter: id, claim: Some(claim) });
         }
         if held.len() == before {
             // The slot is held even so, and goes back by way of this entry.
-            held.push(Held { limiter: id, claim: None });
+            held.push(PermitPart { limiter: id, claim: None });
         }
         self.slots.take();
         // Until it is confirmed it may happen as late as this.
@@ -209,7 +214,7 @@ impl Limiter {
     /// The start happens at `at`. Gives `violated` the limits under which that is one too many, which is a defect.
     pub(super) fn confirm(
         &mut self,
-        held: &[Held],
+        held: &[PermitPart],
         at: Timestamp,
         mut violated: impl FnMut(&PolicyId, LimitKind),
     ) {
@@ -243,7 +248,7 @@ impl Limiter {
     }
 
     /// What still counts at `now`, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(LimitKind, Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(LimitKind, RecordedCount)) {
         for meter in &mut self.meters {
             let kind = meter.kind();
             meter.counted(now, &mut |counted| note(kind, counted));
@@ -252,7 +257,12 @@ impl Limiter {
 
     /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come
     /// back. Sliding windows that come back mind the latest start.
-    pub(super) fn leaving(&mut self, next: &Rules, now: Timestamp, mut note: impl FnMut(LimitKind, Counted)) {
+    pub(super) fn leaving(
+        &mut self,
+        next: &Rules,
+        now: Timestamp,
+        mut note: impl FnMut(LimitKind, RecordedCount),
+    ) {
         let limits = next.of_key(&self.key);
         for meter in &mut self.meters {
             let kind = meter.kind();
@@ -278,7 +288,12 @@ impl Limiter {
     }
 
     /// The line of time has leapt to `now`. Gives `note` what counts and has to be put on record anew.
-    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp, mut note: impl FnMut(LimitKind, Counted)) {
+    pub(super) fn leap(
+        &mut self,
+        leap: &Leap,
+        now: Timestamp,
+        mut note: impl FnMut(LimitKind, RecordedCount),
+    ) {
         self.last_start = leap.moved(self.last_start);
         for meter in &mut self.meters {
             let kind = meter.kind();

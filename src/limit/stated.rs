@@ -16,7 +16,7 @@ use crate::limit::history::record::{Consumed, name};
 use crate::limit::history::recording::Recording;
 use crate::limit::limiter::Limiter;
 use crate::limit::rules::Rules;
-use crate::limit::table::Table;
+use crate::limit::table::LimiterTable;
 
 /// What stands before the limit in the name of a statement.
 const SET: &str = "set ";
@@ -122,7 +122,7 @@ impl UsageToState {
 /// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does.
 pub(super) fn spent_until(
     policies: &HashMap<PolicyId, Rules>,
-    table: &Table,
+    table: &LimiterTable,
     recording: &Recording,
     now: Timestamp,
 ) -> Option<Timestamp> {

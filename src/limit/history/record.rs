@@ -55,12 +55,12 @@ impl Reservation {
 
 /// What counts of a limit, as it is kept: starts, or what an operator has stated about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) enum Counted {
+pub(in crate::limit) enum RecordedCount {
     Starts(Consumed),
     Stated(Stated),
 }
 
-impl Counted {
+impl RecordedCount {
     /// For a record that holds nothing else of the limit of this name.
     pub(in crate::limit) fn on_record(self, name: Box<str>) -> (Box<str>, Consumed) {
         match self {
@@ -105,11 +105,11 @@ impl Remembered {
     }
 
     /// Takes in what a limiter of this process has counted.
-    pub(in crate::limit) fn take_in(&mut self, name: Box<str>, counted: Counted) {
+    pub(in crate::limit) fn take_in(&mut self, name: Box<str>, counted: RecordedCount) {
         self.own.insert(name.clone());
         match counted {
-            Counted::Starts(consumed) => self.add(name, consumed),
-            Counted::Stated(stated) => self.add_stated(name, stated),
+            RecordedCount::Starts(consumed) => self.add(name, consumed),
+            RecordedCount::Stated(stated) => self.add_stated(name, stated),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) use calendar::period_end;
 use crate::clock::{Leap, Timestamp};
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::stated::Stated;
 use crate::policy::{Limit, LimitKind};
 use crate::telemetry::defect;
@@ -224,7 +224,7 @@ impl Meter {
     }
 
     /// What still counts at `now`, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         each!(self, meter => meter.counted(now, note));
     }
 

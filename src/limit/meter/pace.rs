@@ -11,10 +11,10 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::Terms;
 use crate::limit::meter::reserve::{Chunk, Ready};
-use crate::limit::meter::smoother::{Smoother, Step};
+use crate::limit::meter::smoother::{GrantStep, Smoother};
 use crate::limit::meter::window::{WindowClaim, WindowMeter};
 use crate::policy::{LimitKind, Pace};
 
@@ -30,7 +30,7 @@ pub(in crate::limit) struct PaceMeter {
 #[derive(Debug)]
 pub(in crate::limit) struct PaceClaim {
     start: WindowClaim,
-    step: Option<Step>,
+    step: Option<GrantStep>,
 }
 
 impl PaceMeter {
@@ -126,7 +126,7 @@ impl PaceMeter {
         self.window.restore(consumed)
     }
 
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         self.window.counted(now, note);
     }
 

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::limit::STALE_AFTER;
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::calendar::Span;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
@@ -198,16 +198,16 @@ impl QuotaMeter {
     }
 
     /// What counts of the present period, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         self.turn(now);
         let Span { start, end } = self.span;
         if self.is_stated(now) {
             // The record keeps whole milliseconds; rounded down it would precede starts that it takes in.
             let at = Timestamp::from_millis(now.ceil_millis());
             let (replaces, used) = (self.on_record, self.used);
-            note(Counted::Stated(Stated { replaces, used, at, over_at: end }));
+            note(RecordedCount::Stated(Stated { replaces, used, at, over_at: end }));
         } else if self.used > 0 {
-            note(Counted::Starts(Consumed { count: self.used, at: start, over_at: end }));
+            note(RecordedCount::Starts(Consumed { count: self.used, at: start, over_at: end }));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::limit::STALE_AFTER;
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::Terms;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::meter::ring::{CELLS_MAX, CellNumber, Ring};
@@ -244,11 +244,11 @@ impl WindowMeter {
     }
 
     /// What still counts at `now`: what was stated, what is unknown, and the starts that are known.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         let length = self.allowed().length();
         let stated = self.stated(now);
         if let Some(stated) = stated {
-            note(Counted::Stated(stated));
+            note(RecordedCount::Stated(stated));
         }
         // As many as there can have been, or as the ring keeps.
         let most = self.limit().map_or(CELLS_MAX, NonZeroU32::get);
@@ -256,7 +256,7 @@ impl WindowMeter {
         let counts =
             |(_, at): &(u32, Timestamp)| *at + length > now && stated.is_none_or(|stated| *at > stated.at);
         for (count, at) in unknown.into_iter().chain(self.starts()).filter(counts) {
-            note(Counted::Starts(Consumed { count, at, over_at: at + length }));
+            note(RecordedCount::Starts(Consumed { count, at, over_at: at + length }));
         }
     }
 

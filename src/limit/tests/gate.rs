@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{START, bind, decide, drain, gate_with, go, knew, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
-use crate::limit::permit::Stale;
+use crate::limit::permit::StalePermit;
 use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, LimitKind, STALE_AFTER};
 use crate::policy::Limits;
 
@@ -80,11 +80,11 @@ fn a_stale_permit_starts_nothing_and_goes_back() {
         let (mut gate, lane) = gate_with(&limits);
         let mut permit = go(&mut gate, &lane, START).expect("room");
         let late = START + STALE_AFTER + Duration::from_nanos(1);
-        assert_eq!(gate.confirm(&mut permit, late), Err(Stale));
+        assert_eq!(gate.confirm(&mut permit, late), Err(StalePermit));
         let _ = gate.put_back(permit);
         let mut permit = go(&mut gate, &lane, late).expect("as if never taken");
         assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Ok(()));
-        assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Err(Stale), "one start per permit");
+        assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Err(StalePermit), "one start per permit");
         let _ = gate.put_back(permit);
         assert_eq!(not_before(&mut gate, &lane, ms(500)), late + STALE_AFTER + Duration::from_secs(1));
     }
