@@ -20,7 +20,7 @@ use crate::app::{App, AppError, AppErrorKind, dialects, reload, traces};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::delivery::{Deliver, HttpDeliverer};
-use crate::dispatch::{Parts, Service};
+use crate::dispatch::{DispatcherParts, Service};
 use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
 use crate::ops::Pulse;
@@ -93,7 +93,7 @@ impl App {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?
         };
         let live = Live::new(config, Arc::clone(&deliver));
-        let (service, dispatch) = Service::new(Parts {
+        let (service, dispatch) = Service::new(DispatcherParts {
             queue: queue.clone(),
             signals,
             policies: policies.follow(),

@@ -17,7 +17,7 @@ use crate::app::snapshot::{self, Seen};
 use crate::app::spent::SpentLimits;
 use crate::app::worked::Worked;
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::{DispatchHandle, Figures, HoldReason};
+use crate::dispatch::{DispatchHandle, HoldReason, PlannerFigures};
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{LimiterFigures, Outlooks};
 use crate::ops::Pulse;
@@ -104,7 +104,12 @@ impl Housekeeper {
             .collect()
     }
 
-    fn outlooks(&self, figures: &Figures, limiters: Vec<LimiterFigures>, lanes: &[LaneCounts]) -> Outlooks {
+    fn outlooks(
+        &self,
+        figures: &PlannerFigures,
+        limiters: Vec<LimiterFigures>,
+        lanes: &[LaneCounts],
+    ) -> Outlooks {
         let runtime = self.policies.runtime();
         let mut outlooks = Outlooks::default();
         for limiter in limiters {

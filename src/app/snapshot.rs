@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::app::known::{Known, add_keys};
 use crate::clock::{self, Clock, Correction};
-use crate::dispatch::Figures;
+use crate::dispatch::PlannerFigures;
 use crate::event::{Lane, PolicyId, PolicyRef};
 use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
@@ -20,7 +20,7 @@ pub(super) type Rows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
 pub(super) struct Seen<'a> {
-    pub(super) figures: &'a Figures,
+    pub(super) figures: &'a PlannerFigures,
     pub(super) limiters: &'a [LimiterFigures],
     pub(super) lanes: &'a [LaneCounts],
 }

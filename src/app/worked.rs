@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::dispatch::Figures;
+use crate::dispatch::PlannerFigures;
 use crate::event::PolicyId;
 use crate::limit::LimitKind;
 use crate::policy::{Limit, Runtime, RuntimePolicy};
@@ -28,7 +28,7 @@ struct Counted {
 
 impl Worked {
     /// Counts what came since the last call; policies that are gone are forgotten.
-    pub(super) fn count(&mut self, runtime: &Runtime, figures: &Figures) {
+    pub(super) fn count(&mut self, runtime: &Runtime, figures: &PlannerFigures) {
         if self.begun != Some(runtime.number()) {
             self.begun = Some(runtime.number());
             self.limits.retain(|(policy, _), _| runtime.get(policy).is_some());

@@ -51,7 +51,8 @@ pub(crate) enum HoldReason {
     Shortage,
     /// The egress guard denies its address, which an earlier one may have allowed.
     Egress,
-    /// It has its share of all calls in flight, and the others leave no more: see [`super::Options::max_inflight`].
+    /// It has its share of all calls in flight, and the others leave no more: see
+    /// [`super::PlannerOptions::max_inflight`].
     Share,
     /// Its next entries cannot be read from the disk.
     Unread,

@@ -95,12 +95,12 @@ pub(crate) enum Effect {
         ticket: Ticket,
     },
     /// Record what becomes of an entry.
-    Settle(Settled),
+    Settle(SettledEntry),
 }
 
 /// The planner is done with an entry for now.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct SettledEntry {
     /// The entry, as the queue handed it out.
     pub entry: Box<Entry>,
     /// Where it stands: the policies that govern it and their label values.
@@ -108,12 +108,12 @@ pub(crate) struct Settled {
     /// What becomes of the entry, on record from now on.
     pub settlement: Settlement,
     /// The attempt that led to it, if one did.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<AttemptReport>,
 }
 
 /// How an attempt went, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub(crate) struct AttemptReport {
     /// Why it failed; `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
@@ -136,7 +136,7 @@ pub(crate) struct Start<'a> {
 
 /// The bounds within which the planner works.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct PlannerOptions {
     /// How failed attempts are repeated, and how often.
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
@@ -152,7 +152,7 @@ pub(crate) struct Options {
     pub held: bool,
 }
 
-impl Default for Options {
+impl Default for PlannerOptions {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
@@ -167,7 +167,7 @@ impl Default for Options {
 
 /// What is going on at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Figures {
+pub(crate) struct PlannerFigures {
     /// The moment at which the figures were begun.
     pub now: Timestamp,
     /// Calls in flight in all lanes together.

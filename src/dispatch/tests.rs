@@ -24,7 +24,7 @@ use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
 use crate::dispatch::shares::Shares;
-use crate::dispatch::{Effect, Input, Options, Planner, Ticket};
+use crate::dispatch::{Effect, Input, Planner, PlannerOptions, Ticket};
 use crate::event::{
     Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement, Tries,
 };
@@ -88,7 +88,7 @@ impl Bench {
     fn new(book: &Book) -> Self {
         let runtime = Arc::new(Runtime::build(book).expect("small"));
         let dice = fastrand::Rng::with_seed(1);
-        let planner = Planner::new(Gate::new(), &runtime, Options::default(), dice, START);
+        let planner = Planner::new(Gate::new(), &runtime, PlannerOptions::default(), dice, START);
         Self {
             planner,
             now: START,

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::{DispatchHandle, Figures, Hold, HoldReason};
+use crate::dispatch::{DispatchHandle, Hold, HoldReason, PlannerFigures};
 use crate::event::{Lane, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
@@ -126,7 +126,7 @@ impl LiveFigures<'_> {
         &self,
         policy: &PolicyId,
         waits: &Waits,
-        going_on: &Figures,
+        going_on: &PlannerFigures,
         paused: bool,
     ) -> Option<FiguresBody> {
         let now = self.clock.now();
@@ -176,7 +176,7 @@ impl LiveFigures<'_> {
 }
 
 /// The lanes of a policy that are held, by reason.
-fn held(policy: &PolicyId, going_on: &Figures) -> Vec<HeldBody> {
+fn held(policy: &PolicyId, going_on: &PlannerFigures) -> Vec<HeldBody> {
     let is_its_own = |lane: &Lane| lane.policies().iter().any(|part| part.policy == *policy);
     by_reason(going_on.held.iter().filter(|(lane, _)| is_its_own(lane)).map(|(_, hold)| hold))
 }

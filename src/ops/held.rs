@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
+use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport};
 use crate::event::Lane;
 use crate::limit::LimitKind;
 use crate::ops::wire::date;
@@ -156,8 +156,8 @@ impl HeldBy {
         }
     }
 
-    fn limit(blocked: &Blocked) -> Self {
-        let Blocked { policy, key, kind, until } = blocked;
+    fn limit(blocked: &BlockedLimit) -> Self {
+        let BlockedLimit { policy, key, kind, until } = blocked;
         let of = if key.is_empty() { String::new() } else { format!(" for {key}") };
         let (by, limit, text) = match kind {
             LimitKind::Slots => {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Figures, HoldReason};
+use crate::dispatch::{HoldReason, PlannerFigures};
 use crate::ops::desk::{Answer, json, respond, shutting_down};
 use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
@@ -171,7 +171,7 @@ impl Ops {
         ))
     }
 
-    fn policy_counts(&self, going_on: &Figures, now: Timestamp) -> PoliciesBody {
+    fn policy_counts(&self, going_on: &PlannerFigures, now: Timestamp) -> PoliciesBody {
         let mut counts = PoliciesBody::default();
         for (_, policy) in self.policies.book().after(None) {
             let life = policy.lifecycle();

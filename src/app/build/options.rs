@@ -7,7 +7,7 @@ use crate::app::listen::ListenOptions;
 use crate::app::memory::{self, Budget};
 use crate::config::Config;
 use crate::delivery::{DeliveryOptions, EgressGuard};
-use crate::dispatch::Options;
+use crate::dispatch::PlannerOptions;
 use crate::manage;
 use crate::names::NameOptions;
 use crate::store::embedded::EmbeddedOptions;
@@ -44,14 +44,14 @@ pub(super) fn listen_options(config: &Config, shares: &Shares) -> ListenOptions 
     }
 }
 
-pub(super) fn dispatch_options(config: &Config, shares: &Shares, held: bool) -> Options {
-    Options {
+pub(super) fn dispatch_options(config: &Config, shares: &Shares, held: bool) -> PlannerOptions {
+    PlannerOptions {
         retry: config.retry,
         breaker: config.breaker,
         max_inflight: shares.inflight.get(),
         read_ahead_bytes: budget().read_ahead,
         held,
-        ..Options::default()
+        ..PlannerOptions::default()
     }
 }
 

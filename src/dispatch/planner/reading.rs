@@ -9,7 +9,7 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::dispatch::input::Effect;
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::purge::Purges;
 use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{EventId, Lane, LaneKey, Settlement};
@@ -18,7 +18,7 @@ use crate::queue::Loaded;
 /// What came of the queue, on its way into the lanes.
 pub(super) struct Reading<'p> {
     pub(super) roster: &'p mut Roster,
-    pub(super) policies: &'p Policies,
+    pub(super) policies: &'p ActivePolicies,
     pub(super) now: Timestamp,
     pub(super) effects: &'p mut Vec<Effect>,
 }

@@ -5,16 +5,16 @@
 use http::HeaderMap;
 use tracing::debug;
 
-use crate::dispatch::input::Settled;
+use crate::dispatch::input::SettledEntry;
 use crate::event::{Cause, Event, TraceContext};
 use crate::telemetry::policy_list;
 
 /// Says what an attempt came to, or why there was none.
-pub(super) fn log(settled: &Settled) {
+pub(super) fn log(settled: &SettledEntry) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    let Settled { entry, settlement, attempt, .. } = settled;
+    let SettledEntry { entry, settlement, attempt, .. } = settled;
     let event_id = entry.id;
     let policy = policy_list(&settled.lane);
     let traceparent = TraceContext::parent_in(&entry.event.headers);

@@ -8,19 +8,19 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use crate::dispatch::handle::StateUsageFailed;
-use crate::dispatch::service::Report;
+use crate::dispatch::service::TaskReport;
 use crate::limit::{Consumed, Reservation, UsageToState};
 use crate::store::{Usage, UsageStore};
 
 /// Where it is put on record, and who hears of it.
-pub(super) struct Records {
+pub(super) struct UsageRecorder {
     usages: Arc<dyn UsageStore>,
-    reports: mpsc::UnboundedSender<Report>,
+    reports: mpsc::UnboundedSender<TaskReport>,
 }
 
-impl Records {
+impl UsageRecorder {
     /// With a record that is open; what came of it goes to `reports`.
-    pub(super) fn new(usages: Arc<dyn UsageStore>, reports: mpsc::UnboundedSender<Report>) -> Self {
+    pub(super) fn new(usages: Arc<dyn UsageStore>, reports: mpsc::UnboundedSender<TaskReport>) -> Self {
         Self { usages, reports }
     }
 
@@ -35,7 +35,7 @@ impl Records {
                 error!(%error, "starts to come are not on record: limits over long times wait");
             }
             // Nobody listens only when the dispatcher has stopped.
-            let _ = reports.send(Report::Recorded(reservations, recorded.is_ok()));
+            let _ = reports.send(TaskReport::Recorded(reservations, recorded.is_ok()));
         }
     }
 
@@ -50,7 +50,7 @@ impl Records {
         async move {
             match usages.record(vec![usage(to_state.name.clone(), &to_state.consumed)]).await {
                 // Nobody listens only when the dispatcher has stopped: it is on record.
-                Ok(()) => drop(reports.send(Report::UsageStated(Box::new(to_state), answer))),
+                Ok(()) => drop(reports.send(TaskReport::UsageStated(Box::new(to_state), answer))),
                 Err(error) => drop(answer.send(Err(error.into()))),
             }
         }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
+use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
@@ -74,13 +74,13 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         max_attempts: std::num::NonZeroU16::MIN.saturating_add(1),
         ..RetryPolicy::default()
     };
-    let (service, handle) = Service::new(Parts {
+    let (service, handle) = Service::new(DispatcherParts {
         queue: queue.clone(),
         signals,
         policies: Follower::new(runtime).0,
         deliver: Arc::new(endpoint),
         clock: clock.clone(),
-        options: Options { retry, ..Options::default() },
+        options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),
         usages: Arc::new(MemoryUsages::new()),
         tracer: Tracer::default(),
@@ -200,7 +200,7 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
         let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
         stage.publish.send_replace(Arc::clone(&deployed));
         stage.accept("/", 1).await;
-        if let super::Event::Signals(_) = service.next_event().await {
+        if let super::WakeReason::Signals(_) = service.next_event().await {
             assert!(Arc::ptr_eq(service.planner.policies.runtime(), &deployed));
         }
     }

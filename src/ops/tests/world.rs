@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, Options, Parts, Service};
+use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
 use crate::event::{Event, EventId, Outcome};
 use crate::ingest::{CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
@@ -79,13 +79,13 @@ pub(super) async fn world() -> World {
     let usages = Arc::new(MemoryUsages::new());
     usages.open(clock.now()).await.expect("opens");
     let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
-    let (service, dispatch) = Service::new(Parts {
+    let (service, dispatch) = Service::new(DispatcherParts {
         queue: queue.clone(),
         signals,
         policies: policies.follow(),
         deliver: Arc::new(Door(endpoint.clone())),
         clock: clock.clone(),
-        options: Options::default(),
+        options: PlannerOptions::default(),
         gate: Gate::new(),
         usages: usages.clone(),
         tracer: Tracer::default(),

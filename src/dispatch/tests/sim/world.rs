@@ -14,7 +14,7 @@ use crate::dispatch::tests::sim::check::{Checker, add_up};
 use crate::dispatch::tests::sim::rules::{allowed, build, limits};
 use crate::dispatch::tests::sim::shares::ShareCheck;
 use crate::dispatch::tests::sim::store::ModelQueue;
-use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
+use crate::dispatch::{BreakerPolicy, Effect, Input, Planner, PlannerOptions, SettledEntry, Ticket};
 use crate::event::testing::API_LIMIT;
 use crate::event::{
     Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
@@ -414,8 +414,8 @@ impl World {
         }
     }
 
-    fn settle(&mut self, settled: Settled) -> Result<(), String> {
-        let Settled { entry, lane, settlement, attempt } = settled;
+    fn settle(&mut self, settled: SettledEntry) -> Result<(), String> {
+        let SettledEntry { entry, lane, settlement, attempt } = settled;
         let facts = self.queue.facts(entry.id);
         let over = lane.policies().iter().any(|part| {
             let policy = self.runtime.get(&part.policy);
@@ -437,6 +437,7 @@ fn planner(gate: Gate, runtime: &Arc<Runtime>, sabotage: Sabotage, now: Timestam
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
     let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
-    let options = Options { retry, breaker, max_inflight, sends_per_step: 16, ..Options::default() };
+    let options =
+        PlannerOptions { retry, breaker, max_inflight, sends_per_step: 16, ..PlannerOptions::default() };
     Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }
