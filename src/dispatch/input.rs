@@ -13,7 +13,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
 use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
-use crate::queue::{LaneSignal, Loaded};
+use crate::queue::{LaneSignal, LoadedPage};
 use crate::store::ReadLimit;
 
 /// Names one attempt that has its permit; never given twice.
@@ -34,7 +34,7 @@ pub(crate) enum Input {
     /// Lanes whose page could not be read are to be tried again now.
     ReadAgain,
     /// A page that an [`Effect::Load`] asked for.
-    Loaded(LaneKey, Loaded),
+    Loaded(LaneKey, LoadedPage),
     /// The page could not be read.
     LoadFailed(LaneKey),
     /// An attempt has ended, whatever came of it.

@@ -25,7 +25,7 @@ use crate::dispatch::planner::Planner;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
-use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
+use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
 use crate::traces::Tracer;
@@ -92,7 +92,7 @@ enum TaskReport {
         outcome: Outcome,
         took: Duration,
     },
-    Loaded(LaneKey, Result<Loaded, QueueError>),
+    Loaded(LaneKey, Result<LoadedPage, QueueError>),
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
     Recorded(Vec<Reservation>, bool),

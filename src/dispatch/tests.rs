@@ -30,7 +30,7 @@ use crate::event::{
 };
 use crate::limit::{Gate, STALE_AFTER};
 use crate::policy::{Book, DRAIN_WINDOW, Origin, Pace, Runtime, testing};
-use crate::queue::Loaded;
+use crate::queue::LoadedPage;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const FINE: Outcome = Outcome::Delivered { status: 200 };
@@ -128,7 +128,8 @@ impl Bench {
                     let waiting = self.waiting.entry(lane.clone()).or_default();
                     let page = waiting.drain(..limit.entries.min(waiting.len())).collect::<Vec<_>>();
                     let more = !page.is_empty();
-                    let loaded = Input::Loaded(lane.clone(), Loaded { entries: page, more, next_due: None });
+                    let loaded =
+                        Input::Loaded(lane.clone(), LoadedPage { entries: page, more, next_due: None });
                     self.planner.step(loaded, self.now, &mut effects);
                 }
                 Effect::Send { ticket } => match &mut self.hold {
@@ -393,7 +394,7 @@ fn entries_that_are_announced_while_a_page_is_read_are_read_next() {
     bench.fill(&lane, [1]);
     bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
     // The page was read before.
-    bench.step(Input::Loaded(lane, Loaded::default()));
+    bench.step(Input::Loaded(lane, LoadedPage::default()));
     assert_eq!(bench.sent_ids(), [1]);
     assert_eq!(bench.loads, 2);
 }

@@ -11,7 +11,7 @@ use crate::event::{EventId, LaneKey};
 use crate::ingest::intake::{Receipt, Verdict};
 use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
-use crate::queue::{End, Standing, Waiting};
+use crate::queue::{End, Standing, WaitingEntry};
 use crate::telemetry::defect;
 
 /// The receipt of a durable event.
@@ -153,7 +153,7 @@ pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
     }))
 }
 
-fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
+fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),

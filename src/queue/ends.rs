@@ -71,9 +71,9 @@ impl End {
 
 /// The last ends, shared by those who note them and those who are asked.
 #[derive(Clone, Default)]
-pub(super) struct Ended(Arc<Mutex<Ends>>);
+pub(super) struct RecentEnds(Arc<Mutex<Ends>>);
 
-impl Ended {
+impl RecentEnds {
     /// Remembers how an entry ended, if it did.
     pub(super) fn note(&self, id: EventId, settlement: &Settlement) {
         if let Some(end) = End::of(settlement) {

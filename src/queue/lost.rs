@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::QueueError;
 use crate::queue::counters::count_ends;
-use crate::queue::ends::Ended;
+use crate::queue::ends::RecentEnds;
 use crate::queue::table::{LaneTable, SharedTable};
 use crate::store::doubts::Doubt;
 use crate::store::{EntryStore, GiveUp, StoreError};
@@ -55,13 +55,13 @@ impl Stale {
 pub(super) struct Losses {
     store: Arc<dyn EntryStore>,
     clock: Clock,
-    ended: Ended,
+    ended: RecentEnds,
     stale: Stale,
 }
 
 impl Losses {
     /// Of a store; how their entries ended is noted in `ended`.
-    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: Ended) -> Self {
+    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: RecentEnds) -> Self {
         Self { store, clock, ended, stale: Stale::default() }
     }
 

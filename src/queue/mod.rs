@@ -39,16 +39,16 @@ use crate::telemetry::Source;
 
 use accept::Acceptance;
 pub(crate) use ends::End;
-use ends::Ended;
+use ends::RecentEnds;
 pub(crate) use ledger::Ledger;
 use load::HandOut;
-pub(crate) use load::Loaded;
+pub(crate) use load::LoadedPage;
 use lost::Losses;
-use records::Records;
+use records::RecordReader;
 pub(crate) use settle::Completed;
 use settle::Settler;
 use standing::Standings;
-pub(crate) use standing::{ReadAhead, Standing, Waiting};
+pub(crate) use standing::{ReadAhead, Standing, WaitingEntry};
 pub(crate) use table::LaneCounts;
 use table::{LaneTable, SharedTable};
 
@@ -83,10 +83,10 @@ pub enum QueueError {
 
 /// A cheap handle; clones share the queue.
 #[derive(Clone)]
-pub(crate) struct Queue(Arc<Parts>);
+pub(crate) struct Queue(Arc<QueueParts>);
 
 /// The parts of the queue: one for each duty, over the store and the table of the lanes.
-struct Parts {
+struct QueueParts {
     store: Arc<dyn EntryStore>,
     lanes: SharedTable,
     acceptance: Acceptance,
@@ -154,8 +154,8 @@ impl Queue {
         for summary in store.lanes().await? {
             lanes.restore(&summary);
         }
-        let (lanes, ended) = (SharedTable::new(lanes), Ended::default());
-        let records = Arc::new(Records { clock: clock.clone() });
+        let (lanes, ended) = (SharedTable::new(lanes), RecentEnds::default());
+        let records = Arc::new(RecordReader { clock: clock.clone() });
         let losses = Arc::new(Losses::new(Arc::clone(&store), clock.clone(), ended.clone()));
         let settler = {
             let (store, losses) = (Arc::clone(&store), Arc::clone(&losses));
@@ -171,7 +171,7 @@ impl Queue {
         let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts = Parts { store, lanes, acceptance, hand_out, standings, settler, losses };
+        let parts = QueueParts { store, lanes, acceptance, hand_out, standings, settler, losses };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -214,7 +214,7 @@ impl Queue {
         lane: &LaneKey,
         limit: ReadLimit,
         all_due: bool,
-    ) -> Result<Loaded, QueueError> {
+    ) -> Result<LoadedPage, QueueError> {
         self.0.hand_out.load(lane, limit, all_due).await
     }
 

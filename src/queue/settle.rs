@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 use crate::event::{Entry, Settlement};
 use crate::queue::counters::count_ends;
-use crate::queue::ends::Ended;
+use crate::queue::ends::RecentEnds;
 use crate::queue::ledger::Ledger;
 use crate::queue::lost::Losses;
 use crate::queue::table::SharedTable;
@@ -62,7 +62,7 @@ pub(super) struct Settler {
     clock: Clock,
     lanes: SharedTable,
     losses: Arc<Losses>,
-    ended: Ended,
+    ended: RecentEnds,
     pending: Mutex<Vec<SettleRequest>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
@@ -79,7 +79,7 @@ impl Settler {
         clock: Clock,
         lanes: SharedTable,
         losses: Arc<Losses>,
-        ended: Ended,
+        ended: RecentEnds,
     ) -> Arc<Self> {
         let settler = Arc::new(Self {
             owner: store.owner(),

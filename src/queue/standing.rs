@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId, LaneKey};
-use crate::queue::ends::Ended;
-use crate::queue::records::Records;
+use crate::queue::ends::RecentEnds;
+use crate::queue::records::RecordReader;
 use crate::queue::table::SharedTable;
 use crate::queue::{End, QueueError};
 use crate::store::{EntryStore, Lookup};
@@ -18,11 +18,11 @@ use crate::store::{EntryStore, Lookup};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Waits for its turn, whether it was read ahead or not.
-    Ready(Waiting),
+    Ready(WaitingEntry),
     /// Waits for its due time, which has not come.
-    Delayed(Waiting),
+    Delayed(WaitingEntry),
     /// Its call is under way, or its end is not on record yet.
-    InFlight(Waiting),
+    InFlight(WaitingEntry),
     /// Its end is on record; how it ended is known of the last 65 536 since the start.
     Settled(Option<End>),
     /// Never seen, or settled so long ago that nothing is left of it.
@@ -31,7 +31,7 @@ pub(crate) enum Standing {
 
 /// An entry that is owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingEntry {
     /// The lane in which it stands.
     pub lane: LaneKey,
     /// Attempts that count, as far as they are on record; an attempt under way is not.
@@ -66,7 +66,7 @@ impl Standing {
 
     /// The entry, while it is owed an end.
     #[must_use]
-    pub(crate) const fn waiting(&self) -> Option<&Waiting> {
+    pub(crate) const fn waiting(&self) -> Option<&WaitingEntry> {
         match self {
             Self::Ready(waiting) | Self::Delayed(waiting) | Self::InFlight(waiting) => Some(waiting),
             Self::Settled(_) | Self::Unknown => None,
@@ -78,8 +78,8 @@ impl Standing {
 pub(super) struct Standings {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
-    pub(super) records: Arc<Records>,
-    pub(super) ended: Ended,
+    pub(super) records: Arc<RecordReader>,
+    pub(super) ended: RecentEnds,
 }
 
 impl Standings {
@@ -97,7 +97,7 @@ impl Standings {
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
         let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.records.clock.now());
-        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event, place };
+        let waiting = WaitingEntry { lane, attempts: stored.tries.attempts(), due_at, event, place };
         Ok(if is_delayed {
             Standing::Delayed(waiting)
         } else if is_taken_up && place.is_none() {

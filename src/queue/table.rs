@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::LaneSignal;
-use crate::queue::hosts::Hosts;
+use crate::queue::hosts::HostCounts;
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::store::{LaneSummary, Loss};
 use crate::telemetry::{Defect, defect};
@@ -57,7 +57,7 @@ impl SharedTable {
 
 pub(super) struct LaneTable {
     lanes: HashMap<LaneKey, QueueLane>,
-    hosts: Hosts,
+    hosts: HostCounts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
     /// The ledger, kept in the same steps as the lanes.
@@ -87,7 +87,13 @@ pub(super) struct LoadEnd<'a> {
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
-        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, books: Books::default(), signal }
+        Self {
+            lanes: HashMap::new(),
+            hosts: HostCounts::default(),
+            changes: 0,
+            books: Books::default(),
+            signal,
+        }
     }
 
     /// Whether this lane of one host is there or may be made.

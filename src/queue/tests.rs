@@ -62,7 +62,7 @@ impl World {
             .collect()
     }
 
-    async fn load(&self) -> Loaded {
+    async fn load(&self) -> LoadedPage {
         self.queue.load(lane().key(), PAGE, false).await.expect("loads")
     }
 

@@ -16,7 +16,7 @@ use crate::delivery::{Call, Deliver};
 use crate::dispatch::input::Ticket;
 use crate::dispatch::service::TaskReport;
 use crate::event::{Cause, LaneKey, Outcome};
-use crate::queue::{Loaded, QueueError};
+use crate::queue::{LoadedPage, QueueError};
 use crate::traces;
 
 /// A call after its first poll.
@@ -59,7 +59,7 @@ impl LoadReporter {
     }
 
     /// The page came, or could not be read.
-    pub(super) fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
+    pub(super) fn report(mut self, lane: LaneKey, page: Result<LoadedPage, QueueError>) {
         self.report = Some(TaskReport::Loaded(lane, page));
     }
 }
