@@ -115,7 +115,7 @@ impl Running {
         let summary = ingest::stdin::serve(&self.intake, input, answers)
             .await
             .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
-        let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
+        let ingest::stdin::StdinSummary { accepted, refused, unanswered, .. } = summary;
         Ok(FeedSummary { accepted, refused, unanswered })
     }
 

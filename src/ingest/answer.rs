@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::ingest::intake::{Receipt, Verdict};
+use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
 use crate::queue::{End, Standing, WaitingEntry};
@@ -166,7 +166,7 @@ fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
 }
 
 /// Appends what is answered for the event of one line, without a line end.
-pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &Verdict) {
+pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &IntakeAnswer) {
     match verdict {
         Ok(receipt) => {
             // Encoded on the stack: a text for each line of a large batch would be an allocation each.
@@ -203,7 +203,7 @@ pub(super) fn refused_line(out: &mut Vec<u8>, line: u64, problem: &Problem) {
 }
 
 /// A JSON list with one member per event, numbered from 1.
-pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
+pub(super) fn list(verdicts: &[IntakeAnswer]) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 + verdicts.len() * 80);
     out.push(b'[');
     for (number, verdict) in (1..).zip(verdicts) {
@@ -217,7 +217,7 @@ pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
 }
 
 /// One JSON object per event, each ended by a line feed; numbers are those of the lines.
-pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> Bytes {
+pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v IntakeAnswer)>) -> Bytes {
     let mut out = Vec::with_capacity(verdicts.size_hint().0 * 80);
     for (number, verdict) in verdicts {
         line(&mut out, number, verdict);

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::event::TraceContext;
 use crate::ingest::answer;
 use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
-use crate::ingest::intake::{Intake, Verdict};
-use crate::ingest::lines::{Block, Line, Splitter};
+use crate::ingest::intake::{Intake, IntakeAnswer};
+use crate::ingest::lines::{BatchLine, LineBlock, Splitter};
 use crate::ingest::problems::shutting_down;
 use crate::problem::{Problem, codes};
 use crate::telemetry::{Source, defect};
@@ -97,18 +97,18 @@ impl Feed {
         Bytes::from(out)
     }
 
-    fn decode(&mut self, block: &Block) {
+    fn decode(&mut self, block: &LineBlock) {
         // A stream may last for hours: each block is accepted at its own time, not at that of the request.
         self.decoder.tick(self.intake.clock());
         self.batch.bytes += block.bytes.len();
         for (number, line) in &block.lines {
             let item = match line {
-                Line::Text(place) => {
+                BatchLine::Text(place) => {
                     let text = block.bytes.get(place.clone());
                     defect!(unless text.is_some(), "a line outside its block");
                     self.decoder.decode(&block.bytes, text.unwrap_or_default(), None)
                 }
-                Line::TooLong => Err(Box::new(line_too_long())),
+                BatchLine::TooLong => Err(Box::new(line_too_long())),
             };
             self.batch.numbers.push(*number);
             self.batch.items.push(item);
@@ -125,7 +125,7 @@ impl Batch {
             defect!("no more room is given out for events under way");
             return Answers::default();
         };
-        let verdicts: Vec<Verdict> = intake.take(self.items, source, share).await;
+        let verdicts: Vec<IntakeAnswer> = intake.take(self.items, source, share).await;
         defect!(unless verdicts.len() == self.numbers.len(), "lines and answers of different number");
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, EventId, Lane};
-use crate::ingest::accepted::Lines;
+use crate::ingest::accepted::AcceptedLog;
 use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder};
 use crate::ingest::doc::OwnRefusals;
@@ -96,7 +96,7 @@ pub(super) struct Receipt {
 }
 
 /// What a door answers for one event.
-pub(super) type Verdict = Result<Receipt, Box<Problem>>;
+pub(super) type IntakeAnswer = Result<Receipt, Box<Problem>>;
 
 impl Intake {
     /// An intake with nothing under way. Shows a counter at zero for each code by which the door refuses.
@@ -198,7 +198,7 @@ impl Intake {
         items: Vec<Result<Decoded, Box<Problem>>>,
         source: Source,
         share: OwnedSemaphorePermit,
-    ) -> Vec<Verdict> {
+    ) -> Vec<IntakeAnswer> {
         let intake = self.clone();
         let refusals = items.len();
         let task = tokio::spawn(async move {
@@ -224,11 +224,11 @@ impl Intake {
         reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
     }
 
-    async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
+    async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<IntakeAnswer> {
         let parts = &self.0.parts;
         if let Err(held) = self.check_held() {
             // Nothing is known about what governs an event: none of them is judged.
-            let verdicts: Vec<Verdict> = items.iter().map(|_| Err(held.clone())).collect();
+            let verdicts: Vec<IntakeAnswer> = items.iter().map(|_| Err(held.clone())).collect();
             count_refused(&verdicts);
             return verdicts;
         }
@@ -295,7 +295,7 @@ impl Intake {
     ) -> Result<Vec<Appended>, Box<Problem>> {
         let events = batch.iter_mut().map(|new| (&new.lane, &mut new.event));
         let spans = self.0.parts.tracer.accepting(source, started_at, events);
-        let lines = Lines::of(&batch);
+        let lines = AcceptedLog::of(&batch);
         let accepted = self.queue().accept(batch).await;
         let appended = accepted.map_err(|error| {
             if !is_answered(&error) {
@@ -349,7 +349,7 @@ fn weight(event: &Event) -> usize {
     event.body.len() + event.url.as_str().len() + headers + labels + 256
 }
 
-fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
+fn record_answer(verdict: &mut IntakeAnswer, appended: Option<&Appended>) {
     match (appended, verdict.as_mut()) {
         (Some(Appended::New(id)), Ok(receipt)) => receipt.id = *id,
         (Some(Appended::Duplicate(id)), Ok(receipt)) => {
@@ -366,8 +366,8 @@ fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
 }
 
 /// Counts refusals; what is accepted counts in the queue, where it becomes durable. A batch has few different ones.
-fn count_refused(verdicts: &[Verdict]) {
-    let code = |verdict: &Verdict| verdict.as_ref().err().map(|problem| problem.code);
+fn count_refused(verdicts: &[IntakeAnswer]) {
+    let code = |verdict: &IntakeAnswer| verdict.as_ref().err().map(|problem| problem.code);
     for run in verdicts.chunk_by(|a, b| code(a) == code(b)) {
         if let Some(reason) = run.first().and_then(code) {
             EventsRejected { reason, count: u64::try_from(run.len()).unwrap_or(u64::MAX) }.emit();

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane};
-use crate::ingest::intake::{Intake, Verdict};
+use crate::ingest::intake::{Intake, IntakeAnswer};
 use crate::ingest::problems::shutting_down;
 use crate::limit::Promise;
 use crate::policy::Runtime;
@@ -76,7 +76,7 @@ impl Intake {
         runtime: &Runtime,
         batch: &mut Vec<NewEvent>,
         places: &mut Vec<usize>,
-        verdicts: &mut [Verdict],
+        verdicts: &mut [IntakeAnswer],
     ) -> Vec<(usize, Promise)> {
         let tried = |accept: &&NewEvent| is_tried(runtime, &accept.lane, accept.event.due_at);
         if !batch.iter().any(|accept| tried(&accept)) {
@@ -158,8 +158,8 @@ impl Intake {
 }
 
 /// Lets the events that were added keep what was promised to them; the rest is given back.
-pub(super) fn keep(promised: Vec<(usize, Promise)>, verdicts: &[Verdict]) {
-    let is_new = |verdict: &Verdict| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
+pub(super) fn keep(promised: Vec<(usize, Promise)>, verdicts: &[IntakeAnswer]) {
+    let is_new = |verdict: &IntakeAnswer| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
     let added = promised.into_iter().filter(|(place, _)| verdicts.get(*place).is_some_and(is_new));
     added.for_each(|(_, promise)| promise.keep());
 }
