@@ -13,7 +13,7 @@ use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
 use crate::ingest::{CallRouter, NoRoute};
 use crate::limit::{LimitKind, Outlooks};
-use crate::ops::desk::{Answer, Desk, json, shutting_down};
+use crate::ops::desk::{Desk, OpsAnswer, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
@@ -104,14 +104,14 @@ struct CandidateBody {
 }
 
 /// The call that is explained, of an event or as it was asked for.
-struct Call<'c> {
+struct ExplainedCall<'c> {
     method: &'c Method,
     url: &'c CanonicalUrl,
     labels: &'c Labels,
 }
 
 /// Where it stands, or would stand.
-struct Place {
+struct ExplainedPlace {
     lane: Lane,
     due_at: Option<Timestamp>,
     /// Its date was given in doubt.
@@ -147,7 +147,7 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
 }
 
 impl Explainer<'_> {
-    pub(super) async fn explain(&self, uri: &Uri) -> Answer {
+    pub(super) async fn explain(&self, uri: &Uri) -> OpsAnswer {
         let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
         match (parameters.get("id"), parameters.get("url")) {
             (Some(id), None) => {
@@ -162,7 +162,7 @@ impl Explainer<'_> {
         }
     }
 
-    async fn explain_event(&self, id: &str) -> Answer {
+    async fn explain_event(&self, id: &str) -> OpsAnswer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
         let standing = self.queue.standing(id, self.dispatch).await;
@@ -181,10 +181,10 @@ impl Explainer<'_> {
         let ahead = self.ahead(id, &standing, &report).await?;
         let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
-        let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
+        let call = ExplainedCall { method: &event.method, url: &event.url, labels: &event.labels };
         let due_at = waiting.due_at;
         let (is_dated, expires_at) = (event.is_dated, event.expires_at);
-        let place = Place { lane, due_at, is_dated, expires_at, ahead, under_way };
+        let place = ExplainedPlace { lane, due_at, is_dated, expires_at, ahead, under_way };
         let body = ExplainBody {
             id: Some(id.to_string()),
             state: standing.word(),
@@ -215,7 +215,7 @@ impl Explainer<'_> {
         Ok(Some(before + report.read_ahead as u64))
     }
 
-    async fn explain_call(&self, parameters: &Parameters, url: &str) -> Answer {
+    async fn explain_call(&self, parameters: &Parameters, url: &str) -> OpsAnswer {
         let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
         let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
         let method = method.map_err(|error| invalid("method", error.to_string()))?;
@@ -227,7 +227,7 @@ impl Explainer<'_> {
         let labels = defaults
             .fill(parameters.family("label."))
             .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
-        let call = Call { method: &method, url: &url, labels: &labels };
+        let call = ExplainedCall { method: &method, url: &url, labels: &labels };
         let lane = match self.router.route(&self.policies.runtime(), &method, &url, &labels) {
             Ok(lane) => lane,
             Err(NoRoute::Egress(reason)) => {
@@ -250,11 +250,12 @@ impl Explainer<'_> {
         let ahead = Some(here.saturating_sub(report.inflight as u64));
         // As the door does with an event that names no life of its own.
         let expires_at = self.clock.now() + defaults.max_ttl;
-        let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
+        let place =
+            ExplainedPlace { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
 
-    fn body(&self, call: &Call<'_>, place: &Place, report: &LaneReport) -> ExplainBody {
+    fn body(&self, call: &ExplainedCall<'_>, place: &ExplainedPlace, report: &LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
         let doubt = self.doubt_about(place, report);
         let held = match (place.due_at, &doubt) {
@@ -280,7 +281,7 @@ impl Explainer<'_> {
 
     /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane
     /// or the event waits for a moment of it.
-    fn doubt_about(&self, place: &Place, report: &LaneReport) -> Option<Doubt> {
+    fn doubt_about(&self, place: &ExplainedPlace, report: &LaneReport) -> Option<Doubt> {
         let hold = report.hold.as_ref();
         let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
         let has_end = hold.is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
@@ -299,7 +300,7 @@ impl Explainer<'_> {
     /// The estimate of the limits, corrected by what the lane knows at this moment.
     fn starts_at(
         &self,
-        place: &Place,
+        place: &ExplainedPlace,
         report: &LaneReport,
         runtime: &Runtime,
         now: Timestamp,
@@ -327,7 +328,7 @@ impl Explainer<'_> {
     }
 
     /// Of a call that has no lane.
-    fn refused(&self, call: &Call<'_>, held: HeldBy) -> ExplainBody {
+    fn refused(&self, call: &ExplainedCall<'_>, held: HeldBy) -> ExplainBody {
         let candidates = self.policies.runtime().candidates(call.method, call.url, call.labels);
         ExplainBody {
             id: None,

@@ -9,7 +9,7 @@ use crate::dispatch::{DispatchHandle, Hold, HoldReason, PlannerFigures};
 use crate::event::{Lane, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
-use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, Wait, date};
+use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, WaitingCounts, date};
 use crate::policy::Scope;
 use crate::problem::{Problem, codes};
 use crate::queue::{LaneCounts, Queue};
@@ -18,7 +18,7 @@ use crate::queue::{LaneCounts, Queue};
 const LIMITERS_AT_ONCE: usize = 1024;
 
 /// What waits under some policies, by key.
-pub(super) struct Waits(HashMap<PolicyId, HashMap<Box<str>, Wait>>);
+pub(super) struct Waits(HashMap<PolicyId, HashMap<Box<str>, WaitingCounts>>);
 
 impl Waits {
     /// One pass over all lanes. With `only`, of these keys alone.
@@ -53,12 +53,12 @@ impl Waits {
         waits
     }
 
-    pub(super) fn of(&self, policy: &PolicyId, key: &str) -> Wait {
+    pub(super) fn of(&self, policy: &PolicyId, key: &str) -> WaitingCounts {
         self.0.get(policy).and_then(|keys| keys.get(key)).copied().unwrap_or_default()
     }
 
-    fn all_of(&self, policy: &PolicyId) -> Wait {
-        let mut all = Wait::default();
+    fn all_of(&self, policy: &PolicyId) -> WaitingCounts {
+        let mut all = WaitingCounts::default();
         for wait in self.0.get(policy).into_iter().flat_map(HashMap::values) {
             all.here += wait.here;
             all.delayed += wait.delayed;
@@ -68,7 +68,7 @@ impl Waits {
     }
 }
 
-impl Wait {
+impl WaitingCounts {
     fn add(&mut self, counts: &LaneCounts) {
         self.here += counts.ready + counts.taken_up;
         self.delayed += counts.delayed;
@@ -77,7 +77,12 @@ impl Wait {
 }
 
 /// How long what waits under one limiter takes at its present limits; `None` when they do not say.
-pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now: Timestamp) -> Option<f64> {
+pub(super) fn drains_in(
+    limiter: &LimiterFigures,
+    wait: &WaitingCounts,
+    paused: bool,
+    now: Timestamp,
+) -> Option<f64> {
     let waiting = wait.here.saturating_sub(limiter.inflight.into());
     if paused {
         return None;

@@ -9,7 +9,7 @@ use http::{Uri, header};
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
-use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
+use crate::ops::desk::{Desk, OpsAnswer, json, no_policy, policy_id, shutting_down};
 use crate::ops::figures::{LiveFigures, drains_in};
 use crate::ops::precondition::etag;
 use crate::ops::query::{Parameters, cursor_after, invalid};
@@ -19,14 +19,14 @@ use crate::problem::Problem;
 use crate::telemetry::defect;
 
 /// Shows policies of the book with their live figures.
-pub(super) struct Shown<'d> {
+pub(super) struct PolicyViews<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
     clock: &'d Clock,
     figures: LiveFigures<'d>,
 }
 
-impl<'d> From<&'d Desk> for Shown<'d> {
+impl<'d> From<&'d Desk> for PolicyViews<'d> {
     fn from(desk: &'d Desk) -> Self {
         Self {
             policies: &desk.policies,
@@ -37,8 +37,8 @@ impl<'d> From<&'d Desk> for Shown<'d> {
     }
 }
 
-impl Shown<'_> {
-    pub(super) async fn list(&self, uri: &Uri) -> Answer {
+impl PolicyViews<'_> {
+    pub(super) async fn list(&self, uri: &Uri) -> OpsAnswer {
         let parameters = Parameters::read(uri, &["limit", "cursor"], None)?;
         let limit = parameters.page("limit")?;
         let after = match parameters.cursor("cursor")? {
@@ -70,7 +70,7 @@ impl Shown<'_> {
         Ok(json(&List { policies, next_cursor }, next))
     }
 
-    pub(super) async fn show(&self, id: &str, uri: &Uri) -> Answer {
+    pub(super) async fn show(&self, id: &str, uri: &Uri) -> OpsAnswer {
         let id = policy_id(id)?;
         let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], None)?;
         let limit = parameters.page("keys_limit")?;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{HoldReason, PlannerFigures};
-use crate::ops::desk::{Answer, json, respond, shutting_down};
+use crate::ops::desk::{OpsAnswer, json, respond, shutting_down};
 use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
 use crate::ops::wire::{HeldBody, date};
@@ -125,7 +125,7 @@ pub(super) async fn status(State(ops): State<Ops>, uri: Uri) -> Response {
 }
 
 impl Ops {
-    async fn status(&self, uri: &Uri) -> Answer {
+    async fn status(&self, uri: &Uri) -> OpsAnswer {
         // There are none: a parameter that means nothing is refused rather than passed over.
         Parameters::read(uri, &[], None)?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;

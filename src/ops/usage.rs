@@ -16,7 +16,7 @@ use crate::dispatch::{DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
 use crate::limit::{LimitKind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
-use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
+use crate::ops::desk::{Desk, OpsAnswer, json, late, no_policy, shutting_down};
 use crate::ops::doc;
 use crate::policy::{Policies, Scope};
 use crate::problem::{Problem, codes};
@@ -58,7 +58,7 @@ struct UsageSet {
         doc::Verb,
     ),
 )]
-pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> OpsAnswer {
     UsageDesk::from(desk).set_usage(id, &read(headers, body).await?).await
 }
 
@@ -76,7 +76,7 @@ impl<'d> From<&'d Desk> for UsageDesk<'d> {
 }
 
 impl UsageDesk<'_> {
-    async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> Answer {
+    async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> OpsAnswer {
         let kind = kind(request.limit.as_ref())?;
         let used = used(request.used.as_ref())?;
         let scope = match self.policies.book().known(id) {

@@ -245,7 +245,7 @@ struct CounterBody {
 
 /// What waits under one key of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Wait {
+pub(super) struct WaitingCounts {
     /// Not put off and not ended.
     pub(super) here: u64,
     pub(super) delayed: u64,
@@ -293,7 +293,7 @@ impl PolicyBody {
 }
 
 impl KeyBody {
-    pub(super) fn of(figures: &LimiterFigures, wait: &Wait, drains_in_seconds: Option<f64>) -> Self {
+    pub(super) fn of(figures: &LimiterFigures, wait: &WaitingCounts, drains_in_seconds: Option<f64>) -> Self {
         let counter = |counter: &Counter| {
             let body = CounterBody {
                 used: counter.used,
