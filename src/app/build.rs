@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::app::descriptors::{self, Shares};
+use crate::app::descriptors::{self, DescriptorShares};
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
@@ -77,7 +77,7 @@ impl App {
         // Around the store and not in it: every store is measured in the same way, also one that a test puts in.
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         show_series(config, &clock);
-        let shares = Shares::of(config);
+        let shares = DescriptorShares::of(config);
         let descriptors = descriptors::report(&shares, config);
         let mut dice = fastrand::Rng::new();
         let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
@@ -176,7 +176,7 @@ async fn open_book(
     policies
         .announce_to(|runtime| telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str())));
     let before = policies.runtime();
-    let listed = reload::Listed::of(config)?;
+    let listed = reload::FileListing::of(config)?;
     let held = store.doubts().store_held();
     match &held {
         // A book written now would take the place of the one that is in doubt.

@@ -12,10 +12,10 @@ use tracing::warn;
 
 use crate::app::clock_watch::ClockWatch;
 use crate::app::in_doubt;
-use crate::app::known::Known;
-use crate::app::snapshot::{self, Seen};
+use crate::app::known::KnownPolicies;
+use crate::app::snapshot::{self, HousekeepingView};
 use crate::app::spent::SpentLimits;
-use crate::app::worked::Worked;
+use crate::app::worked::WorkCounter;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, PlannerFigures};
 use crate::event::{Lane, LaneKey, PolicyId};
@@ -53,8 +53,8 @@ impl Housekeeper {
     /// Looks until `cancelled`; a look that has begun is finished.
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
-        let mut worked = Worked::default();
-        let mut known = Known::default();
+        let mut worked = WorkCounter::default();
+        let mut known = KnownPolicies::default();
         let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
@@ -68,7 +68,7 @@ impl Housekeeper {
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
                 self.beat(&lanes, begun);
-                let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
+                let seen = HousekeepingView { figures: &figures, limiters: &limiters, lanes: &lanes };
                 gauges.set(&snapshot::take(&mut known, &self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::app::known::{Known, add_keys};
+use crate::app::known::{KnownPolicies, add_keys};
 use crate::clock::{self, Clock, Correction};
 use crate::dispatch::PlannerFigures;
 use crate::event::{Lane, PolicyId, PolicyRef};
@@ -16,10 +16,10 @@ use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
 /// A row for each label; several policies may share one.
-pub(super) type Rows = HashMap<String, PolicyGauges>;
+pub(super) type GaugeRows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
-pub(super) struct Seen<'a> {
+pub(super) struct HousekeepingView<'a> {
     pub(super) figures: &'a PlannerFigures,
     pub(super) limiters: &'a [LimiterFigures],
     pub(super) lanes: &'a [LaneCounts],
@@ -27,13 +27,13 @@ pub(super) struct Seen<'a> {
 
 /// Takes the snapshot of what was seen, with a row for every known policy.
 pub(super) fn take(
-    known: &mut Known,
+    known: &mut KnownPolicies,
     queue: &Queue,
     policies: &Policies,
     clock: &Clock,
-    seen: &Seen<'_>,
+    seen: &HousekeepingView<'_>,
 ) -> Snapshot {
-    let Seen { figures, limiters, lanes } = seen;
+    let HousekeepingView { figures, limiters, lanes } = seen;
     let runtime = policies.runtime();
     let mut rows = known.rows(&runtime, clock.now());
     let mut keys: HashMap<&PolicyId, u64> = HashMap::new();
@@ -107,7 +107,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     }
 }
 
-fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], runtime: &Runtime) {
+fn add_lane(rows: &mut GaugeRows, counts: &LaneCounts, corrections: &[Correction], runtime: &Runtime) {
     // A correction of the clock makes nothing older.
     let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
     let mut add = |policy: &str| {
@@ -133,7 +133,7 @@ fn is_draining(runtime: &Runtime, part: &PolicyRef) -> bool {
     matches!(generation, Some(GenerationState::Draining { .. }))
 }
 
-pub(super) fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {
+pub(super) fn row<'a>(rows: &'a mut GaugeRows, policy: &str) -> &'a mut PolicyGauges {
     let label = series_of(policy);
     rows.entry(label.to_owned())
         .or_insert_with(|| PolicyGauges { policy: label.to_owned(), ..PolicyGauges::default() })

@@ -13,20 +13,20 @@ use crate::telemetry::{LimitViolated, LimiterWorked, defect, series_of};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
-pub(super) struct Worked {
-    limits: HashMap<(PolicyId, LimitKind), Counted>,
+pub(super) struct WorkCounter {
+    limits: HashMap<(PolicyId, LimitKind), KindWork>,
     /// The number of the policies whose series were begun.
     begun: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
+struct KindWork {
     permits: u64,
     held: Duration,
     violations: u64,
 }
 
-impl Worked {
+impl WorkCounter {
     /// Counts what came since the last call; policies that are gone are forgotten.
     pub(super) fn count(&mut self, runtime: &Runtime, figures: &PlannerFigures) {
         if self.begun != Some(runtime.number()) {

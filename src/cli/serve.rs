@@ -6,7 +6,7 @@ use std::pin::Pin;
 use clap::Args;
 use tracing::{error, info, warn};
 
-use crate::app::{self, App, AppError, FeedSummary, Report, Running, ServiceManager};
+use crate::app::{self, App, AppError, EventReport, FeedSummary, Running, ServiceManager};
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
 use crate::cli::signals::{Hangups, Signals};
@@ -69,7 +69,7 @@ pub(super) async fn stop(
     running: Running,
     config: &Config,
     signals: &mut Signals,
-) -> Result<Report, Failure> {
+) -> Result<EventReport, Failure> {
     tokio::select! {
         report = running.drain(config.dispatch.shutdown_grace) => Ok(report?),
         () = signals.next() => Err(Failure::new("stopped at once by a second signal; nothing accepted is lost")),

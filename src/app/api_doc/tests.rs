@@ -124,7 +124,7 @@ async fn every_route_is_described_and_every_described_one_is_served() {
 #[test]
 fn schemas_of_one_name_are_the_same_in_all_documents() {
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
-    for door in doors().chain([Frame::openapi()]) {
+    for door in doors().chain([ApiDocFrame::openapi()]) {
         for (name, schema) in door.components.expect("schemas").schemas {
             let schema = serde_json::to_value(schema).expect("a value");
             let other = known.entry(name.clone()).or_insert_with(|| schema.clone());

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::options;
-use crate::app::descriptors::Shares;
+use crate::app::descriptors::DescriptorShares;
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::Listener;
 use crate::app::live::Live;
@@ -120,7 +120,7 @@ impl Behind<'_> {
         intake: &Intake,
         router: CallRouter,
         probes: Ops,
-        shares: &Shares,
+        shares: &DescriptorShares,
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());

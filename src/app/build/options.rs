@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the rooms do with their options.
 
-use crate::app::descriptors::Shares;
+use crate::app::descriptors::DescriptorShares;
 use crate::app::listen::ListenOptions;
 use crate::app::memory::{self, Budget};
 use crate::config::Config;
@@ -18,7 +18,7 @@ pub(super) fn budget() -> Budget {
 }
 
 pub(in crate::app) fn embedded_options(config: &Config) -> EmbeddedOptions {
-    let (budget, shares) = (budget(), Shares::of(config));
+    let (budget, shares) = (budget(), DescriptorShares::of(config));
     EmbeddedOptions {
         cache_bytes: budget.index_cache,
         block_cache_bytes: budget.block_cache,
@@ -32,7 +32,7 @@ pub(in crate::app) fn embedded_options(config: &Config) -> EmbeddedOptions {
     }
 }
 
-pub(super) fn listen_options(config: &Config, shares: &Shares) -> ListenOptions {
+pub(super) fn listen_options(config: &Config, shares: &DescriptorShares) -> ListenOptions {
     let listen = &config.listen;
     ListenOptions {
         max_connections: shares.connections,
@@ -44,7 +44,7 @@ pub(super) fn listen_options(config: &Config, shares: &Shares) -> ListenOptions 
     }
 }
 
-pub(super) fn dispatch_options(config: &Config, shares: &Shares, held: bool) -> PlannerOptions {
+pub(super) fn dispatch_options(config: &Config, shares: &DescriptorShares, held: bool) -> PlannerOptions {
     PlannerOptions {
         retry: config.retry,
         breaker: config.breaker,
@@ -56,7 +56,7 @@ pub(super) fn dispatch_options(config: &Config, shares: &Shares, held: bool) -> 
 }
 
 pub(super) fn delivery_options(config: &Config) -> DeliveryOptions {
-    let shares = Shares::of(config);
+    let shares = DescriptorShares::of(config);
     DeliveryOptions {
         egress: EgressGuard::new(&config.egress.allow),
         names: NameOptions { max_questions: shares.questions, ..config.names.clone() },

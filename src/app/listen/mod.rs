@@ -37,11 +37,11 @@ use tracing::{debug, info, warn};
 
 use crate::telemetry::Shortage;
 
-pub(crate) use guard::{Hosts, guarded};
+pub(crate) use guard::{AllowedHosts, guarded};
 
 use connections::Connections;
-use serve::Server;
-use table::{Caps, Refusal};
+use serve::DoorServer;
+use table::{Caps, ConnectionRefusal};
 
 /// Bounds of the listener and of each of its connections.
 #[derive(Debug, Clone)]
@@ -173,8 +173,8 @@ impl Listener {
             reserved: options.reserved_connections,
             per_peer: options.max_connections_per_peer,
         });
-        let router = guarded(router, Hosts::new(self.address, &options.hosts));
-        let server = Arc::new(Server { router, options, closing: closing.clone() });
+        let router = guarded(router, AllowedHosts::new(self.address, &options.hosts));
+        let server = Arc::new(DoorServer { router, options, closing: closing.clone() });
         let tasks = TaskTracker::new();
         let mut warned_at: Option<Instant> = None;
         while let Some(accepted) = closing.run_until_cancelled(self.socket.accept()).await {
@@ -230,7 +230,7 @@ fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Answers a connection for which there is no room without waiting for its request, and closes it.
-fn refuse(stream: TcpStream, refusal: Refusal) {
+fn refuse(stream: TcpStream, refusal: ConnectionRefusal) {
     // A fresh connection has room for the answer, so the write does not block.
     let told = stream.into_std().and_then(|mut stream| {
         stream.write_all(&serve::refusal_bytes(refusal))?;
