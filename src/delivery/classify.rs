@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDateTime};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use super::egress::Blocked;
+use super::egress::BlockedAddress;
 use super::hears::{self, Systems};
 use crate::clock::Timestamp;
 use crate::event::{Cause, NameFailure, Outcome, Shortage, Wait};
@@ -49,7 +49,7 @@ pub(super) fn answer(
 }
 
 /// The address that the egress guard denied, if that is why an attempt failed.
-pub(super) fn blocked(error: &reqwest::Error) -> Option<&Blocked> {
+pub(super) fn blocked(error: &reqwest::Error) -> Option<&BlockedAddress> {
     find(error)
 }
 

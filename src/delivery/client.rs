@@ -19,7 +19,7 @@ use super::guards::Guards;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{Blocked, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
+use super::{BlockedAddress, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
@@ -175,7 +175,7 @@ impl HttpDeliverer {
         self.judge(response, started + total).await
     }
 
-    fn denied(&self, guards: &Guards, blocked: &Blocked, accepted_at: Timestamp) -> Outcome {
+    fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
         let outcome = guards.denied(blocked.address, accepted_at);
         self.withheld.note(&outcome, blocked, self.clock.now());
         outcome

@@ -28,7 +28,7 @@ use crate::event::{CanonicalUrl, EventId, Outcome};
 pub(crate) use classify::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
-pub(crate) use egress::Blocked;
+pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Hears, Words, until_edge};
 
