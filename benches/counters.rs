@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate::testkit::clock::Clock;
 use tidegate::testkit::event::{Lane, PolicyId, PolicyRef};
 use tidegate::testkit::telemetry::{
-    self, AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source, set_policies,
+    self, AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited, set_policies,
 };
 
 const EVENTS: u32 = 1_000_000;
@@ -45,7 +45,7 @@ fn measure(lanes: &[Lane]) -> f64 {
     for lane in lanes.iter().cycle().take(EVENTS as usize) {
         let lane = black_box(lane);
         let took = Duration::from_millis(3);
-        EventsEnqueued { lane, source: Source::Http, count: 1 }.emit();
+        EventsEnqueued { lane, source: EventSource::Http, count: 1 }.emit();
         QueueWaited { lane, waited: took }.emit();
         AttemptFinished { lane, result: "2xx", took }.emit();
         EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();

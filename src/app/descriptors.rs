@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::app::AppError;
 use crate::config::Config;
 use crate::delivery::DeliveryOptions;
-use crate::telemetry::{DescriptorsAllotted, Shortage, defect};
+use crate::telemetry::{DescriptorShortage, DescriptorsAllotted, defect};
 
 /// What is open at all times: standard streams, event loop, locks, index, journals, listening socket.
 const OWN: u64 = 32;
@@ -176,7 +176,7 @@ pub(super) fn report(shares: &DescriptorShares, config: &Config) -> Arc<str> {
     }
     for at in ["accept", "store"] {
         // At zero from the start on, so that the first shortage is seen as an increase.
-        Shortage { at }.show();
+        DescriptorShortage { at }.show();
     }
     let sentence = if lowered.is_empty() {
         format!("the limit on open files is {now}, all settings fit")

@@ -74,7 +74,7 @@ pub struct Config {
     /// The section `[metrics]`: how many policies have series.
     pub metrics: Metrics,
     /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
-    pub traces: traces::Options,
+    pub traces: traces::TraceOptions,
     /// The section `[log]`: level and form of log lines.
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.

@@ -12,7 +12,7 @@ use crate::ingest::intake::{Intake, IntakeAnswer};
 use crate::ingest::lines::{BatchLine, LineBlock, Splitter};
 use crate::ingest::problems::shutting_down;
 use crate::problem::{Problem, codes};
-use crate::telemetry::{Source, defect};
+use crate::telemetry::{EventSource, defect};
 
 /// Most events that are made durable together.
 const BATCH_EVENTS: usize = 1000;
@@ -119,7 +119,7 @@ impl Feed {
 impl Batch {
     /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
     /// reader of the stream stop.
-    pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
+    pub(super) async fn hand_in(self, intake: Intake, source: EventSource) -> Answers {
         // The semaphore behind it is never closed, so that there is always an answer in the end.
         let Some(share) = intake.reserve_bytes(self.bytes).await else {
             defect!("no more room is given out for events under way");

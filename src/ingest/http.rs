@@ -24,7 +24,7 @@ use crate::ingest::problems::internal;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::codes::{self, Code};
 use crate::problem::{BodyFault, Problem, is_encoded, media_type};
-use crate::telemetry::{EventsRejected, Source, defect};
+use crate::telemetry::{EventSource, EventsRejected, defect};
 
 /// Most events in a JSON list; streams have no such bound.
 pub(crate) const MAX_LIST_EVENTS: usize = 1000;
@@ -224,7 +224,7 @@ async fn take_one(
     let share = intake.reserve_bytes_soon(bytes).await?;
     // Before the event moves into the intake: the lane is found from it.
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
-    let verdicts = intake.take(vec![decoded], Source::Http, share).await;
+    let verdicts = intake.take(vec![decoded], EventSource::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
     if let Some(asked) = asked {
         response.headers_mut().extend(intake.usage(asked).await);
@@ -296,7 +296,7 @@ async fn take_list(
 ) -> Result<Response, BoxedProblem> {
     let share = intake.reserve_bytes_soon(bytes).await?;
     let count = items.len();
-    let verdicts = intake.take(items, Source::Http, share).await;
+    let verdicts = intake.take(items, EventSource::Http, share).await;
     defect!(unless verdicts.len() == count, "a list with another number of answers than events");
     let in_words = |(nth, verdict): (usize, IntakeAnswer)| verdict.map_err(|problem| words(nth, problem));
     let verdicts: Vec<IntakeAnswer> = verdicts.into_iter().enumerate().map(in_words).collect();

@@ -29,7 +29,7 @@ use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsRejected, Source, defect};
+use crate::telemetry::{EventSource, EventsRejected, defect};
 use crate::traces::Tracer;
 
 /// The parts that an intake is built from.
@@ -196,7 +196,7 @@ impl Intake {
     pub(super) async fn take(
         &self,
         items: Vec<Result<Decoded, Box<Problem>>>,
-        source: Source,
+        source: EventSource,
         share: OwnedSemaphorePermit,
     ) -> Vec<IntakeAnswer> {
         let intake = self.clone();
@@ -224,7 +224,11 @@ impl Intake {
         reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
     }
 
-    async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<IntakeAnswer> {
+    async fn accept(
+        &self,
+        items: Vec<Result<Decoded, Box<Problem>>>,
+        source: EventSource,
+    ) -> Vec<IntakeAnswer> {
         let parts = &self.0.parts;
         if let Err(held) = self.check_held() {
             // Nothing is known about what governs an event: none of them is judged.
@@ -290,7 +294,7 @@ impl Intake {
     async fn enqueue(
         &self,
         mut batch: Vec<NewEvent>,
-        source: Source,
+        source: EventSource,
         started_at: Timestamp,
     ) -> Result<Vec<Appended>, Box<Problem>> {
         let events = batch.iter_mut().map(|new| (&new.lane, &mut new.event));

@@ -20,7 +20,7 @@ use crate::event::TraceContext;
 use crate::ingest::batch::{Answers, Feed, closed};
 use crate::ingest::intake::Intake;
 use crate::problem::{Problem, codes};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 /// A stream of lines is ended when nothing arrives for this long while tidegate waits for it.
 const IDLE: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ impl Pump {
             let Some(task) = self.under_way.as_mut() else {
                 if let Some(batch) = self.feed.batch() {
                     let intake = self.feed.intake().clone();
-                    self.under_way = Some(tokio::spawn(batch.hand_in(intake, Source::Http)));
+                    self.under_way = Some(tokio::spawn(batch.hand_in(intake, EventSource::Http)));
                 } else if self.body.is_some() {
                     self.read().await;
                 } else {

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::ingest::batch::{Feed, closed};
 use crate::ingest::intake::Intake;
-use crate::telemetry::{Source, defect, output};
+use crate::telemetry::{EventSource, defect, output};
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -48,7 +48,7 @@ where
             feed.gather(at_end);
             feed.batch()
         } {
-            let answers = batch.hand_in(intake.clone(), Source::Stdin).await;
+            let answers = batch.hand_in(intake.clone(), EventSource::Stdin).await;
             summary.accepted += answers.accepted;
             summary.refused += answers.refused;
             summary.unanswered += output.write(&answers.lines).await;

@@ -12,7 +12,7 @@ use crate::queue::table::SharedTable;
 use crate::queue::{NewEvent, QueueError};
 use crate::store::record;
 use crate::store::{AppendTurn, Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError};
-use crate::telemetry::{Defect, Source};
+use crate::telemetry::{Defect, EventSource};
 
 /// Takes events in: batches become durable, and then count in their lanes.
 pub(super) struct Acceptance {
@@ -69,7 +69,7 @@ struct Coming {
     due_at: Option<Timestamp>,
     /// The size of its record, in bytes.
     bytes: usize,
-    source: Source,
+    source: EventSource,
 }
 
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped

@@ -8,10 +8,10 @@ use std::collections::hash_map;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::telemetry::{EntryCompleted, EventsEnqueued, Source};
+use crate::telemetry::{EntryCompleted, EventSource, EventsEnqueued};
 
 /// Counts those that became durable under the policies of their lanes. Neighbours often share a lane.
-pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source)>) {
+pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, EventSource)>) {
     let mut run: Option<EventsEnqueued<'a>> = None;
     for (lane, source) in entries {
         match &mut run {

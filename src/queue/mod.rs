@@ -35,7 +35,7 @@ use crate::store::record::RecordError;
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
 };
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 use accept::Acceptance;
 pub(crate) use ends::End;
@@ -67,7 +67,7 @@ pub(crate) struct NewEvent {
     /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
     /// The door it came through, under which it counts once it is durable.
-    pub source: Source,
+    pub source: EventSource,
 }
 
 /// Why the queue could not do as asked.

@@ -50,7 +50,12 @@ impl World {
 
     async fn accept(&self, numbers: std::ops::Range<u64>, delay: Option<Duration>) -> Vec<EventId> {
         let batch = numbers
-            .map(|n| NewEvent { lane: lane(), event: event(n, delay), dedup: None, source: Source::Http })
+            .map(|n| NewEvent {
+                lane: lane(),
+                event: event(n, delay),
+                dedup: None,
+                source: EventSource::Http,
+            })
             .collect();
         let appended = self.queue.accept(batch).await.expect("accepted");
         appended
@@ -192,7 +197,7 @@ async fn counts_and_what_was_taken_up_survive_a_crash() {
 async fn a_repeated_key_adds_nothing() {
     let world = World::start().await;
     let dedup = Some(Dedup { key: [7; 16], fingerprint: 1 });
-    let accept = |n| NewEvent { lane: lane(), event: event(n, None), dedup, source: Source::Http };
+    let accept = |n| NewEvent { lane: lane(), event: event(n, None), dedup, source: EventSource::Http };
     let first = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let second = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let (Appended::New(id), Appended::Duplicate(same)) = (first[0], second[0]) else { panic!("{second:?}") };
@@ -265,7 +270,8 @@ async fn an_acceptance_whose_caller_goes_away_is_finished_and_counted() {
     world.store.hold_appends(true);
     let queue = world.queue.clone();
     {
-        let batch = vec![NewEvent { lane: lane(), event: event(0, None), dedup: None, source: Source::Http }];
+        let batch =
+            vec![NewEvent { lane: lane(), event: event(0, None), dedup: None, source: EventSource::Http }];
         let mut accepting = Box::pin(queue.accept(batch));
         assert!(futures_util::poll!(&mut accepting).is_pending());
     }

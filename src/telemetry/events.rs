@@ -23,14 +23,14 @@ pub(crate) fn policy_list(lane: &Lane) -> String {
 
 /// The door an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum EventSource {
     /// The HTTP door, `POST /v1/events`.
     Http,
     /// Standard input, one event a line.
     Stdin,
 }
 
-impl Source {
+impl EventSource {
     /// All doors, for series that begin at zero.
     pub const ALL: [Self; 2] = [Self::Http, Self::Stdin];
 
@@ -50,7 +50,7 @@ pub struct EventsEnqueued<'a> {
     /// Their lane: they count under each policy of it.
     pub lane: &'a Lane,
     /// The door that they came through.
-    pub source: Source,
+    pub source: EventSource,
     /// How many events of this lane and door.
     pub count: u64,
 }

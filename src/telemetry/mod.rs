@@ -28,8 +28,8 @@ mod zero;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};
-pub(crate) use descriptors::{DescriptorsAllotted, Shortage};
-pub use events::{AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source};
+pub(crate) use descriptors::{DescriptorShortage, DescriptorsAllotted};
+pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use events::{
     ClockAnomaly, ConfigReloaded, DispatchLag, EventsRecovered, EventsRejected, LifeSettled, LimitViolated,
     LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation, policy_list,

@@ -15,7 +15,7 @@ use metrics::SharedString;
 
 use crate::event::Lane;
 use crate::telemetry::events::policy_names;
-use crate::telemetry::kept::{Kept, Recorder, Target};
+use crate::telemetry::kept::{KeptSeries, LabelTarget, RecorderId};
 use crate::telemetry::{recorder, zero};
 
 /// The label value that stands for no policy.
@@ -24,7 +24,7 @@ const NONE: &str = "-";
 pub(super) const OTHER: &str = "other";
 
 /// The labels of this process, which all series share.
-static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
+static LABELS: LazyLock<PolicyLabels> = LazyLock::new(PolicyLabels::default);
 
 /// Held while labels change, one change at a time.
 static CHANGES: Mutex<()> = Mutex::new(());
@@ -41,7 +41,7 @@ pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
 }
 
 /// Series end with their label and begin with it at 0.
-fn change(change: impl FnOnce(&mut Wanted)) {
+fn change(change: impl FnOnce(&mut WantedLabels)) {
     // One at a time: what is kept of a label is that of its last beginning.
     let _changing = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
     let new = LABELS.change(change);
@@ -74,12 +74,12 @@ pub(super) fn label(policy: &str) -> SharedString {
 }
 
 /// Counts what happens in a lane under each of its policies. Nothing is allocated for that where series are kept.
-pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
+pub(super) fn each(lane: &Lane, count: impl Fn(&LabelTarget<'_>)) {
     // Loaded once, so that all policies of the lane are looked up in one state.
-    let (given, present) = (LABELS.given.load(), Recorder::present());
+    let (given, present) = (LABELS.given.load(), RecorderId::present());
     for policy in policy_names(lane) {
         let (label, kept) = given.of(policy);
-        count(&Target::new(&label, kept, present));
+        count(&LabelTarget::new(&label, kept, present));
     }
 }
 
@@ -100,32 +100,32 @@ pub(super) fn without_series() -> usize {
 }
 
 #[derive(Default)]
-struct Labels {
-    wanted: Mutex<Wanted>,
-    given: ArcSwap<Given>,
+struct PolicyLabels {
+    wanted: Mutex<WantedLabels>,
+    given: ArcSwap<GivenLabels>,
     changed: AtomicBool,
     version: AtomicU64,
 }
 
-struct Wanted {
+struct WantedLabels {
     most: usize,
     /// Unknown until somebody says it: each policy then has its own label.
     present: Option<Vec<Box<str>>>,
 }
 
-impl Default for Wanted {
+impl Default for WantedLabels {
     fn default() -> Self {
         Self { most: usize::MAX, present: None }
     }
 }
 
 #[derive(Default, Clone)]
-struct Given {
+struct GivenLabels {
     is_bounded: bool,
     own: HashMap<Box<str>, Label>,
     /// The series that are kept of no policy, and of all without a label of their own.
-    none: Option<Arc<Kept>>,
-    other: Option<Arc<Kept>>,
+    none: Option<Arc<KeptSeries>>,
+    other: Option<Arc<KeptSeries>>,
     /// Policies that are present and have no label of their own.
     without: usize,
 }
@@ -134,17 +134,17 @@ struct Given {
 #[derive(Clone)]
 struct Label {
     name: SharedString,
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<KeptSeries>>,
 }
 
-impl Labels {
+impl PolicyLabels {
     /// Keeps the series of labels as long as these are in use.
-    fn keep(&self, series: Vec<(SharedString, Arc<Kept>)>) {
+    fn keep(&self, series: Vec<(SharedString, Arc<KeptSeries>)>) {
         if series.is_empty() {
             return;
         }
         self.given.rcu(|given| {
-            let mut given = Given::clone(given);
+            let mut given = GivenLabels::clone(given);
             for (label, kept) in &series {
                 let place = match &**label {
                     NONE => Some(&mut given.none),
@@ -161,7 +161,7 @@ impl Labels {
 
     /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on,
     /// that of all others once there are others.
-    fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
+    fn change(&self, change: impl FnOnce(&mut WantedLabels)) -> Vec<SharedString> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
         let Some(present) = &wanted.present else { return Vec::new() };
@@ -180,9 +180,9 @@ impl Labels {
     }
 }
 
-impl Given {
+impl GivenLabels {
     /// The label of a policy, and the series that are kept of it.
-    fn of(&self, policy: &str) -> (Cow<'_, SharedString>, Option<&Kept>) {
+    fn of(&self, policy: &str) -> (Cow<'_, SharedString>, Option<&KeptSeries>) {
         if policy == NONE {
             return (Cow::Owned(SharedString::const_str(NONE)), self.none.as_deref());
         }
@@ -218,7 +218,7 @@ impl Given {
 mod tests {
     use super::*;
 
-    fn set(labels: &Labels, present: &[&str]) -> Vec<String> {
+    fn set(labels: &PolicyLabels, present: &[&str]) -> Vec<String> {
         let new = labels
             .change(|wanted| wanted.present = Some(present.iter().map(|name| (*name).into()).collect()));
         let mut new: Vec<String> = new.iter().map(ToString::to_string).collect();
@@ -226,19 +226,19 @@ mod tests {
         new
     }
 
-    fn given(labels: &Labels) -> Vec<String> {
+    fn given(labels: &PolicyLabels) -> Vec<String> {
         let mut own: Vec<String> = labels.given.load().own.keys().map(ToString::to_string).collect();
         own.sort();
         own
     }
 
-    fn of(labels: &Labels, policy: &str) -> String {
+    fn of(labels: &PolicyLabels, policy: &str) -> String {
         labels.given.load().of(policy).0.to_string()
     }
 
     #[test]
     fn the_longest_deployed_have_labels_and_free_places_go_to_the_next() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 2);
         set(&labels, &["b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"]);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_called_as_the_others_are_is_one_of_them() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         set(&labels, &[OTHER, "p"]);
         assert_eq!(given(&labels), ["p"]);
         assert_eq!(labels.given.load().without, 1);
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_label_is_new_once_it_is_in_use() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 2);
         assert_eq!(set(&labels, &["a", "b"]), ["-", "a", "b"]);
         assert!(set(&labels, &["a", "b"]).is_empty());
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn each_has_its_own_until_somebody_says_which_there_are() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 1);
         assert_eq!([of(&labels, "a"), of(&labels, "b")], ["a", "b"]);
     }

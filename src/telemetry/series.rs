@@ -13,7 +13,7 @@ use metrics::{Counter, Gauge, Histogram, HistogramFn, Key};
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 use metrics_util::registry::{Registry, Storage};
 
-use crate::telemetry::names::{self, Kind, Metric};
+use crate::telemetry::names::{self, Metric, MetricKind};
 
 /// The label that makes a series one of a policy; it is the first one.
 const POLICY: &str = "policy";
@@ -29,12 +29,12 @@ static METRICS: LazyLock<HashMap<&'static str, (usize, &'static Metric)>> = Lazy
 
 /// All series of policies. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Series(Arc<Registry<Key, Cells>>);
+pub(super) struct Series(Arc<Registry<Key, SeriesCells>>);
 
 /// What a series is kept in.
-struct Cells;
+struct SeriesCells;
 
-impl Storage<Key> for Cells {
+impl Storage<Key> for SeriesCells {
     type Counter = Arc<AtomicU64>;
     type Gauge = Arc<AtomicU64>;
     type Histogram = Arc<Distribution>;
@@ -49,7 +49,7 @@ impl Storage<Key> for Cells {
 
     fn histogram(&self, key: &Key) -> Self::Histogram {
         let bounds = match METRICS.get(key.name()).map(|(_, metric)| metric.kind) {
-            Some(Kind::Histogram(buckets)) => buckets.bounds(),
+            Some(MetricKind::Histogram(buckets)) => buckets.bounds(),
             _ => &[],
         };
         Arc::new(Distribution::new(bounds))
@@ -90,7 +90,7 @@ impl HistogramFn for Distribution {
 
 impl Series {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Registry::new(Cells)))
+        Self(Arc::new(Registry::new(SeriesCells)))
     }
 
     /// Whether a series is one of a policy.

@@ -15,7 +15,7 @@ use crate::store::doubts::NewDoubt;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, Doubts, EntryStore};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 fn lane() -> Lane {
     Lane::of(Vec::new()).expect("free")
@@ -32,7 +32,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         is_dated: false,
         expires_at: now + Duration::from_secs(3600),
     };
-    let batch = vec![NewEvent { lane: lane(), event, dedup: None, source: Source::Http }; events];
+    let batch = vec![NewEvent { lane: lane(), event, dedup: None, source: EventSource::Http }; events];
     let id = |appended| match appended {
         Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
     };

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::telemetry::Shortage;
+use crate::telemetry::DescriptorShortage;
 
 pub(crate) use guard::{AllowedHosts, guarded};
 
@@ -188,7 +188,7 @@ impl Listener {
                 // It is over before it was accepted, and has left the system's queue.
                 Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was lost at once"),
                 Err(error) => {
-                    Shortage { at: "accept" }.emit();
+                    DescriptorShortage { at: "accept" }.emit();
                     let closed = connections.make_room(CLOSED_AT_ONCE);
                     if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
                         warned_at = Some(Instant::now());

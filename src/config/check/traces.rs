@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::config::check::Settings;
 use crate::event::CanonicalUrl;
-use crate::traces::Options;
+use crate::traces::TraceOptions;
 
 /// Longest name of a service, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-pub(super) fn traces(settings: &mut Settings<'_>) -> Option<Options> {
+pub(super) fn traces(settings: &mut Settings<'_>) -> Option<TraceOptions> {
     let endpoint = settings.text("traces.endpoint").and_then(|text| collector(settings, &text));
     let headers_file = settings.text("traces.headers_file");
     let service_name = settings.text("traces.service_name").and_then(|name| {
@@ -21,7 +21,7 @@ pub(super) fn traces(settings: &mut Settings<'_>) -> Option<Options> {
         settings.wrong("traces.service_name", rule)
     });
     let sample_ratio = settings.ratio("traces.sample_ratio");
-    Some(Options {
+    Some(TraceOptions {
         endpoint: endpoint?,
         headers_file: headers_file.map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))?,
         service_name: service_name?,

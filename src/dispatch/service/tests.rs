@@ -18,7 +18,7 @@ use crate::queue::{NewEvent, Queue};
 use crate::store::memory::{FailPoint, MemoryStore, MemoryUsages};
 use crate::store::{Appended, EntryStore};
 use crate::telemetry::testing::Recorded;
-use crate::telemetry::{Source, count_panics};
+use crate::telemetry::{EventSource, count_panics};
 use crate::traces::Tracer;
 
 /// Notes every call when it is first polled; its path says what becomes of it.
@@ -112,7 +112,7 @@ impl Stage {
             expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
-        let batch = vec![NewEvent { lane, event, dedup: None, source: Source::Http }; count];
+        let batch = vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }; count];
         let id = |appended: Appended| match appended {
             Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
         };

@@ -29,7 +29,7 @@ use crate::policy::{
 use crate::queue::{NewEvent, Queue};
 use crate::store::memory::{MemoryStore, MemoryUsages};
 use crate::store::{Appended, UsageStore};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 use crate::traces::Tracer;
 
 /// Keeps its calls until they are let go.
@@ -182,7 +182,12 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        NewEvent { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
+        NewEvent {
+            lane: self.queue.lane_at(&governed, &event.url),
+            event,
+            dedup: None,
+            source: EventSource::Http,
+        }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

@@ -47,7 +47,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> NewEvent {
     };
     // Every third key comes again and again.
     let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
-    NewEvent { lane: lane(number % 3), event, dedup, source: Source::Http }
+    NewEvent { lane: lane(number % 3), event, dedup, source: EventSource::Http }
 }
 
 /// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
