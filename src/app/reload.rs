@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::app::live::Live;
 use crate::app::{AppError, AppErrorKind, Running};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, ConfigError, FilePolicy, Loaded};
+use crate::config::{Config, ConfigError, FilePolicy, LoadedConfig};
 use crate::event::PolicyId;
 use crate::manage;
 use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport, Wanted};
@@ -21,7 +21,7 @@ impl Running {
     /// them or nothing, and says in the log what is different. `start` is the configuration that this process was built
     /// from: its other settings change with a restart only. A configuration with problems changes nothing; returns
     /// whether this one was applied.
-    pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
+    pub async fn reload(&self, start: &LoadedConfig, read: Result<LoadedConfig, ConfigError>) -> bool {
         let is_applied = match read {
             Ok(loaded) => self.apply(start, &loaded).await,
             Err(ConfigError { problems }) => {
@@ -35,7 +35,7 @@ impl Running {
         is_applied
     }
 
-    async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {
+    async fn apply(&self, start: &LoadedConfig, loaded: &LoadedConfig) -> bool {
         let drain = start.config.queue.drain;
         let applied = async {
             let listed = FileListing::of(&loaded.config)?;

@@ -10,7 +10,7 @@ use crate::app::{self, App, AppError, EventReport, FeedSummary, Running, Service
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
 use crate::cli::signals::{Hangups, Signals};
-use crate::config::{Config, ConfigError, Loaded};
+use crate::config::{Config, ConfigError, LoadedConfig};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -84,7 +84,7 @@ fn reloading<'a>(
     running: &'a Running,
     manager: &'a ServiceManager,
     arguments: &'a ConfigArguments,
-    start: &'a Loaded,
+    start: &'a LoadedConfig,
     hangups: &'a mut Hangups,
 ) -> Forever<'a> {
     Box::pin(async move {
@@ -106,7 +106,7 @@ fn reloading<'a>(
 }
 
 /// Reads on a thread of its own: a file on a slow disk must not delay anything else.
-async fn read_again(arguments: ConfigArguments) -> Option<Result<Loaded, ConfigError>> {
+async fn read_again(arguments: ConfigArguments) -> Option<Result<LoadedConfig, ConfigError>> {
     tokio::task::spawn_blocking(move || arguments.read_to_run()).await.ok()
 }
 

@@ -18,7 +18,7 @@ pub(super) use settings::Settings;
 use settings::parse_with;
 
 use crate::config::layers::{CLOUDEVENTS, Layers, POLICY};
-use crate::config::{Config, Dispatch, Egress, Log, Problem, Queue, Store};
+use crate::config::{Config, ConfigProblem, Dispatch, Egress, Log, Queue, Store};
 use crate::config::{cloudevents, dialects, policies};
 use crate::dispatch::{BreakerPolicy, RetryPolicy};
 use crate::event::Labels;
@@ -35,7 +35,11 @@ const YEAR_SECONDS: u64 = 366 * 86_400;
 
 /// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each
 /// `[[policy]]` block leaves the layers when its policy is made: thousands of both do not stand in memory together.
-pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<Problem>) -> Option<Config> {
+pub(super) fn check(
+    layers: &mut Layers,
+    keep_blocks: bool,
+    problems: &mut Vec<ConfigProblem>,
+) -> Option<Config> {
     let settings = &mut Settings::new(layers, problems);
     // Every section is checked before the first `?`, so that all problems are found.
     let listen = listen::listen(settings);

@@ -21,7 +21,7 @@ use crate::manage::responsys::{Block, RawAccount, ResponsysOptions, Statuses};
 use crate::manage::throttling::ThrottlingOptions;
 
 /// What `[manage]` says to several dialects.
-struct Common {
+struct CommonOptions {
     require_headers: bool,
     reject_invalid: bool,
     error_as_object: bool,
@@ -140,12 +140,12 @@ fn error_status(settings: &mut Settings<'_>, setting: &str) -> Option<StatusCode
     StatusCode::from_u16(number).ok()
 }
 
-fn common(settings: &mut Settings<'_>) -> Option<Common> {
+fn common(settings: &mut Settings<'_>) -> Option<CommonOptions> {
     let require_headers = settings.flag("manage.require_headers");
     let reject_invalid = settings.flag("manage.reject_invalid");
     let error_as_object = settings.flag("manage.error_as_object");
     let sandboxes = sandboxes(settings);
-    Some(Common {
+    Some(CommonOptions {
         require_headers: require_headers?,
         reject_invalid: reject_invalid?,
         error_as_object: error_as_object?,
@@ -178,7 +178,7 @@ fn sandboxes(settings: &mut Settings<'_>) -> Option<Vec<Sandbox>> {
     Some(sandboxes.into_iter().map(SandboxTable::sandbox).collect())
 }
 
-impl Common {
+impl CommonOptions {
     /// What both of Adobe's APIs go by.
     fn adobe(&self, labels: &BTreeMap<String, String>, drain_window: Duration) -> AdobeOptions {
         let defaults = AdobeOptions::default();

@@ -35,7 +35,7 @@ use crate::telemetry::defect;
 use crate::telemetry::logging::Format;
 use crate::{manage, traces};
 
-pub(crate) use error::{ConfigError, Place, Problem};
+pub(crate) use error::{ConfigError, ConfigPlace, ConfigProblem};
 pub use layers::{File, Flag, Inputs};
 pub(crate) use policies::{FilePolicy, policy_block};
 
@@ -168,7 +168,7 @@ pub struct Log {
 
 /// A checked configuration that remembers where its values come from.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The checked values of all settings.
     pub config: Config,
     layers: layers::Layers,
@@ -179,27 +179,27 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.
-    pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    pub fn load(inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         Self::load_and_keep(true, inputs)
     }
 
     /// The same without how the policies are written, which takes more memory than the policies themselves:
-    /// [`Loaded::to_toml`] does not show them.
+    /// [`LoadedConfig::to_toml`] does not show them.
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.
-    pub fn load_to_run(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    pub fn load_to_run(inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         Self::load_and_keep(false, inputs)
     }
 
-    fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         let mut problems = Vec::new();
         let mut layers = layers::Layers::read(inputs, &mut problems);
         // Also after problems of reading: those of single values are then reported together with them.
         let config = check::check(&mut layers, keep_blocks, &mut problems);
         match config {
             // A value may have been made although another one is wrong: all have to be right.
-            Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
+            Some(config) if problems.is_empty() => Ok(LoadedConfig { config, layers }),
             _ => {
                 defect!(unless !problems.is_empty(), "a configuration that is refused without a reason");
                 // A stable order: problems at one place stay in the order of the checks.
@@ -210,7 +210,7 @@ impl Config {
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// The configuration in use as TOML, each value with its origin.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -219,7 +219,7 @@ impl Loaded {
 
     /// Variables that were passed over and look as if they were meant for tidegate; none is an error.
     #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[ConfigProblem] {
         self.layers.warnings()
     }
 

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 
 use crate::config::check::Settings;
-use crate::config::layers::Block;
+use crate::config::layers::ConfigBlock;
 use crate::config::{Manage, Metrics};
 use crate::policy::Bounds;
 
@@ -12,7 +12,11 @@ use crate::policy::Bounds;
 const MAX_POLICIES: u64 = 100_000;
 
 /// The file has no more blocks than there may be policies; the place of the problem is that of the first block beyond.
-pub(super) fn policies_of_the_file(settings: &mut Settings<'_>, blocks: &[Block], manage: Option<&Manage>) {
+pub(super) fn policies_of_the_file(
+    settings: &mut Settings<'_>,
+    blocks: &[ConfigBlock],
+    manage: Option<&Manage>,
+) {
     let Some(Manage { bounds, .. }) = manage else { return };
     let bounds = [
         ("manage.max_policies_per_dialect", bounds.policies_per_dialect),

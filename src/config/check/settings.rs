@@ -9,37 +9,37 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::layers::{Given, Layers};
-use crate::config::{Place, Problem};
+use crate::config::layers::{GivenValue, Layers};
+use crate::config::{ConfigPlace, ConfigProblem};
 
 /// The settings of all layers, and the problems that were found so far.
 pub(in crate::config) struct Settings<'a> {
     layers: &'a Layers,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Vec<ConfigProblem>,
 }
 
 impl<'a> Settings<'a> {
-    pub(super) fn new(layers: &'a Layers, problems: &'a mut Vec<Problem>) -> Self {
+    pub(super) fn new(layers: &'a Layers, problems: &'a mut Vec<ConfigProblem>) -> Self {
         Self { layers, problems }
     }
 
     /// Notes a problem at the place of the setting's value.
     pub(in crate::config) fn wrong<T>(&mut self, setting: &str, detail: String) -> Option<T> {
-        let place = self.layers.get(setting).map_or(&Place::Defaults, |placed| &placed.place);
+        let place = self.layers.get(setting).map_or(&ConfigPlace::Defaults, |placed| &placed.place);
         self.wrong_at(place, setting, detail);
         None
     }
 
     /// Notes a problem at a place that breaks the rule of a setting which stands elsewhere.
-    pub(super) fn wrong_at(&mut self, place: &Place, setting: &str, detail: String) {
-        self.problems.push(Problem { place: place.clone(), subject: setting.to_owned(), detail });
+    pub(super) fn wrong_at(&mut self, place: &ConfigPlace, setting: &str, detail: String) {
+        self.problems.push(ConfigProblem { place: place.clone(), subject: setting.to_owned(), detail });
     }
 
     pub(in crate::config) fn text(&mut self, setting: &str) -> Option<String> {
         match &self.layers.get(setting)?.given {
-            Given::Typed(toml::Value::String(text)) | Given::Text(text) => Some(text.clone()),
-            Given::Typed(other) => self.wrong(setting, format!("must be text, not {}", kind(other))),
-            Given::Texts(_) => self.wrong(setting, "must be given once".to_owned()),
+            GivenValue::Typed(toml::Value::String(text)) | GivenValue::Text(text) => Some(text.clone()),
+            GivenValue::Typed(other) => self.wrong(setting, format!("must be text, not {}", kind(other))),
+            GivenValue::Texts(_) => self.wrong(setting, "must be given once".to_owned()),
         }
     }
 
@@ -47,12 +47,12 @@ impl<'a> Settings<'a> {
         let (low, high) = (range.start(), range.end());
         let given = match &self.layers.get(setting)?.given {
             // A negative number is reported with the range, as one that is too large is.
-            Given::Typed(toml::Value::Integer(number)) => u64::try_from(*number).ok(),
-            Given::Typed(other) => {
+            GivenValue::Typed(toml::Value::Integer(number)) => u64::try_from(*number).ok(),
+            GivenValue::Typed(other) => {
                 return self.wrong(setting, format!("must be a whole number, not {}", kind(other)));
             }
-            Given::Text(text) => text.trim().parse().ok(),
-            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
+            GivenValue::Text(text) => text.trim().parse().ok(),
+            GivenValue::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
         };
         match given.filter(|number| range.contains(number)) {
             Some(number) => Some(number),
@@ -79,16 +79,16 @@ impl<'a> Settings<'a> {
     /// A number from 0 to 1.
     pub(super) fn ratio(&mut self, setting: &str) -> Option<f64> {
         let given = match &self.layers.get(setting)?.given {
-            Given::Typed(toml::Value::Float(number)) => Some(*number),
+            GivenValue::Typed(toml::Value::Float(number)) => Some(*number),
             // TOML takes 0 and 1 without a point for integers.
-            Given::Typed(toml::Value::Integer(0)) => Some(0.0),
-            Given::Typed(toml::Value::Integer(1)) => Some(1.0),
-            Given::Typed(toml::Value::Integer(_)) => None,
-            Given::Typed(other) => {
+            GivenValue::Typed(toml::Value::Integer(0)) => Some(0.0),
+            GivenValue::Typed(toml::Value::Integer(1)) => Some(1.0),
+            GivenValue::Typed(toml::Value::Integer(_)) => None,
+            GivenValue::Typed(other) => {
                 return self.wrong(setting, format!("must be a number from 0 to 1, not {}", kind(other)));
             }
-            Given::Text(text) => text.trim().parse().ok(),
-            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
+            GivenValue::Text(text) => text.trim().parse().ok(),
+            GivenValue::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
         };
         // `nan`, which TOML knows, is in no range.
         match given.filter(|number| (0.0..=1.0).contains(number)) {
@@ -99,9 +99,9 @@ impl<'a> Settings<'a> {
 
     pub(in crate::config) fn flag(&mut self, setting: &str) -> Option<bool> {
         match &self.layers.get(setting)?.given {
-            Given::Typed(toml::Value::Boolean(flag)) => Some(*flag),
-            Given::Text(text) if text == "true" => Some(true),
-            Given::Text(text) if text == "false" => Some(false),
+            GivenValue::Typed(toml::Value::Boolean(flag)) => Some(*flag),
+            GivenValue::Text(text) if text == "true" => Some(true),
+            GivenValue::Text(text) if text == "false" => Some(false),
             _ => self.wrong(setting, "must be true or false".to_owned()),
         }
     }
@@ -123,7 +123,7 @@ impl<'a> Settings<'a> {
         parse: &dyn Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let texts: Vec<String> = match &self.layers.get(setting)?.given {
-            Given::Typed(toml::Value::Array(values)) => {
+            GivenValue::Typed(toml::Value::Array(values)) => {
                 let texts: Option<Vec<String>> =
                     values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
                 match texts {
@@ -131,11 +131,11 @@ impl<'a> Settings<'a> {
                     None => return self.wrong(setting, "must be a list of texts".to_owned()),
                 }
             }
-            Given::Typed(_) => return self.wrong(setting, "must be a list of texts".to_owned()),
-            Given::Text(text) => {
+            GivenValue::Typed(_) => return self.wrong(setting, "must be a list of texts".to_owned()),
+            GivenValue::Text(text) => {
                 text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
             }
-            Given::Texts(texts) => texts.clone(),
+            GivenValue::Texts(texts) => texts.clone(),
         };
         let mut parsed = Vec::with_capacity(texts.len());
         for text in &texts {
@@ -155,12 +155,12 @@ impl<'a> Settings<'a> {
         needed: &str,
     ) -> Option<Vec<T>> {
         let value = match &self.layers.get(setting)?.given {
-            Given::Typed(value) => value.clone(),
-            Given::Text(text) => match toml_value(text) {
+            GivenValue::Typed(value) => value.clone(),
+            GivenValue::Text(text) => match toml_value(text) {
                 Some(value) => value,
                 None => return self.wrong(setting, "must be a TOML list of tables".to_owned()),
             },
-            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
+            GivenValue::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
         };
         match Vec::<T>::deserialize(value) {
             Ok(tables) => Some(tables),
