@@ -12,7 +12,7 @@ use crate::event::{Event, Lane, LaneKey};
 use crate::limit::{Forecast, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
 use crate::policy::Runtime;
 use crate::problem::codes::{self, Code};
-use crate::problem::{Problem, Refused, Tell};
+use crate::problem::{Problem, RefusalRenderer, RefusedCall};
 use crate::queue::Queue;
 
 /// What becomes of an event that would outlive its time before its start.
@@ -77,9 +77,9 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
 #[derive(Clone)]
 pub(crate) struct Refusals {
     /// Speaks for the systems that limits come from.
-    pub tell: Tell,
+    pub render: RefusalRenderer,
     /// Whether single calls are answered exactly as that system would answer them.
-    pub as_told: bool,
+    pub as_foreign: bool,
     /// Headers that are added to the answers to single calls, if any.
     pub usage: Option<UsageHeaders>,
 }
@@ -104,19 +104,19 @@ impl Refusals {
         };
         let policy = runtime.get(id);
         let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
-        let told = policy.zip(wording).and_then(|(policy, wording)| {
+        let foreign = policy.zip(wording).and_then(|(policy, wording)| {
             let (code, subject) = (kind.code(Some(wording)), &*wording.subject);
             let origin = policy.origin.as_str();
-            (self.tell)(&Refused { origin, code, subject, retry_after_seconds: seconds })
+            (self.render)(&RefusedCall { origin, code, subject, retry_after_seconds: seconds })
         });
-        let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
-        let detail = told.as_ref().map_or(detail, |told| told.message.clone());
+        let code = foreign.as_ref().map_or(kind.own_code(), |foreign| foreign.code);
+        let detail = foreign.as_ref().map_or(detail, |foreign| foreign.message.clone());
         // The word is the limit's or the system's; all such refusals have one status and one title.
         let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
         problem.retry_after_seconds = seconds;
-        if let Some(told) = told {
-            problem.headers = told.headers.clone();
-            problem.instead = self.as_told.then(|| Box::new(told));
+        if let Some(foreign) = foreign {
+            problem.headers = foreign.headers.clone();
+            problem.instead = self.as_foreign.then(|| Box::new(foreign));
         }
         problem
     }

@@ -13,7 +13,7 @@ use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// One management dialect: the API of one system whose limits tidegate keeps.
 ///
@@ -86,7 +86,7 @@ pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -
 }
 
 /// Words the refusal of one call; `None` for a code that the dialect does not know.
-pub(crate) type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+pub(crate) type Says = Box<dyn Fn(&RefusedCall<'_>) -> Option<ForeignRefusal> + Send + Sync>;
 
 /// What the routes of a dialect work on.
 pub(crate) struct Parts {

@@ -37,7 +37,7 @@ use crate::clock::Timestamp;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::policy::{Book, Policies};
-use crate::problem::Tell;
+use crate::problem::RefusalRenderer;
 
 pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
@@ -71,7 +71,7 @@ pub fn hears() -> Arc<[&'static dyn Hears]> {
 
 /// Speaks for the dialects whose limits turn calls away.
 #[must_use]
-pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
+pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> RefusalRenderer {
     let dice = Dice::new(random);
     let speakers: Vec<_> =
         all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();

@@ -53,7 +53,7 @@ pub use scope::Scope;
 pub(crate) use service::ChangeError;
 pub use service::Policies;
 pub use spec::{Family, Spec};
-pub(crate) use spec::{Overlap, Overrides, Wording};
+pub(crate) use spec::{Overlap, Overrides, RefusalCodes};
 pub(crate) use sync::{Put, SyncError, SyncReport, Wanted};
 pub(crate) use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec, write};
 

@@ -30,7 +30,7 @@ pub struct Spec {
     /// In which order policies that turn calls away are asked: the lowest without room names the refusal.
     pub rank: u8,
     /// How a refusal is called; `None` means tidegate's own words.
-    pub wording: Option<Wording>,
+    pub wording: Option<RefusalCodes>,
 }
 
 /// Limits of single label values, in place of those of the policy. Cheap to clone. Most policies have none.
@@ -39,7 +39,7 @@ pub struct Overrides(Option<Arc<BTreeMap<Box<str>, Limits>>>);
 
 /// The codes by which the system that a policy comes from calls its refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wording {
+pub struct RefusalCodes {
     /// The code of a refusal by a pace or a window.
     pub per_window: Box<str>,
     /// The code of a refusal by a quota.

@@ -6,7 +6,7 @@
 mod body;
 pub mod codes;
 pub(crate) mod doc;
-mod told;
+mod foreign;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::problem::codes::Code;
 
 pub(crate) use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
-pub(crate) use told::{Refused, Tell, Told};
+pub(crate) use foreign::{ForeignRefusal, RefusalRenderer, RefusedCall};
 
 /// One refusal, ready to be sent or written as a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -44,7 +44,7 @@ pub(crate) struct Problem {
     pub headers: HeaderMap,
     /// Sent instead of this problem when the request holds one event.
     #[serde(skip)]
-    pub instead: Option<Box<Told>>,
+    pub instead: Option<Box<ForeignRefusal>>,
 }
 
 /// One field that broke a rule.

@@ -73,8 +73,8 @@ impl Behind<'_> {
             admission: Arc::new(self.dispatch.clone()),
             read_ahead: Arc::new(self.dispatch.clone()),
             refusals: Refusals {
-                tell: manage::tell(&config.dialects, fastrand::Rng::new()),
-                as_told: config.manage.refuse_as_told,
+                render: manage::tell(&config.dialects, fastrand::Rng::new()),
+                as_foreign: config.manage.refuse_as_told,
                 usage: dialects::usage_headers(config),
             },
             outlooks: self.outlooks.clone(),

@@ -252,7 +252,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         on_doomed,
         admission: admission.clone(),
         read_ahead: Arc::new(TakenUp(None)),
-        refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
+        refusals: Refusals { render: Arc::new(|_| None), as_foreign: false, usage: None },
         outlooks: Arc::default(),
         targets: targets.clone(),
         tracer: Tracer::default(),

@@ -12,13 +12,13 @@ use crate::clock::Timestamp;
 use crate::ingest::Refusals;
 use crate::limit::{LimitKind, OverLimit};
 use crate::policy::testing::{id, spec};
-use crate::policy::{Book, Origin, Runtime, Spec, Wording};
-use crate::problem::{Refused, Told};
+use crate::policy::{Book, Origin, RefusalCodes, Runtime, Spec};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
-fn told(refused: &Refused<'_>) -> Option<Told> {
+fn told(refused: &RefusedCall<'_>) -> Option<ForeignRefusal> {
     let mut headers = HeaderMap::new();
     headers.insert("x-system-code", HeaderValue::from_static("SLOW"));
-    (refused.origin == "system").then(|| Told {
+    (refused.origin == "system").then(|| ForeignRefusal {
         code: if refused.code == "SLOW" { "SLOW" } else { "GONE" },
         message: format!("{} for {:?}", refused.subject, refused.retry_after_seconds),
         status: StatusCode::FORBIDDEN,
@@ -29,7 +29,7 @@ fn told(refused: &Refused<'_>) -> Option<Told> {
 }
 
 fn runtime() -> Runtime {
-    let wording = Wording {
+    let wording = RefusalCodes {
         per_window: "SLOW".into(),
         per_quota: "SPENT".into(),
         closed: "GONE".into(),
@@ -49,7 +49,7 @@ async fn refused(
     kind: LimitKind,
     free_at: Timestamp,
 ) -> (StatusCode, HeaderMap, String) {
-    let refusals = Refusals { tell: Arc::new(told), as_told, usage: None };
+    let refusals = Refusals { render: Arc::new(told), as_foreign: as_told, usage: None };
     let over = OverLimit { policy: id(policy), kind, free_at };
     let response = refusals.over_limit(&over, &runtime(), START).into_response();
     let (parts, body) = response.into_parts();

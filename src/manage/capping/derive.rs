@@ -8,7 +8,7 @@ use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
 use crate::manage::capping::objects::Record;
 use crate::manage::capping::says::CAPPED;
 use crate::manage::dialect::{Derived, Unreadable};
-use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wanted, Wording};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, RefusalCodes, Spec, Wanted};
 
 /// The policies of all configs, oldest config first: those of deployed services are active, those of other services that a
 /// config has are idle.
@@ -55,7 +55,7 @@ fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
     };
     // A sliding window and no pace: the calls of a period may come all at once (contract.md 4).
     let limits = Limits { window: Some(cap.window), slots: cap.connections, ..Limits::default() };
-    let wording = Wording {
+    let wording = RefusalCodes {
         per_window: CAPPED.into(),
         per_quota: CAPPED.into(),
         closed: CAPPED.into(),

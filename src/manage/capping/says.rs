@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// The code of every refusal of this dialect.
 pub(super) const CAPPED: &str = "capped";
@@ -19,14 +19,14 @@ struct CappedBody {
 }
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
+pub(super) fn tell(refused: &RefusedCall<'_>, status: StatusCode) -> Option<ForeignRefusal> {
     if refused.code != CAPPED {
         return None;
     }
     let body = CappedBody { status: status.as_u16(), error: CAPPED, message: MESSAGE };
     let retry_after =
         refused.retry_after_seconds.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds)));
-    Some(Told {
+    Some(ForeignRefusal {
         code: CAPPED,
         message: MESSAGE.to_owned(),
         status,
@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn the_status_is_the_configured_one_and_other_codes_are_not_ours() {
-        let refused = |code| Refused { origin: "capping", code, subject: "", retry_after_seconds: Some(2) };
+        let refused =
+            |code| RefusedCall { origin: "capping", code, subject: "", retry_after_seconds: Some(2) };
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT] {
             let told = tell(&refused("capped"), status).expect("known");
             assert_eq!((told.code, told.status), ("capped", status));

@@ -28,8 +28,8 @@ use crate::manage::mashery::objects::catalogue::{Catalogue, Element};
 use crate::manage::mashery::objects::record::{Endpoint, Method, Service, Status};
 use crate::manage::mashery::says::Code;
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment, Spec,
-    UrlPattern, Window, Wording,
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, RefusalCodes, Scope, Segment,
+    Spec, UrlPattern, Window,
 };
 
 /// The label by which a call names its key.
@@ -212,12 +212,12 @@ fn limits(rate: Option<u32>, period: Period, qps: Option<u32>) -> Limits {
     }
 }
 
-fn of_developer(subject: &str) -> Wording {
+fn of_developer(subject: &str) -> RefusalCodes {
     wording(Code::DeveloperOverQps, Code::DeveloperOverRate, subject)
 }
 
-fn wording(per_window: Code, per_quota: Code, subject: &str) -> Wording {
-    Wording {
+fn wording(per_window: Code, per_quota: Code, subject: &str) -> RefusalCodes {
+    RefusalCodes {
         per_window: per_window.as_str().into(),
         per_quota: per_quota.as_str().into(),
         closed: Code::DeveloperInactive.as_str().into(),

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// The code of a refusal, from the default error set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-err
 pub(super) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-pub(super) fn tell(refused: &Refused<'_>) -> Option<Told> {
+pub(super) fn tell(refused: &RefusedCall<'_>) -> Option<ForeignRefusal> {
     Some(Code::parse(refused.code)?.told(refused.retry_after_seconds))
 }
 
@@ -85,7 +85,7 @@ impl Code {
     }
 
     /// The answer to a call that is refused; `seconds_to_room` is the time until a quota begins anew.
-    pub(super) fn told(self, seconds_to_room: Option<u64>) -> Told {
+    pub(super) fn told(self, seconds_to_room: Option<u64>) -> ForeignRefusal {
         let (code, detail, body) = self.facts();
         let mut headers = HeaderMap::new();
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
@@ -93,7 +93,7 @@ impl Code {
         if let Some(seconds) = self.retry_after_seconds(seconds_to_room) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        Told {
+        ForeignRefusal {
             code,
             message: detail.to_owned(),
             status: StatusCode::FORBIDDEN,

@@ -6,7 +6,7 @@ use crate::manage::responsys::objects::account::{Account, WINDOW_MS};
 use crate::manage::responsys::objects::catalogue::{Api, catalogue, find};
 use crate::manage::responsys::says::{API_BLOCKED, API_LIMIT_EXCEEDED};
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Scope, Spec, UrlPattern, Window, Wording,
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, RefusalCodes, Scope, Spec, UrlPattern, Window,
 };
 
 /// The policies of these accounts; none without accounts.
@@ -86,7 +86,7 @@ fn refusing(api: &Api, among: &str) -> Option<Spec> {
     Some(Spec {
         family: Family::Refuse,
         overlap: Overlap::MostSpecific { among: among.into() },
-        wording: Some(Wording {
+        wording: Some(RefusalCodes {
             per_window: API_LIMIT_EXCEEDED.into(),
             per_quota: API_LIMIT_EXCEEDED.into(),
             closed: API_BLOCKED.into(),

@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use crate::manage::responsys::Statuses;
 use crate::manage::responsys::errors::{CONTENT_TYPE, CORRELATION, ErrorBody, correlation_id};
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// The account has called the function as often as it may.
 pub(super) const API_LIMIT_EXCEEDED: &str = "API_LIMIT_EXCEEDED";
@@ -13,7 +13,7 @@ pub(super) const API_BLOCKED: &str = "API_BLOCKED";
 
 /// What Responsys says to a call that one of its policies turns away, with a random number as the id by which the answer
 /// can be found again. `None` for a code that is none of Responsys'.
-pub(super) fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Option<Told> {
+pub(super) fn tell(refused: &RefusedCall<'_>, statuses: Statuses, roll: u128) -> Option<ForeignRefusal> {
     let subject = refused.subject;
     let (code, status, title, message) = match refused.code {
         API_LIMIT_EXCEEDED => (
@@ -36,7 +36,7 @@ pub(super) fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Opt
     let body = ErrorBody::new(title, code, &message).to_json().into();
     let id = HeaderValue::from_str(&correlation_id(roll)).ok();
     let headers = id.map(|id| (CORRELATION, id)).into_iter().collect();
-    Some(Told { code, message, status, headers, content_type: CONTENT_TYPE, body })
+    Some(ForeignRefusal { code, message, status, headers, content_type: CONTENT_TYPE, body })
 }
 
 #[cfg(test)]
@@ -45,8 +45,8 @@ mod tests {
 
     use super::*;
 
-    fn told(code: &str, subject: &str, statuses: Statuses) -> Option<Told> {
-        let refused = Refused { origin: "responsys", code, subject, retry_after_seconds: Some(60) };
+    fn told(code: &str, subject: &str, statuses: Statuses) -> Option<ForeignRefusal> {
+        let refused = RefusedCall { origin: "responsys", code, subject, retry_after_seconds: Some(60) };
         tell(&refused, statuses, 7)
     }
 

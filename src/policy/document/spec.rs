@@ -25,7 +25,7 @@ use crate::event::PolicyId;
 use crate::policy::document::malformed;
 use crate::policy::{
     Clause, Family, LabelCondition, LimitError, Limits, Overlap, Overrides, Pace, Period, PolicyError, Quota,
-    Scope, Segment, Spec, UrlPattern, Window, Wording,
+    RefusalCodes, Scope, Segment, Spec, UrlPattern, Window,
 };
 
 /// The calls of a limit that counts and limits nothing; more than any limit may allow.
@@ -194,7 +194,7 @@ pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
         overrides: overrides.collect(),
         counts_on: bounds_on.as_ref().map(PolicyId::to_string),
         rank: *rank,
-        wording: wording.clone().map(|Wording { per_window, per_quota, closed, subject }| WordingV3 {
+        wording: wording.clone().map(|RefusalCodes { per_window, per_quota, closed, subject }| WordingV3 {
             per_window,
             per_quota,
             closed,
@@ -238,7 +238,7 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
         overrides: decode_overrides(spec.overrides)?,
         bounds_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
         rank: spec.rank,
-        wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| Wording {
+        wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| RefusalCodes {
             per_window,
             per_quota,
             closed,

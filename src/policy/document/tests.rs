@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::policy::testing::{id, spec, spec_for};
 use crate::policy::{
-    Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment,
-    UrlPattern, Window, Wording,
+    Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, RefusalCodes,
+    Scope, Segment, UrlPattern, Window,
 };
 
 fn book() -> Book {
@@ -58,8 +58,12 @@ fn with_elements() -> Book {
         &scope,
         [(vec!["k 1".into(), "c".into()], window), (vec!["k2".into()], Limits::closed())],
     );
-    let wording =
-        Wording { per_window: "W".into(), per_quota: "Q".into(), closed: "C".into(), subject: "s".into() };
+    let wording = RefusalCodes {
+        per_window: "W".into(),
+        per_quota: "Q".into(),
+        closed: "C".into(),
+        subject: "s".into(),
+    };
     let spec = Spec {
         overlap: Overlap::MostSpecific { among: "keys".into() },
         scope,

@@ -2,7 +2,7 @@
 //!
 //! Must not know: how a limit counts.
 
-use crate::policy::Wording;
+use crate::policy::RefusalCodes;
 
 /// What a limit counts or forbids: each policy has at most one limit of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +111,7 @@ impl LimitKind {
 
     /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
     #[must_use]
-    pub fn code(self, wording: Option<&Wording>) -> &str {
+    pub fn code(self, wording: Option<&RefusalCodes>) -> &str {
         match (self, wording) {
             (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
             (Self::Quota, Some(wording)) => &wording.per_quota,
