@@ -63,7 +63,7 @@ pub trait Deliver: Send + Sync + 'static {
     /// Prepares to make calls under another guard, without any connection that was made under the present one.
     ///
     /// # Errors
-    /// [`DeliveryError`] when that cannot be had; nothing has changed then.
+    /// [`DeliveryError`] when there can be no client for it; nothing has changed then.
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         let _nothing_is_guarded = egress;
         Ok(Box::new(|| {}))

@@ -59,7 +59,7 @@ pub(crate) struct IntakeParts {
     /// Bytes of events that may be under way to the queue at once.
     pub max_bytes_under_way: NonZeroUsize,
     /// How long a request waits for its share of these bytes before it is turned away.
-    pub admission_wait: Duration,
+    pub bytes_wait: Duration,
 }
 
 /// The shared way in. Cheap to clone.
@@ -153,7 +153,7 @@ impl Intake {
         &self,
         bytes: usize,
     ) -> Result<OwnedSemaphorePermit, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.reserve_bytes(bytes)).await {
+        match tokio::time::timeout(self.0.parts.bytes_wait, self.reserve_bytes(bytes)).await {
             Ok(Some(share)) => Ok(share),
             Ok(None) | Err(_) => Err(Box::new(overloaded())),
         }
@@ -171,7 +171,7 @@ impl Intake {
 
     /// The right to hold a request that is larger than one event; waits as long as [`Intake::reserve_bytes_soon`].
     pub(super) async fn reserve_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
+        match tokio::time::timeout(self.0.parts.bytes_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Box::new(overloaded())),
         }

@@ -29,7 +29,7 @@ use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
 /// How long a request waits for its share of the bytes that may be under way before it is turned away.
-const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+const BYTES_WAIT: Duration = Duration::from_secs(5);
 
 /// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {
@@ -83,7 +83,7 @@ impl Behind<'_> {
             closing: self.closing.clone(),
             // The share of the budget is never zero; one byte more gives the type without a check.
             max_bytes_under_way: NonZeroUsize::MIN.saturating_add(options::budget().under_way),
-            admission_wait: ADMISSION_WAIT,
+            bytes_wait: BYTES_WAIT,
         })
     }
 

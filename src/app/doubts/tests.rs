@@ -95,7 +95,7 @@ async fn the_clock_is_confirmed_and_nothing_else_is_decided_by_a_word() {
     assert!(deciding.clock.is_confirmed());
 }
 
-/// A configuration over a directory that holds so many events of one lane, and a doubt about its generation.
+/// A configuration over a directory that holds this many events of one lane, and a doubt about its generation.
 async fn at_rest(temp: &tempfile::TempDir, events: usize) -> (Config, Vec<EventId>, u64) {
     let root = temp.path().join("data");
     let clock = Clock::system();

@@ -161,7 +161,7 @@ impl EntryStore for TestStore {
     }
 }
 
-/// Promises so many starts.
+/// Promises this many starts.
 pub(super) struct TestAdmission {
     pub room: Arc<AtomicUsize>,
 }
@@ -258,7 +258,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         tracer: Tracer::default(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
-        admission_wait: Duration::from_millis(50),
+        bytes_wait: Duration::from_millis(50),
     });
     Door { intake, store, admission, closing, targets }
 }

@@ -1,8 +1,8 @@
-//! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
-//! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
-//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent
-//! until all of that has left their windows: they count as if something had started at the *floor* of the policy or of
-//! the label values.
+//! Starts that an edit or a crash made us forget. A limiter remembers what its present windows reach back to. A longer
+//! window, one that is brought in, or other label values reach further: to starts that are forgotten, that were made
+//! under limiters which are gone, or in an earlier process. New limiters of such a policy, or of such label values of
+//! it, are silent until all of that has left their windows: they count as if something had started at the *floor* of
+//! the policy or of the label values.
 //!
 //! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts
 //! are on record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a

@@ -194,7 +194,7 @@ impl World {
         self.endpoint.called.lock().expect("no panic").iter().copied().collect()
     }
 
-    /// Waits until so many calls have started.
+    /// Waits until this many calls have started.
     pub(super) async fn started(&self, calls: usize) {
         eventually(&format!("{calls} calls start"), async || self.called().len() >= calls).await;
     }
