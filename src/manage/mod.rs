@@ -9,10 +9,10 @@
 //! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
 //! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
-//! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
-//! configuration.
+//! A new dialect is a folder; a module, a member of [`Options`] and a place in the list [`all`] here; and its section of
+//! the configuration.
 //!
-//! Must not know: how limits are kept, what waits in the queue.
+//! Must not know: how limits are kept, what waits in the queue, where the values of options come from.
 
 pub(crate) mod adobe;
 mod call;
@@ -24,7 +24,6 @@ mod doc;
 mod late;
 pub(crate) mod mashery;
 pub(crate) mod mediarithmics;
-mod options;
 pub(crate) mod responsys;
 #[cfg(test)]
 mod testing;
@@ -41,7 +40,22 @@ use crate::problem::Tell;
 
 pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
-pub(crate) use options::Options;
+
+/// What an operator may set about each dialect. The configuration is parsed into it; the default is what the contracts
+/// document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Options of Adobe's Throttling API (`throttlingConfigs`).
+    pub throttling: throttling::ThrottlingOptions,
+    /// Options of Adobe's Capping API (`endpointConfigs`).
+    pub capping: capping::CappingOptions,
+    /// Options of Mashery's call limiting under `/v3/rest`.
+    pub mashery: mashery::MasheryOptions,
+    /// Of the throttlings of mediarithmics' plugins.
+    pub mediarithmics: mediarithmics::MediarithmicsOptions,
+    /// Options of Responsys' throttling limits and accounts.
+    pub responsys: responsys::ResponsysOptions,
+}
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.
