@@ -369,20 +369,24 @@ fn test_files_are_named_for_tests() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// The page that a newcomer reads first names rooms, files and tests that are there.
+/// The page that a newcomer reads first names rooms, files and tests that are there; so does the chapter on contributing.
 #[test]
 fn the_architecture_page_names_what_is_there() {
     let page = read(&root().join("src/architecture.md"));
     let files = ["src", "tests"].map(|folder| rust_files(&root().join(folder))).concat();
     let sources: Vec<String> = files.iter().map(|path| read(path)).collect();
+    let chapter = read(&root().join("src/manual/contributing.md"));
     let quoted = || page.split('`').skip(1).step_by(2);
+    let of_chapter = || chapter.split('`').skip(1).step_by(2);
     let mut broken = Vec::new();
     for (room, _) in MAY_IMPORT {
         if !page.contains(&format!("| [`{room}`] |")) {
             broken.push(format!("the room {room} has no row"));
         }
     }
-    for path in quoted().filter(|word| word.starts_with("src/") || word.starts_with("tests/")) {
+    let is_path = |word: &&str| word.starts_with("src/") || word.starts_with("tests/");
+    assert!(of_chapter().filter(is_path).count() > 10, "the files were not found in the chapter");
+    for path in quoted().chain(of_chapter()).filter(is_path) {
         if !root().join(path).exists() {
             broken.push(format!("{path} is not there"));
         }
