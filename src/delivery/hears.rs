@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use crate::clock::Timestamp;
-use crate::event::{Outcome, Said, Wait};
+use crate::event::{Cause, Outcome, Said, Wait};
 
 /// Knows how the endpoints of one system say that they are busy, over a limit, or will not take a call. Pure: by header
 /// and code, without a clock of its own.
@@ -56,7 +56,11 @@ pub(super) fn told_by_head(
     if status.as_u16() < 400 {
         return None;
     }
-    systems.iter().find_map(|one| one.head(status, headers, wall))
+    systems.iter().find_map(|one| {
+        let wait = one.head(status, headers, wall)?;
+        debug_assert!(one.words().have(Some(Cause::Busy(wait.said()))), "{wait:?} is not listed");
+        Some(wait)
+    })
 }
 
 /// Whether only the body can tell: it is an error in JSON, and the head does not say that the endpoint is busy.
@@ -69,7 +73,22 @@ pub(super) fn may_be_told_by_body(systems: &Systems, status: StatusCode, headers
 
 /// What a complete body says, of an answer of which it [may tell](may_be_told_by_body).
 pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> Option<Outcome> {
-    systems.iter().find_map(|one| one.body(body, wall))
+    systems.iter().find_map(|one| {
+        let outcome = one.body(body, wall)?;
+        debug_assert!(one.words().have(outcome.cause()), "{outcome:?} is not listed");
+        Some(outcome)
+    })
+}
+
+impl Words {
+    /// Whether this is one of them: each has its series of metrics from the start.
+    fn have(&self, cause: Option<Cause>) -> bool {
+        match cause {
+            Some(Cause::Busy(said)) => self.waits.contains(&said),
+            Some(Cause::Denied(said)) => self.denials.contains(&said),
+            _ => false,
+        }
+    }
 }
 
 /// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.

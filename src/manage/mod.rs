@@ -92,7 +92,9 @@ pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
     Arc::new(move |refused| {
         // An origin without a speaker, such as the file and the API, has tidegate's own words.
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
-        says(refused)
+        let told = says(refused);
+        debug_assert!(told.is_some(), "a dialect has words for the codes that its policies carry");
+        told
     })
 }
 
