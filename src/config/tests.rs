@@ -45,6 +45,22 @@ fn the_defaults_are_a_valid_configuration() {
     );
 }
 
+/// One that no rule reads would be printed and documented, and do nothing.
+#[test]
+fn every_setting_is_read() {
+    let sections: toml::Table = DEFAULTS.parse().expect("TOML");
+    for (section, settings) in &sections {
+        for key in settings.as_table().expect("a section").keys() {
+            // No setting takes such a value.
+            let file = file(&format!("[{section}]\n{key} = [[[]]]\n"));
+            let read = Config::load(&inputs(&file, &[], Vec::new()));
+            let problems = read.err().map(|error| error.problems).unwrap_or_default();
+            let subject = format!("{section}.{key}");
+            assert!(problems.iter().any(|problem| problem.subject == subject), "{subject}: {problems:?}");
+        }
+    }
+}
+
 #[test]
 fn later_layers_cover_earlier_ones_value_by_value() {
     let file =
