@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is done with them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -37,6 +39,9 @@ pub(in crate::cli) struct Limits {
     pub(in crate::cli) timeout_ms: Option<u64>,
     #[serde(default)]
     pub(in crate::cli) closed: bool,
+    /// Limits of kinds that this program does not know: a policy that has no other must not look unlimited.
+    #[serde(flatten)]
+    pub(in crate::cli) others: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -69,7 +74,7 @@ pub(in crate::cli) struct Figures {
     pub(in crate::cli) waiting: u64,
     pub(in crate::cli) delayed: u64,
     pub(in crate::cli) oldest: Option<String>,
-    pub(in crate::cli) limits: std::collections::BTreeMap<String, Used>,
+    pub(in crate::cli) limits: BTreeMap<String, Used>,
     pub(in crate::cli) held: Vec<Held>,
     pub(in crate::cli) drains_in_seconds: Option<f64>,
 }

@@ -11,7 +11,7 @@ use crate::cli::words;
 /// All limits in one line; `-` without an active definition.
 pub(in crate::cli) fn limits(limits: Option<&Limits>) -> String {
     let span = |millis: u64| words::span(Duration::from_millis(millis));
-    let Some(Limits { pace, window, quota, slots, timeout_ms, closed }) = limits else {
+    let Some(Limits { pace, window, quota, slots, timeout_ms, closed, others }) = limits else {
         return "-".to_owned();
     };
     let parts = [
@@ -22,7 +22,9 @@ pub(in crate::cli) fn limits(limits: Option<&Limits>) -> String {
         slots.map(|slots| format!("{slots} slots")),
         timeout_ms.map(|timeout_ms| format!("timeout {}", span(timeout_ms))),
     ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let given = others.iter().filter(|(_, value)| !value.is_null());
+    let others = given.map(|(member, value)| format!("{member} {value}"));
+    let parts: Vec<String> = parts.into_iter().flatten().chain(others).collect();
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
@@ -120,6 +122,8 @@ mod tests {
         assert_eq!(limits(all.limits.as_ref()), expected);
         assert_eq!(rate(&all), "2.5");
         assert_eq!(rate(&policy(&json!({"/limits/pace": null}))), "0.5");
+        let newer = policy(&json!({"/limits": {"pace": null, "cooldown_ms": 500, "credits": null}}));
+        assert_eq!(limits(newer.limits.as_ref()), "cooldown_ms 500", "a kind that is not known here");
         let none = policy(&json!({"/limits": null}));
         assert_eq!((limits(none.limits.as_ref()), rate(&none)), ("-".to_owned(), "-".to_owned()));
     }
