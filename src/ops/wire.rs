@@ -361,3 +361,21 @@ fn generation((number, state): (&u32, &GenerationState)) -> GenerationBody {
 pub(super) fn date(at: Option<Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::PartialSchema;
+
+    use super::*;
+    use crate::policy::MEMBERS;
+
+    /// It is described here and read and written elsewhere, member by member.
+    #[test]
+    fn the_described_definition_has_the_members_that_are_read() {
+        let schema = serde_json::to_value(Definition::schema()).expect("a schema");
+        let described = schema["properties"].as_object().expect("members").keys().map(String::as_str);
+        assert_eq!(described.collect::<BTreeSet<_>>(), MEMBERS.iter().copied().collect());
+    }
+}

@@ -167,6 +167,8 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manual::chapter;
+    use crate::problem::codes;
 
     #[test]
     fn each_kind_is_found_by_its_word_and_has_a_code_of_its_own() {
@@ -176,5 +178,34 @@ mod tests {
             assert_eq!(namesakes.count(), 1, "{kind:?}");
         }
         assert_eq!(Kind::of_word("rate"), None);
+    }
+
+    /// What is written for people names each kind where it belongs.
+    #[test]
+    fn the_manual_has_every_kind() {
+        let text = |name: &str| chapter(name).map_or("", |chapter| chapter.text);
+        let row = |name: &str, first: &str| {
+            let start = format!("| `{first}` |");
+            text(name).lines().find(|line| line.starts_with(&start)).unwrap_or_default()
+        };
+        let mut missing = Vec::new();
+        let mut has = |line: &str, word: &str, place: &str| {
+            if !line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word) {
+                missing.push(format!("{place}: {word}"));
+            }
+        };
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
+            let word = kind.word();
+            has(row("limits", word), word, "limits.md, the members of a policy");
+            has(row("metrics", "tidegate_limiter_permits_total"), word, "metrics.md, the permits");
+        }
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.counts_starts()) {
+            let word = kind.word();
+            has(row("metrics", "tidegate_limit_window_peak"), word, "metrics.md, the peaks");
+            has(row("steering", "figures.limits"), word, "steering.md, the figures");
+            has(row("errors", kind.own_code()), kind.own_code(), "errors.md");
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
+        assert!(codes::ALL.iter().any(|code| code.word == Kind::Closed.own_code()));
     }
 }
