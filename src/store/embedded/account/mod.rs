@@ -150,13 +150,9 @@ impl Account {
         }
         let mut pair = self.pair();
         let ahead = self.0.ahead.load(Ordering::Relaxed).saturating_mul(2).min(MOST_REACH);
-        self.0.ahead.store(ahead, Ordering::Relaxed);
         // Only the reach: the rest of the mark stays as of its commit.
-        pair.mark.may_reach = written.saturating_add(ahead);
-        pair.write(Copies::Older)?;
-        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
-        self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
-        Ok(())
+        let mark = Mark { may_reach: written.saturating_add(ahead), ..pair.mark.clone() };
+        self.put(&mut pair, mark, Copies::Older, ahead)
     }
 
     /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before
@@ -210,31 +206,48 @@ impl Account {
         }
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
-        mark.may_reach = self.reach_of(&pair.mark, &mark);
+        let ahead = self.ahead_after(&pair.mark, &mark);
+        mark.may_reach = self.reach_of(&mark, ahead);
         defect!(unless mark.accepted <= mark.may_reach, "a mark that does not reach what it counts");
         defect!(unless mark.accepted >= pair.mark.accepted, "a mark that counts less than the one before");
         // The sweeper asks ten times a second by default: an idle store writes nothing.
         if mark == pair.mark {
             return Ok(());
         }
+        self.put(&mut pair, mark, copies, ahead)
+    }
+
+    /// Writes a mark, which reaches `ahead` of what was written before it.
+    fn put(&self, pair: &mut Pair, mark: Mark, copies: Copies, ahead: u64) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut pair.mark, mark);
         // The mark that is on disk has to be the one in memory: the next call compares with it.
         pair.write(copies).inspect_err(|_| pair.mark = before)?;
+        self.0.ahead.store(ahead, Ordering::Relaxed);
+        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
     }
 
-    /// How far the mark after `before` may reach. Entries admitted from now on stay within it, or wait for a newer one.
-    fn reach_of(&self, before: &Mark, mark: &Mark) -> u64 {
-        // What was handed to the journal may be ahead of what the index has applied.
-        let written = || self.0.written.load(Ordering::SeqCst).max(mark.accepted);
+    /// How far the mark after `before` reaches beyond what was written before it.
+    fn ahead_after(&self, before: &Mark, mark: &Mark) -> u64 {
         let since = before.may_reach.saturating_sub(self.0.ahead.load(Ordering::Relaxed));
-        let ahead = written().saturating_sub(since).saturating_mul(2).clamp(LEAST_REACH, MOST_REACH);
-        self.0.ahead.store(ahead, Ordering::Relaxed);
-        let reach = written().saturating_add(ahead);
-        self.0.reach.store(reach, Ordering::SeqCst);
-        // Entries that were admitted by the reach before are in this figure; later ones see the new reach.
-        reach.max(written())
+        self.written(mark).saturating_sub(since).saturating_mul(2).clamp(LEAST_REACH, MOST_REACH)
+    }
+
+    /// How far a mark may reach that is about to be written. Until it is, entries are admitted by the nearer one of its
+    /// reach and the one on disk.
+    fn reach_of(&self, mark: &Mark, ahead: u64) -> u64 {
+        let reach = self.written(mark).saturating_add(ahead);
+        // Before the write: what is admitted while it goes on has to lie within it, and within the mark before if it
+        // fails.
+        self.0.reach.fetch_min(reach, Ordering::SeqCst);
+        // Entries that were admitted by a farther reach before are in this figure; later ones see the nearer one.
+        reach.max(self.written(mark))
+    }
+
+    /// What was handed to the journal, which may be ahead of what the index has applied.
+    fn written(&self, mark: &Mark) -> u64 {
+        self.0.written.load(Ordering::SeqCst).max(mark.accepted)
     }
 
     /// The mark after `before`, not closed, with its `may_reach`.
@@ -306,6 +319,32 @@ mod tests {
         let version = read(temp.path()).expect("reads").version;
         mark();
         assert_eq!(read(temp.path()).expect("reads").version, version, "nothing has changed");
+    }
+
+    /// A mark that reaches farther than the one before, and whose write fails or not: only what is on disk counts.
+    #[test]
+    fn a_mark_that_is_not_on_disk_lets_nothing_beyond_the_reach_of_the_one_before() {
+        for fails in [false, true] {
+            let temp = tempfile::tempdir().expect("temp");
+            let (root, away) = (temp.path().join("here"), temp.path().join("away"));
+            std::fs::create_dir(&root).expect("makes");
+            let account = Account::begin(&root, Mark::default(), 0).expect("begins");
+            account.admit(3_000).expect("within reach");
+            assert_eq!(on_disk(&root), LEAST_REACH);
+            if fails {
+                std::fs::rename(&root, &away).expect("renames");
+            }
+            let marked = account.mark(|| ((), Snapshot::default()));
+            assert_eq!(marked.is_err(), fails, "{marked:?}");
+            if fails {
+                std::fs::rename(&away, &root).expect("renames");
+            }
+            assert_eq!(on_disk(&root), if fails { LEAST_REACH } else { 3_000 + 6_000 });
+            account.admit(3_000).expect("writes");
+            assert!(on_disk(&root) >= 6_000, "admitted beyond what a crash would count: {}", on_disk(&root));
+            account.mark(|| ((), Snapshot::default())).expect("writes");
+            assert_eq!(on_disk(&root), account.pair().mark.may_reach);
+        }
     }
 
     #[test]
