@@ -74,6 +74,7 @@ const QUEUE_VALUES: &[&str] = &[
     "store::Appended",
     "store::Dedup",
     "store::Lookup",
+    "store::Owner",
     "store::ReadLimit",
     "store::StoreError",
 ];

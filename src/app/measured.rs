@@ -98,8 +98,13 @@ impl EntryStore for Measured {
         Box::pin(self.measure("settle", self.store.settle(owner, batch)))
     }
 
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.measure("give_up", self.store.give_up(what, handed_out)))
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.measure("give_up", self.store.give_up(owner, what, handed_out)))
     }
 
     fn take_losses(&self) -> Vec<Loss> {

@@ -14,7 +14,7 @@ use crate::queue::counters::count_ends;
 use crate::queue::ends::Ended;
 use crate::queue::table::{LaneTable, SharedTable};
 use crate::store::doubts::Doubt;
-use crate::store::{EntryStore, GiveUp, StoreError};
+use crate::store::{EntryStore, GiveUp, Owner, StoreError};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
@@ -54,6 +54,8 @@ impl Stale {
 /// Books what the store lost and what an operator gave up.
 pub(super) struct Losses {
     store: Arc<dyn EntryStore>,
+    /// In whose name an operator gives up.
+    owner: Owner,
     clock: Clock,
     ended: Ended,
     stale: Stale,
@@ -62,7 +64,7 @@ pub(super) struct Losses {
 impl Losses {
     /// Of a store; how their entries ended is noted in `ended`.
     pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: Ended) -> Self {
-        Self { store, clock, ended, stale: Stale::default() }
+        Self { owner: store.owner(), store, clock, ended, stale: Stale::default() }
     }
 
     /// Whether an entry was given up while it was handed out; from then on it is forgotten.
@@ -90,7 +92,7 @@ impl Losses {
             GiveUp::Lane(_) => HashSet::new(),
             GiveUp::Unread { .. } => shared.lock().all_out(),
         };
-        let given_up = self.store.give_up(what.clone(), handed_out).await;
+        let given_up = self.store.give_up(self.owner, what.clone(), handed_out).await;
         // Also after a failure: what was settled before that stays settled.
         let mut lanes = shared.lock();
         self.take_in(&mut lanes);

@@ -192,8 +192,8 @@ pub struct ReadLimit {
 ///   bring the entry back, never lose it. An id that is already settled, or that no longer stands at the given
 ///   place, is left alone. `Dead` entries are
 ///   kept apart for a person before they leave their lane.
-/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled by it alone: a settlement of an
-///   earlier one fails with [`StoreError::Fenced`] and changes nothing.
+/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled, or given up, by it alone: a
+///   call for an earlier one fails with [`StoreError::Fenced`] and changes nothing.
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
 ///   `after` and never entries with a due time.
@@ -243,10 +243,15 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Records what becomes of entries that were handed out to `owner`.
     fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
-    /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than
-    /// the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Settles as lost, for `owner`, what is meant and was accepted before the call, without reading it; entries in
+    /// `handed_out` are left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it
+    /// would be more than the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whatever the cause: each is
     /// returned once, before the call that lost it returns.

@@ -105,7 +105,7 @@ impl EntryStore for TestStore {
         async { Ok(()) }.boxed()
     }
 
-    fn give_up(&self, _: GiveUp, _: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn give_up(&self, _: Owner, _: GiveUp, _: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
         async { Ok(0) }.boxed()
     }
 

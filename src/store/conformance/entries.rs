@@ -235,9 +235,19 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
         Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let settles = vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later)];
     store.settle(store.owner(), settles).await.expect("settles");
-    assert_eq!(store.give_up(GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"), 0);
-    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"), 299);
-    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out).await.expect("gives up"), 0, "once");
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"),
+        0
+    );
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"),
+        299
+    );
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("a")), out).await.expect("gives up"),
+        0,
+        "once"
+    );
     let losses = store.take_losses();
     let due: Vec<_> = losses.iter().filter_map(|loss| loss.due_at).map(Timestamp::as_millis).collect();
     assert_eq!((losses.len(), due.len(), due.iter().sum::<u64>()), (299, 2, 1600));
@@ -260,7 +270,11 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
         }
     }
     let other = GiveUp::Unread { subject: "journal/0000000001.seg".to_owned(), at_most: 1 };
-    assert_eq!(store.give_up(other, HashSet::new()).await.expect("gives up"), 0, "all of it can be read");
+    assert_eq!(
+        store.give_up(store.owner(), other, HashSet::new()).await.expect("gives up"),
+        0,
+        "all of it can be read"
+    );
 }
 
 async fn due_texts(store: &dyn EntryStore) -> Vec<String> {
@@ -293,10 +307,14 @@ pub(in crate::store) async fn what_an_earlier_owner_decides_is_refused(subject: 
     let expected = (before.epoch, store.owner().epoch);
     let Err(StoreError::Fenced { epoch, present }) = late else { panic!("{late:?}") };
     assert_eq!((epoch, present), expected);
+    let late = store.give_up(before, GiveUp::Lane(lane("a")), HashSet::new()).await;
+    assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
     assert_eq!(ready(&*store, "a").await, entries, "nothing was changed");
     store
         .settle(store.owner(), vec![settle("a", &entries[0], Settlement::Delivered)])
         .await
         .expect("the control");
     assert_eq!(texts(&ready(&*store, "a").await), ["2"]);
+    let given_up = store.give_up(store.owner(), GiveUp::Lane(lane("a")), HashSet::new()).await;
+    assert_eq!(given_up.expect("the control"), 1);
 }

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::event::EventId;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::embedded::journal::{Position, segment_name};
-use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, ReadLimit, StoreError};
+use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, ReadLimit, StoreError};
 
 /// Letters to take, with the places at which a walk has found them.
 pub(super) struct Take {
@@ -35,9 +35,10 @@ impl DeadLetters for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.dead_letters(order, after, limit)))
     }
 
-    fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
+    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
         Box::pin(async move {
             self.shared.figures.writable()?;
+            self.shared.owner.check(owner)?;
             let wanted: HashSet<EventId> = ids.iter().copied().collect();
             let letters = self.read(move |reads| reads.places_of(&wanted)).await?;
             if letters.is_empty() {

@@ -12,13 +12,19 @@ use super::reads::Reads;
 use super::unread;
 use crate::event::{EventId, LaneKey};
 use crate::store::embedded::journal::Position;
-use crate::store::{GiveUp, StoreError};
+use crate::store::{GiveUp, Owner, StoreError};
 
 /// Settlements that are in memory at a time: a lane may owe millions.
 const AT_ONCE: usize = 65_536;
 
 impl Reads {
-    pub(super) fn give_up(&self, what: &GiveUp, handed_out: &HashSet<EventId>) -> Result<u64, StoreError> {
+    pub(super) fn give_up(
+        &self,
+        owner: Owner,
+        what: &GiveUp,
+        handed_out: &HashSet<EventId>,
+    ) -> Result<u64, StoreError> {
+        self.shared.owner.check(owner)?;
         let handed_out = self.homes(handed_out);
         let given_up = match what {
             GiveUp::Lane(lane) => self.give_up_lane(lane, &handed_out),

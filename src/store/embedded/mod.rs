@@ -155,6 +155,7 @@ impl EmbeddedStore {
         let started = start::start(root, options, clock, disks)?;
         let usages = UsageLog::watched(
             &started.shared.dir.limits(),
+            started.shared.owner,
             started.shared.clock.clone(),
             started.shared.figures.operations.clone(),
         );
@@ -375,8 +376,13 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.settle_all(owner, batch))
     }
 
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.read(move |reads| reads.give_up(&what, &handed_out)))
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |reads| reads.give_up(owner, &what, &handed_out)))
     }
 
     fn take_losses(&self) -> Vec<Loss> {

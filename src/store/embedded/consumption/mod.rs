@@ -27,7 +27,7 @@ use crate::store::consumption::{check, rounded};
 use crate::store::embedded::journal::{Disk, OsDisk};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::embedded::{ballast, files};
-use crate::store::{StoreError, Usage, UsageFound, UsageStore};
+use crate::store::{Owner, StoreError, Usage, UsageFound, UsageStore};
 use crate::telemetry::defect;
 
 /// Below this length a record is not rewritten: a start reads it in no time.
@@ -42,6 +42,8 @@ pub struct UsageLog(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
+    /// In whose name limits use what they record.
+    owner: Owner,
     clock: Clock,
     operations: Operations,
     queue: Mutex<Queue>,
@@ -91,21 +93,27 @@ impl UsageLog {
         Self::new_on(dir, clock, Box::new(OsDisk))
     }
 
-    /// As [`UsageLog::new`]; its writes are noted among `operations`.
-    pub(in crate::store::embedded) fn watched(dir: &Path, clock: Clock, operations: Operations) -> Self {
-        Self::made_of(dir, clock, operations, Box::new(OsDisk))
+    /// The record of `owner` in `dir`, as [`UsageLog::new`]; its writes are noted among `operations`.
+    pub(in crate::store::embedded) fn watched(
+        dir: &Path,
+        owner: Owner,
+        clock: Clock,
+        operations: Operations,
+    ) -> Self {
+        Self::made_of(dir, owner, clock, operations, Box::new(OsDisk))
     }
 
     /// As [`UsageLog::new`], with writes and syncs on another disk.
     #[cfg(test)]
     #[must_use]
     pub fn new_on(dir: &Path, clock: Clock, disk: Box<dyn Disk>) -> Self {
-        Self::made_of(dir, clock, Operations::default(), disk)
+        Self::made_of(dir, Owner { epoch: 1 }, clock, Operations::default(), disk)
     }
 
-    fn made_of(dir: &Path, clock: Clock, operations: Operations, disk: Box<dyn Disk>) -> Self {
+    fn made_of(dir: &Path, owner: Owner, clock: Clock, operations: Operations, disk: Box<dyn Disk>) -> Self {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
+            owner,
             clock,
             operations,
             queue: Mutex::default(),
@@ -170,7 +178,8 @@ impl UsageLog {
         tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or(Err(StoreError::Closed))
     }
 
-    async fn record_all(&self, usages: Vec<Usage>) -> Result<(), StoreError> {
+    async fn record_all(&self, owner: Owner, usages: Vec<Usage>) -> Result<(), StoreError> {
+        self.0.owner.check(owner)?;
         check(&usages, || rewrite::path(&self.0.dir).display().to_string())?;
         let (reply, answer) = oneshot::channel();
         if self.0.queue(Waiting { usages, reply }) {
@@ -413,12 +422,17 @@ impl UsageStore for UsageLog {
         Box::pin(self.blocking(move |inner| inner.open(now)))
     }
 
-    fn record(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.record_all(usages))
+    fn owner(&self) -> Owner {
+        self.0.owner
     }
 
-    fn close(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.record_all(owner, usages))
+    }
+
+    fn close(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.blocking(move |inner| {
+            inner.owner.check(owner)?;
             check(&usages, || rewrite::path(&inner.dir).display().to_string())?;
             inner.close(&usages)
         }))

@@ -44,7 +44,7 @@ async fn sound(root: &Path) {
         usages.open(Timestamp::from_millis(1_000)).await.expect("opens");
         let (at, over_at) = (Timestamp::from_millis(1_000), Timestamp::from_millis(1 << 50));
         let usage = Usage { limit: "quota a ".into(), count: 7, at, over_at };
-        usages.close(vec![usage]).await.expect("closes");
+        usages.close(usages.owner(), vec![usage]).await.expect("closes");
         store.close().await.expect("closes");
     }
 }
