@@ -67,7 +67,7 @@ impl Housekeeper {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
-                self.beat(&lanes, begun);
+                self.beat(begun);
                 let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
                 gauges.set(&snapshot::take(&mut known, &self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
@@ -89,9 +89,11 @@ impl Housekeeper {
         }
     }
 
-    fn beat(&self, lanes: &[LaneCounts], now: Timestamp) {
-        let Completed { delivered, dead, expired, dropped, lost } = self.queue.completed();
-        let here = lanes.iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum();
+    fn beat(&self, now: Timestamp) {
+        // Of one moment: what comes in is what is here more, and what has ended.
+        let ledger = self.queue.ledger();
+        let Completed { delivered, dead, expired, dropped, lost } = Completed::of(&ledger);
+        let here = ledger.owed();
         self.pulse.beat(now, delivered, delivered + dead + expired + dropped + lost, here);
     }
 
@@ -122,7 +124,7 @@ impl Housekeeper {
         }
         for counts in lanes.iter().filter(|counts| !stalled.contains(&counts.lane)) {
             if let Ok(lane) = Lane::parse(&counts.lane) {
-                outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
+                outlooks.add_lane(&lane, counts.ready + counts.inflight, &runtime);
             }
         }
         outlooks

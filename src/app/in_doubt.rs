@@ -24,7 +24,7 @@ pub(super) const FURTHER_WAY_OUT: &str = "stop tidegate and restore the document
 pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], now: Timestamp) {
     if doubts.store_held().is_some() {
         // The book itself is in doubt: what it knows says nothing.
-        doubts.count_held(counts.iter().map(events).sum());
+        doubts.count_held(counts.iter().map(LaneCounts::owed).sum());
         return;
     }
     let is_unknown = |reason| reason == HoldReason::Generation;
@@ -35,7 +35,7 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
         return;
     }
     let waiting = counts.iter().filter(|counts| held.contains(&counts.lane));
-    let waiting = waiting.map(|counts| (&counts.lane, events(counts)));
+    let waiting = waiting.map(|counts| (&counts.lane, counts.owed()));
     let waiting: BTreeMap<&LaneKey, u64> = waiting.filter(|(_, events)| *events > 0).collect();
     let mut raised = BTreeSet::new();
     // In the order of their keys, so that a lane keeps its doubt from look to look.
@@ -51,11 +51,6 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
     for subject in open.iter().filter(|subject| !raised.contains(subject.as_str())) {
         doubts.clear(DoubtKind::Generation, subject);
     }
-}
-
-/// Events of a lane that are owed an end.
-fn events(counts: &LaneCounts) -> u64 {
-    counts.ready + counts.delayed + counts.taken_up
 }
 
 fn subjects(doubts: &Doubts) -> Vec<String> {
@@ -96,7 +91,7 @@ mod tests {
             lane: lane(n).key().clone(),
             ready,
             delayed: 1,
-            taken_up: 1,
+            inflight: 1,
             oldest: None,
             next_due: None,
             bytes: 0,

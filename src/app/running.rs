@@ -198,6 +198,6 @@ fn report(queue: &Queue) -> Report {
         dead: completed.dead,
         expired: completed.expired,
         dropped: completed.dropped,
-        waiting: queue.counts().iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum(),
+        waiting: queue.ledger().owed(),
     }
 }

@@ -62,11 +62,6 @@ pub(super) fn take(
     for (policy, lanes) in &figures.looks.near_expiry {
         row(&mut rows, policy).near_expiry += lanes;
     }
-    for row in rows.values_mut() {
-        // What was taken up but is not under way still waits for its turn.
-        row.ready += row.inflight.saturating_sub(row.calls);
-        row.inflight = row.calls;
-    }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.
     row(&mut rows, "-").dead = Some(store.dead_entries);
@@ -114,7 +109,7 @@ fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], ru
         let row = row(rows, policy);
         row.ready += counts.ready;
         row.delayed += counts.delayed;
-        row.inflight += counts.taken_up;
+        row.inflight += counts.inflight;
         row.bytes += counts.bytes;
         row.oldest = row.oldest.into_iter().chain(oldest).min();
         row.oldest_due = row.oldest_due.into_iter().chain(counts.next_due).min();
@@ -123,7 +118,7 @@ fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], ru
     let Ok(lane) = Lane::parse(&counts.lane) else { return add("-") };
     policy_names(&lane).for_each(add);
     for part in lane.policies().iter().filter(|part| is_draining(runtime, part)) {
-        row(rows, part.policy.as_str()).draining += counts.ready + counts.delayed + counts.taken_up;
+        row(rows, part.policy.as_str()).draining += counts.owed();
     }
 }
 

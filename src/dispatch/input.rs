@@ -170,8 +170,6 @@ impl Default for Options {
 pub(crate) struct Figures {
     /// The moment at which the figures were begun.
     pub now: Timestamp,
-    /// Calls in flight in all lanes together.
-    pub inflight: usize,
     /// Lanes that hold entries or wait for some.
     pub lanes: usize,
     /// Entries read ahead and not started.

@@ -301,6 +301,7 @@ impl Service {
             body: std::mem::take(&mut entry.event.body),
             timeout,
         };
+        self.queue.started(entry);
         QueueWaited { lane, waited }.emit();
         let end = CallEnd {
             ticket,

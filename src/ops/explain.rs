@@ -245,9 +245,7 @@ impl Explainer<'_> {
         };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
-        // Taken up counts what is read ahead and what is under way: the calls under way are not before it any more.
-        let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
-        let ahead = Some(here.saturating_sub(report.inflight as u64));
+        let ahead = Some(counts.map_or(0, |counts| counts.ready));
         // As the door does with an event that names no life of its own.
         let expires_at = self.clock.now() + defaults.max_ttl;
         let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };

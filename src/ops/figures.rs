@@ -60,7 +60,7 @@ impl Waits {
     fn all_of(&self, policy: &PolicyId) -> Wait {
         let mut all = Wait::default();
         for wait in self.0.get(policy).into_iter().flat_map(HashMap::values) {
-            all.here += wait.here;
+            all.ready += wait.ready;
             all.delayed += wait.delayed;
             all.oldest = all.oldest.into_iter().chain(wait.oldest).min();
         }
@@ -70,7 +70,7 @@ impl Waits {
 
 impl Wait {
     fn add(&mut self, counts: &LaneCounts) {
-        self.here += counts.ready + counts.taken_up;
+        self.ready += counts.ready;
         self.delayed += counts.delayed;
         self.oldest = self.oldest.into_iter().chain(counts.oldest).min();
     }
@@ -78,12 +78,11 @@ impl Wait {
 
 /// How long what waits under one limiter takes at its present limits; `None` when they do not say.
 pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now: Timestamp) -> Option<f64> {
-    let waiting = wait.here.saturating_sub(limiter.inflight.into());
     if paused {
         return None;
     }
     // The forecast is asked for the last of those that wait; the first one has the number 0.
-    let Some(last) = waiting.checked_sub(1) else { return Some(0.0) };
+    let Some(last) = wait.ready.checked_sub(1) else { return Some(0.0) };
     // Every limit has to let the last one start, so that the latest decides; without limits there is no estimate.
     let ends = limiter.outlook.iter().map(|limit| limit.starts_at(last, now)).max()?;
     Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
@@ -140,7 +139,7 @@ impl LiveFigures<'_> {
                 let wait = waits.of(policy, &limiter.key);
                 keys += 1;
                 inflight += u64::from(limiter.inflight);
-                seen += wait.here;
+                seen += wait.ready;
                 for counter in &limiter.counters {
                     let used = limits.entry(counter.kind.word()).or_default();
                     // The fullest key is shown: a sum over all keys could not be compared with the limit, which each
@@ -163,14 +162,13 @@ impl LiveFigures<'_> {
         Some(FiguresBody {
             keys,
             inflight,
-            // Lanes and calls are counted at different moments: a difference below zero means none.
-            waiting: all.here.saturating_sub(inflight),
+            waiting: all.ready,
             delayed: all.delayed,
             oldest: date(all.oldest),
             limits,
             held: held(policy, going_on),
             // What waits under a key whose limiter is not there yet is not known to take any time.
-            drains_in_seconds: drains_in_seconds.filter(|_| seen >= all.here),
+            drains_in_seconds: drains_in_seconds.filter(|_| seen >= all.ready),
         })
     }
 }

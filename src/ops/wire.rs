@@ -247,7 +247,7 @@ struct CounterBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Wait {
     /// Not put off and not ended.
-    pub(super) here: u64,
+    pub(super) ready: u64,
     pub(super) delayed: u64,
     pub(super) oldest: Option<Timestamp>,
 }
@@ -310,8 +310,7 @@ impl KeyBody {
             limits: figures.counters.iter().map(counter).collect(),
             inflight: figures.inflight,
             slots: figures.slots.map(std::num::NonZeroU32::get),
-            // Lanes and calls are counted at different moments: a difference below zero means none.
-            waiting: wait.here.saturating_sub(figures.inflight.into()),
+            waiting: wait.ready,
             delayed: wait.delayed,
             oldest: date(wait.oldest),
             drains_in_seconds,

@@ -218,6 +218,11 @@ impl Queue {
         self.0.hand_out.load(lane, limit, all_due).await
     }
 
+    /// The call of an entry that was handed out starts now: until then it counted among those that wait for their turn.
+    pub(crate) fn started(&self, entry: &Entry) {
+        self.0.lanes.lock().start(&entry.lane, entry.id, entry.due_at.is_some());
+    }
+
     /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
     /// the entry was given up meanwhile: it counts as lost and nothing else.
     pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
@@ -237,8 +242,7 @@ impl Queue {
         Completed::of(self.0.lanes.lock().books().ledger())
     }
 
-    /// Where an event stands, at about this moment. An entry that `taken_up_by` holds and has not started waits for its
-    /// turn like those that were not read yet.
+    /// Where an event stands, at about this moment. `taken_up_by` says which place it has among those read ahead.
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read or the record does not decode.
@@ -308,10 +312,10 @@ impl Queue {
         self.0.lanes.lock().counts_of(lane)
     }
 
-    /// The lanes that hold something, with their counts.
+    /// The lanes that hold something, with their counts, each at a moment of its own. Costs a walk over all lanes.
     #[must_use]
     pub(crate) fn counts(&self) -> Vec<LaneCounts> {
-        self.0.lanes.lock().counts()
+        self.0.lanes.counts()
     }
 
     /// How many events of a lane are before one that is accepted now: those in plain order, calls under way included.

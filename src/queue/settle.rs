@@ -43,7 +43,7 @@ pub(crate) struct Completed {
 
 impl Completed {
     /// The ends that the books count, in the terms of those who wait for them.
-    pub(super) const fn of(ends: &Ledger) -> Self {
+    pub(crate) const fn of(ends: &Ledger) -> Self {
         Self {
             delivered: ends.delivered,
             dead: ends.dead,

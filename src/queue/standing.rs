@@ -1,4 +1,5 @@
-//! Where an event stands: the one place that says ready, delayed, in flight or settled, for every door that is asked.
+//! Where an event stands: the one place that says ready, delayed, in flight or settled, for every door that is asked. The
+//! ledger and the counts of lanes are kept by the same rule ([`Place::of`]).
 //!
 //! Must not know: how calls are made, how answers are written.
 
@@ -13,6 +14,39 @@ use crate::queue::records::Records;
 use crate::queue::table::SharedTable;
 use crate::queue::{End, QueueError};
 use crate::store::{EntryStore, Lookup};
+
+/// Who has an entry that is owed an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The store alone.
+    Stored,
+    /// The dispatcher, which has taken it up and has not started its call.
+    ReadAhead,
+    /// A call: it has started, and its end is not on record yet.
+    Started,
+}
+
+/// Where an entry stands that is owed an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It waits for its turn.
+    Ready,
+    /// It waits for its due time.
+    Delayed,
+    /// Its call has started.
+    InFlight,
+}
+
+impl Place {
+    /// The rule: to be taken up is not to be in flight.
+    pub(super) const fn of(held: Held, waits_for_due: bool) -> Self {
+        match (held, waits_for_due) {
+            (Held::Started, _) => Self::InFlight,
+            (Held::ReadAhead, _) | (Held::Stored, false) => Self::Ready,
+            (Held::Stored, true) => Self::Delayed,
+        }
+    }
+}
 
 /// Where an event stands, in the words of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +81,7 @@ pub(crate) struct Waiting {
 /// The dispatcher, as the queue sees it: it takes entries up, and keeps those that are not started yet.
 pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
-    /// because it was not read yet, its call has started, or nobody takes entries up any more.
+    /// because its page is on its way, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
 }
 
@@ -91,19 +125,23 @@ impl Standings {
             Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
+        let held = || self.lanes.lock().held(&lane, id, stored.due_at.is_some());
+        let mut is_held = held();
         // The lock is let go of before the dispatcher is asked, which may need it to answer.
-        let is_taken_up = self.lanes.lock().is_out(&lane, id, stored.due_at.is_some());
-        let place = if is_taken_up { taken_up_by.place(lane.clone(), id).await } else { None };
+        let asked = is_held == Held::ReadAhead;
+        let place = if asked { taken_up_by.place(lane.clone(), id).await } else { None };
+        if asked && place.is_none() {
+            // Its call may have started in between.
+            is_held = held();
+        }
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
-        let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.records.clock.now());
+        let waits_for_due = due_at.is_some_and(|due_at| due_at > self.records.clock.now());
         let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event, place };
-        Ok(if is_delayed {
-            Standing::Delayed(waiting)
-        } else if is_taken_up && place.is_none() {
-            Standing::InFlight(waiting)
-        } else {
-            Standing::Ready(waiting)
+        Ok(match Place::of(is_held, waits_for_due) {
+            Place::Ready => Standing::Ready(waiting),
+            Place::Delayed => Standing::Delayed(waiting),
+            Place::InFlight => Standing::InFlight(waiting),
         })
     }
 }

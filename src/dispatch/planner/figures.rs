@@ -35,7 +35,6 @@ impl Walk {
         let worked = gate.worked(now, |limiter| order.waiting_for(limiter).any(has_entries));
         let figures = Figures {
             now,
-            inflight: starts.inflight(),
             lanes: lanes.len(),
             stale_permits: starts.stale_permits(),
             calls: BTreeMap::new(),

@@ -258,7 +258,6 @@ impl Planner {
     pub(super) fn figures(&self, now: Timestamp) -> Figures {
         let mut figures = Figures {
             now,
-            inflight: self.starts.inflight(),
             lanes: self.roster.lanes().len(),
             read_ahead: self.roster.read_ahead(),
             stale_permits: self.starts.stale_permits(),

@@ -13,8 +13,6 @@ use crate::limit::{Kind, LimiterFigures};
 /// The state of one lane at one moment, and why nothing of it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LaneReport {
-    /// Its calls under way, with those that are about to start.
-    pub inflight: usize,
     /// Entries that are read ahead and not started.
     pub read_ahead: usize,
     /// Why it may not send although its limits have room.
@@ -54,7 +52,6 @@ impl LaneReport {
         let limits = gate.figures_of_lane(&lane.binding, now);
         let is_waiting = lane.place == Place::InLine && is_full;
         let report = Self {
-            inflight: lane.inflight,
             read_ahead: lane.buffer.len(),
             hold: lane.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
             blocked,

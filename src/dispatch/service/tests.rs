@@ -137,7 +137,7 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
     assert_eq!(stage.called(), ids);
     assert!(stage.queue.is_empty());
     let figures = in_time(stage.handle.figures()).await.expect("runs");
-    assert_eq!((figures.inflight, figures.lanes), (0, 0));
+    assert_eq!((figures.calls.len(), figures.lanes), (0, 0));
     stage.handle.stop(Duration::ZERO);
     in_time(stage.running).await.expect("no panic");
     assert_eq!(stage.handle.figures().await, None);

@@ -34,6 +34,41 @@ async fn a_doubt_that_holds_the_lane_or_the_store_is_named_with_its_way_out() {
     assert_eq!(world.get(path).await.body["held"]["doubt"], json!(book));
 }
 
+/// Whoever is asked: what is read ahead is ready, and what has started is in flight.
+#[tokio::test]
+async fn every_answer_says_the_same_of_what_is_read_ahead() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 9, &[])).await;
+    let ids = world.accept(200, &[], None).await;
+    world.started(2).await;
+    let read_ahead = async || world.dispatch.figures().await.expect("runs").read_ahead;
+    eventually("many are read ahead", async || read_ahead().await > 20).await;
+    for (ended, inflight) in [(0, 2), (2, 2)] {
+        let ledger = world.queue.ledger();
+        assert_eq!((ledger.ready, ledger.delayed, ledger.inflight), (198 - ended, 0, inflight), "{ledger:?}");
+        let lanes = world.queue.counts();
+        assert_eq!(
+            lanes.iter().map(|lane| (lane.ready, lane.inflight)).collect::<Vec<_>>(),
+            [(198 - ended, inflight)]
+        );
+        let mut words = std::collections::BTreeMap::<String, u64>::new();
+        for id in &ids {
+            let explained = world.get(&format!("/v1/explain?id={id}")).await.body["state"].clone();
+            let standing = world.queue.standing(*id, &world.dispatch).await.expect("reads");
+            assert_eq!(standing.word(), explained.as_str(), "{id}");
+            *words.entry(explained.as_str().expect("a word").to_owned()).or_default() += 1;
+        }
+        assert_eq!((words["ready"], words["inflight"]), (198 - ended, inflight), "{words:?}");
+        let figures = &world.get("/v1/policies/api").await.body["figures"];
+        assert_eq!((&figures["waiting"], &figures["inflight"]), (&json!(198 - ended), &json!(inflight)));
+        if ended == 0 {
+            world.let_go(2);
+            world.started(4).await;
+            eventually("their ends are on record", async || world.queue.completed().delivered == 2).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
     let world = world().await;

@@ -12,7 +12,7 @@ pub(in crate::telemetry) const LEDGER_EVENTS: Metric = gauge(
     &["term"],
     "Every event once, by where it is, all terms at one moment: accepted (with what an earlier process left) + redriven = \
      delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
-     inflight (taken up by the dispatcher). A difference is a defect.",
+     inflight (their calls have started). A difference is a defect.",
 );
 pub(in crate::telemetry) const EVENT_LIFETIME: Metric = histogram(
     "tidegate_event_lifetime_seconds",

@@ -167,7 +167,7 @@ impl World {
             self.check()?;
         }
         let left = self.planner.figures(self.now);
-        if left.read_ahead > 0 || left.inflight > 0 {
+        if left.read_ahead > 0 || self.planner.inflight() > 0 {
             return Err(format!("drained, but the planner still holds something: {left:?}"));
         }
         Ok(())
