@@ -91,6 +91,7 @@ pub mod store {
 /// Metrics, and the names of all of them.
 pub mod telemetry {
     pub use crate::telemetry::{
-        AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source, install, names, set_policies,
+        AttemptFinished, EntryCompleted, EventsEnqueued, LaneSeries, QueueWaited, Source, install, names,
+        set_policies,
     };
 }

@@ -15,6 +15,7 @@ use crate::limit::{Kind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
+use crate::telemetry::LaneSeries;
 
 /// Names one attempt that has its permit; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,12 +113,14 @@ pub(crate) struct Settled {
 }
 
 /// How an attempt went, for the metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     /// Why it failed; `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
+    /// Where it counts.
+    pub series: LaneSeries,
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -126,8 +129,10 @@ pub(crate) struct Start<'a> {
     /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows
     /// the attempt needs neither.
     pub entry: &'a mut Entry,
-    /// Where it stands: for the labels of metrics.
+    /// Where it stands.
     pub lane: &'a Lane,
+    /// Where it counts.
+    pub series: LaneSeries,
     /// The longest that the attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
     /// How long it waited since it might go.

@@ -15,7 +15,7 @@ use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Binding;
 use crate::policy::{GenerationState, Runtime, RuntimePolicy};
-use crate::telemetry::defect;
+use crate::telemetry::{LaneSeries, defect};
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,8 @@ pub(super) enum Place {
 
 pub(super) struct LaneState {
     pub(super) lane: Lane,
+    /// What happens in it counts there; see [`LaneState::series`].
+    series: LaneSeries,
     pub(super) binding: Binding,
     pub(super) fate: Fate,
     pub(super) timeout: Option<Duration>,
@@ -90,6 +92,7 @@ impl LaneState {
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         Self {
+            series: LaneSeries::of(&lane),
             lane,
             binding,
             fate,
@@ -111,6 +114,14 @@ impl LaneState {
             armed: None,
             expiry_check: None,
         }
+    }
+
+    /// The series in which it counts now.
+    pub(super) fn series(&mut self) -> &LaneSeries {
+        if !self.series.are_current() {
+            self.series = LaneSeries::of(&self.lane);
+        }
+        &self.series
     }
 
     /// Whether nothing would be lost by forgetting it; with `holds_too` what its endpoint asked for would be.

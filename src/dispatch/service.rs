@@ -289,7 +289,7 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let Start { entry, lane, timeout, waited } = start;
+        let Start { entry, lane, series, timeout, waited } = start;
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
@@ -302,7 +302,7 @@ impl Service {
             timeout,
         };
         self.queue.started(entry);
-        QueueWaited { lane, waited }.emit();
+        QueueWaited { series: &series, waited }.emit();
         let end = CallEnd {
             ticket,
             started_at,
@@ -327,12 +327,12 @@ impl Service {
 
     fn settle(&self, settled: Settled) {
         lines::log(&settled);
-        let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
+            let (lane, series) = (settled.lane.key(), &attempt.series);
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
-            AttemptFinished { lane, result, took: attempt.took }.emit();
+            AttemptFinished { lane, series, result, took: attempt.took }.emit();
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
-                RetryScheduled { lane, cause: cause.label() }.emit();
+                RetryScheduled { lane, series, cause: cause.label() }.emit();
             }
         }
         self.queue.settle(&settled.entry, settled.settlement);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Clock;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::QueueError;
-use crate::queue::counters::count_ends;
+use crate::queue::counters::count_losses;
 use crate::queue::ends::Ended;
 use crate::queue::table::{LaneTable, SharedTable};
 use crate::store::doubts::Doubt;
@@ -82,7 +82,7 @@ impl Losses {
             }
             self.ended.note(loss.id, &Settlement::Lost);
         }
-        count_ends(self.clock.now(), losses.iter().map(|loss| (&loss.lane, loss.id, &Settlement::Lost)));
+        count_losses(self.clock.now(), &losses);
     }
 
     /// Settles as lost what an operator gives up: see [`Queue::give_up`](super::Queue::give_up).

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::event::{Entry, Settlement};
-use crate::queue::counters::count_ends;
+use crate::queue::counters::count_end;
 use crate::queue::ends::Ended;
 use crate::queue::ledger::Ledger;
 use crate::queue::lost::Losses;
@@ -213,12 +213,18 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
     settler.losses.take_in(&mut lanes);
     let mut booked = batch;
     booked.retain(|settle| !settler.losses.take_stale(settle.id));
+    let mut ends = Vec::with_capacity(booked.len());
     for settle in &booked {
-        lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+        let series = lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+        ends.extend(series.map(|series| (settle, series)));
         settler.ended.note(settle.id, &settle.settlement);
     }
     drop(lanes);
-    count_ends(settler.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
+    // Outside the lock, which every door and every load needs.
+    let now = settler.clock.now();
+    for (end, series) in &ends {
+        count_end(now, &end.lane, series, end.id, &end.settlement);
+    }
     Ok(())
 }
 

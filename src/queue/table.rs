@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, Lane, LaneKey, Settlement};
 use crate::queue::LaneSignal;
 use crate::queue::hosts::Hosts;
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::queue::standing::Held;
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::{Defect, defect};
+use crate::telemetry::{Defect, LaneSeries, defect};
 
 use present::Present;
 use state::{QueueLane, earlier};
@@ -169,6 +169,12 @@ impl LaneTable {
         }
     }
 
+    /// The series in which a lane counts now.
+    pub(super) fn series(&mut self, lane: &Lane) -> LaneSeries {
+        let find = || LaneSeries::of(lane);
+        self.lanes.get_mut(lane.key()).map_or_else(find, |state| state.series(find).clone())
+    }
+
     /// Learns how large records of a lane are.
     pub(super) fn sized(&mut self, lane: &LaneKey, records: impl Iterator<Item = usize>) {
         if let Some(state) = self.lanes.get_mut(lane) {
@@ -293,21 +299,26 @@ impl LaneTable {
         next_due
     }
 
+    /// Books a settlement that is durable; returns where it counts if it is an end.
     pub(super) fn settled(
         &mut self,
         lane: &LaneKey,
         id: EventId,
         from_due: Option<Timestamp>,
         how: &Settlement,
-    ) {
+    ) -> Option<LaneSeries> {
         self.changes += 1;
+        let find = || LaneSeries::named(lane);
+        let end = Count::of_end(how);
         let Some(state) = self.lanes.get_mut(lane) else {
-            if let Some(end) = Count::of_end(how) {
+            if let Some(end) = end {
                 self.books.count(end, 1);
             }
             Defect { place: "an entry settled in no lane" }.emit();
-            return;
+            return end.map(|_| find());
         };
+        // Before a lane that is spent is forgotten.
+        let series = end.map(|_| state.series(find).clone());
         let first_due = state.settle(id, from_due, how, &mut self.books);
         if matches!(how, Settlement::Reschedule { .. }) {
             state.changed = self.changes;
@@ -316,6 +327,7 @@ impl LaneTable {
             self.forget(lane);
         }
         self.announce_due(lane, first_due);
+        series
     }
 
     /// The call of an entry that is handed out has started.

@@ -14,6 +14,7 @@ use metrics::{Counter, Histogram, SharedString, counter, histogram};
 use crate::telemetry::names;
 
 /// The series of one label, and the recorder in which they count.
+#[derive(Debug)]
 pub(super) struct Kept {
     pub(super) recorder: Recorder,
     /// One for each source that events came from.

@@ -11,6 +11,7 @@ mod events;
 mod gauges;
 mod journald;
 mod kept;
+mod lanes;
 pub(crate) mod logging;
 pub mod names;
 pub(crate) mod output;
@@ -36,6 +37,7 @@ pub(crate) use events::{
     policy_names,
 };
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
+pub use lanes::LaneSeries;
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::event::{Lane, LaneKey};
+    use crate::event::LaneKey;
     use crate::telemetry::*;
 
     /// Runs `record` against a recorder of its own and returns the rendering.
@@ -188,13 +188,14 @@ mod tests {
 
     fn everything_happens() {
         let (policy, took) = ("-", Duration::from_millis(3));
-        let lane = &lane("-");
-        EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
+        let lane = &LaneKey::new("-").expect("short");
+        let series = &LaneSeries::named(lane);
+        EventsEnqueued { lane, series, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
-        AttemptFinished { lane, result: "2xx", took }.emit();
-        RetryScheduled { lane, cause: "5xx" }.emit();
-        QueueWaited { lane, waited: took }.emit();
+        EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
+        AttemptFinished { lane, series, result: "2xx", took }.emit();
+        RetryScheduled { lane, series, cause: "5xx" }.emit();
+        QueueWaited { series, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
         LimiterWorked { policy, limit: "pace", permits: 1, held: took }.emit();
@@ -215,10 +216,6 @@ mod tests {
         DescriptorsAllotted { used_for: "store", count: 112 }.emit();
         Shortage { at: "store" }.emit();
         Gauges::default().set(&full_snapshot());
-    }
-
-    fn lane(key: &str) -> Lane {
-        Lane::parse(&LaneKey::new(key).expect("short")).expect("a lane")
     }
 
     fn full_snapshot() -> Snapshot {

@@ -134,9 +134,11 @@ impl Starts {
         };
         lane.watch.started();
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
+        let series = lane.series().clone();
         Some(Start {
             entry: &mut flight.entry,
             lane: &lane.lane,
+            series,
             timeout: lane.timeout,
             waited: now.since(might_go),
         })
@@ -303,7 +305,7 @@ impl Starts {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
-        let attempt = Some(Attempt { cause: outcome.cause(), took });
+        let attempt = Some(Attempt { cause: outcome.cause(), took, series: lane.series().clone() });
         effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
         roster.tend(id, now, effects);
     }

@@ -15,7 +15,7 @@ use crate::queue::sizes::Sizes;
 use crate::queue::standing::{Held, Place};
 use crate::queue::table::{LaneCounts, LoadEnd};
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::{Defect, defect};
+use crate::telemetry::{Defect, LaneSeries, defect};
 
 #[derive(Default)]
 pub(super) struct QueueLane {
@@ -30,6 +30,8 @@ pub(super) struct QueueLane {
     /// Those of both whose calls have started.
     started: HashSet<EventId>,
     early: Early,
+    /// What comes and ends counts there; found when something does for the first time.
+    series: Option<LaneSeries>,
     /// The last plain entry handed out.
     pub(super) cursor: Option<EventId>,
     /// The earliest due time that is not handed out, as far as known.
@@ -141,6 +143,12 @@ impl QueueLane {
         let held = if self.started.remove(&id) { Held::Started } else { Held::ReadAhead };
         books.count(Count::From(Place::of(held, false)), 1);
         true
+    }
+
+    /// The series in which it counts now, found by `find` where they are not kept yet, or have changed.
+    pub(super) fn series(&mut self, find: impl FnOnce() -> LaneSeries) -> &LaneSeries {
+        let kept = self.series.take().filter(LaneSeries::are_current);
+        self.series.insert(kept.unwrap_or_else(find))
     }
 
     /// Takes over what the store found when it was opened.

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::Attempt;
 use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement, Tries};
 use crate::policy::Window;
+use crate::telemetry::LaneSeries;
 
 /// Starts are remembered so long: longer than every window.
 const MEMORY: Duration = Duration::from_secs(61);
@@ -274,7 +275,8 @@ mod tests {
             (Cause::Connect, vec![before.and_free()]),
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
         ] {
-            let attempt = Attempt { cause: Some(cause), took: Duration::ZERO };
+            let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
+            let attempt = Attempt { cause: Some(cause), took: Duration::ZERO, series };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);
