@@ -8,6 +8,7 @@ mod holds;
 mod hosts;
 mod looks;
 mod outages;
+mod reading;
 mod retries;
 mod shares;
 mod sim;
