@@ -197,7 +197,7 @@ impl HttpDeliverer {
             let _cut = timeout_at(soon, read(response, |_| {})).await;
             return by_head;
         }
-        let end = if matches!(by_head, Outcome::Reject { .. }) { deadline } else { soon };
+        let end = if matches!(by_head.end(), Outcome::Reject { .. }) { deadline } else { soon };
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;

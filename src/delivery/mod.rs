@@ -30,7 +30,7 @@ pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
 pub(crate) use egress::Blocked;
 pub use egress::EgressGuard;
-pub(crate) use hears::{Hears, Words, until_edge};
+pub(crate) use hears::{Answer, Hears, Words, until_edge};
 
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]

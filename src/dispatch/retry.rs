@@ -107,8 +107,9 @@ impl Ended<'_> {
 pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
     let (counted, free) = (ended.tries.and_attempt(), ended.tries.and_free());
     let attempts = counted.attempts();
-    match ended.outcome {
-        Outcome::Delivered { .. } => Settlement::Delivered,
+    match ended.outcome.end() {
+        // No end says anything of the next call.
+        Outcome::Delivered { .. } | Outcome::Paced { .. } => Settlement::Delivered,
         Outcome::Reject { cause } => Settlement::Dead { reason: cause.to_string(), attempts },
         Outcome::Retry { cause, .. } if !ended.is_probe && attempts >= policy.max_attempts.get() => {
             Settlement::Dead { reason: exhausted(cause), attempts }

@@ -143,7 +143,7 @@ impl Shares {
         self.give_back(share, slots);
         // Also a refusal: what counts is that calls to this endpoint come back.
         let is_answer = matches!(
-            outcome,
+            outcome.end(),
             Outcome::Delivered { .. }
                 | Outcome::Reject { .. }
                 | Outcome::Wait(_)

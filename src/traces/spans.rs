@@ -130,7 +130,7 @@ const STATUS_CODE: &str = "http.response.status_code";
 
 /// The status of the answer, where the outcome has kept it.
 fn status_code(outcome: &Outcome) -> Option<u16> {
-    match (outcome, outcome.cause()) {
+    match (outcome.end(), outcome.cause()) {
         (Outcome::Delivered { status }, _) => Some(*status),
         (_, Some(Cause::Status(status))) => Some(status),
         _ => None,

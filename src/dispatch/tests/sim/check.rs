@@ -114,7 +114,7 @@ impl Checker {
 
     pub(super) fn end(&mut self, id: EventId, outcome: &Outcome, now: Timestamp) {
         let asked = match outcome {
-            Outcome::Wait(wait) => Some(wait.length()),
+            Outcome::Wait(wait) | Outcome::Paced { next: wait, .. } => Some(wait.length()),
             Outcome::Retry { retry_after, .. } => *retry_after,
             Outcome::Delivered { .. }
             | Outcome::Reject { .. }

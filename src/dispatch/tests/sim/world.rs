@@ -15,7 +15,7 @@ use crate::dispatch::tests::sim::rules::{allowed, build, limits};
 use crate::dispatch::tests::sim::shares::ShareCheck;
 use crate::dispatch::tests::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
-use crate::event::testing::API_LIMIT;
+use crate::event::testing::{API_LIMIT, NEXT_MESSAGE};
 use crate::event::{
     Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
@@ -400,7 +400,12 @@ impl World {
         }) {
             return (retry(Cause::Timeout, None), ms(self.rng.u64(2_000..6_000)));
         }
-        match self.rng.u8(..23) {
+        match self.rng.u8(..24) {
+            // It takes the call, and wants to be left alone.
+            23 => {
+                let next = Wait::new(NEXT_MESSAGE, ms(self.rng.u64(..2_000)));
+                (Outcome::Paced { end: Box::new(fine), next }, quick)
+            }
             // The guard denies it, for once.
             22 => (Outcome::Withheld, Duration::ZERO),
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
