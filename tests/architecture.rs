@@ -147,8 +147,6 @@ const FILES_OF_A_TYPE: usize = 2;
 const STILL_SPREAD: &[&str] = &[
     "config/check.rs: Checker",
     "manage/adobe/mod.rs: Authoring",
-    "manage/mediarithmics/mod.rs: MediarithmicsApi",
-    "manage/responsys/mod.rs: ResponsysApi",
     "policy/book.rs: Book",
     "store/embedded/reads.rs: Reads",
 ];

@@ -233,7 +233,7 @@ impl Checker<'_> {
         None
     }
 
-    fn text(&mut self, setting: &str) -> Option<String> {
+    pub(super) fn text(&mut self, setting: &str) -> Option<String> {
         match &self.layers.get(setting)?.given {
             Given::Typed(toml::Value::String(text)) | Given::Text(text) => Some(text.clone()),
             Given::Typed(other) => self.wrong(setting, format!("must be text, not {}", kind(other))),

@@ -12,14 +12,14 @@ use serde::Deserialize;
 
 use crate::config::Queue;
 use crate::config::check::Checker;
-use crate::event::Labels;
-use crate::manage::Options;
+use crate::event::{CanonicalUrl, Labels};
 use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
 use crate::manage::capping::CappingOptions;
 use crate::manage::mashery::MasheryOptions;
 use crate::manage::mediarithmics::MediarithmicsOptions;
 use crate::manage::responsys::{Block, RawAccount, ResponsysOptions, Statuses};
 use crate::manage::throttling::ThrottlingOptions;
+use crate::manage::{Options, Place};
 
 /// What `[manage]` says to several dialects.
 struct Common {
@@ -50,6 +50,8 @@ struct AccountTable {
     limits: BTreeMap<String, i64>,
     #[serde(default)]
     blocked: Vec<BlockTable>,
+    #[serde(default)]
+    users: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +68,7 @@ impl Checker<'_> {
         let usage_headers = self.flag("mashery.usage_headers");
         let capping = self.capping();
         let responsys = self.responsys();
+        let mediarithmics = self.mediarithmics();
         let common = self.common();
         // From here on nothing is checked any more: what is missing has been reported.
         let (common, labels, drain_window) = (common?, labels?, queue?.drain);
@@ -80,7 +83,7 @@ impl Checker<'_> {
             },
             capping: CappingOptions { adobe, ..capping? },
             mashery: MasheryOptions { require_headers, drain_window, usage_headers: usage_headers? },
-            mediarithmics: MediarithmicsOptions { require_headers, drain_window },
+            mediarithmics: MediarithmicsOptions { require_headers, drain_window, ..mediarithmics? },
             responsys: ResponsysOptions {
                 require_headers,
                 // The API lists the limits of the account to which events without the label belong.
@@ -126,11 +129,54 @@ impl Checker<'_> {
         let limit = self.error_status("responsys.limit_status");
         let blocked = self.error_status("responsys.blocked_status");
         let accounts: Option<Vec<AccountTable>> = self.tables("responsys.accounts", "name");
+        let account_in = self.place("responsys.account_in");
+        let user_in = self.place("responsys.user_in");
+        let endpoint = self.base("responsys.endpoint");
         Some(ResponsysOptions {
             statuses: Statuses { limit: limit?, blocked: blocked? },
+            account_in: account_in?,
+            user_in: user_in?,
+            endpoint: endpoint?,
             accounts: accounts?.into_iter().map(AccountTable::named).collect(),
             ..ResponsysOptions::default()
         })
+    }
+
+    fn mediarithmics(&mut self) -> Option<MediarithmicsOptions> {
+        let plugin_version_in = self.place("mediarithmics.plugin_version_in");
+        let datamart_in = self.place("mediarithmics.datamart_in");
+        let organisation_in = self.place("mediarithmics.organisation_in");
+        let container_in = self.place("mediarithmics.container_in");
+        Some(MediarithmicsOptions {
+            plugin_version_in: plugin_version_in?,
+            datamart_in: datamart_in?,
+            organisation_in: organisation_in?,
+            container_in: container_in?,
+            ..MediarithmicsOptions::default()
+        })
+    }
+
+    /// A place of calls; `None` within for an empty text, which names none.
+    fn place(&mut self, setting: &str) -> Option<Option<Place>> {
+        let text = self.text(setting)?;
+        if text.is_empty() {
+            return Some(None);
+        }
+        match text.parse() {
+            Ok(place) => Some(Some(place)),
+            Err(error) => self.wrong(setting, format!("{error}; it may be empty")),
+        }
+    }
+
+    /// The start of an address, without a slash at its end; `None` within for an empty text.
+    fn base(&mut self, setting: &str) -> Option<Option<String>> {
+        let text = self.text(setting)?;
+        let base = text.trim_end_matches('/');
+        let is_base = CanonicalUrl::parse(base).is_ok() && !base.contains(['?', '#']);
+        if base.is_empty() || is_base {
+            return Some((!base.is_empty()).then(|| base.to_owned()));
+        }
+        self.wrong(setting, "must be the start of an http or https address, or empty".to_owned())
     }
 
     fn error_status(&mut self, setting: &str) -> Option<StatusCode> {
@@ -206,6 +252,6 @@ impl AccountTable {
     fn named(self) -> (String, RawAccount) {
         let block = |BlockTable { user, apis }| Block { user, apis };
         let blocked = self.blocked.into_iter().map(block).collect();
-        (self.name, RawAccount { limits: self.limits, blocked })
+        (self.name, RawAccount { limits: self.limits, blocked, users: self.users })
     }
 }

@@ -7,7 +7,8 @@
 //! received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
 //! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
 //! a limit), `hears` (how its endpoints say that they are busy), `implies` (which labels a call has without them being
-//! given), `usage` (headers on the use of limits), `doc` (its part of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
+//! given), `usage` (headers on the use of limits), `doc` (its part of the API description), `contract.md` (what the system
+//! promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
 //! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
 //! configuration.
@@ -26,6 +27,7 @@ mod late;
 pub(crate) mod mashery;
 pub(crate) mod mediarithmics;
 mod options;
+mod place;
 pub(crate) mod responsys;
 #[cfg(test)]
 mod testing;
@@ -44,6 +46,7 @@ pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
 pub(crate) use implied::implied;
 pub(crate) use options::Options;
+pub(crate) use place::Place;
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.

@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn a_limit_is_told_in_the_documented_words() {
         let told = told("API_LIMIT_EXCEEDED", "mergeListRecipients", Statuses::default()).expect("known");
-        assert_eq!((told.code, told.status), ("API_LIMIT_EXCEEDED", StatusCode::UNAUTHORIZED));
+        assert_eq!((told.code, told.status), ("API_LIMIT_EXCEEDED", StatusCode::TOO_MANY_REQUESTS));
         let message = "You exceeded your allowable limit to call the mergeListRecipients API function. Please try \
                        again in a minute.";
         assert_eq!(told.message, message);
