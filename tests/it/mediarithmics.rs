@@ -1,5 +1,7 @@
 //! Throttlings of plugin versions over the real store and the real delivery, judged at the sender.
 
+mod client;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The limits of Responsys accounts through the real binary: turned away in its words, by account, function and user.
 
+mod client;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
