@@ -4,7 +4,7 @@
 //! ```text
 //! accept -> connections (table: caps, who is closed) -> serve (one connection)
 //!   `--> no descriptor or memory for it: idle connections are closed, then it is tried again
-//!                                                        io (deadlines, shapes) -> hyper -> guard -> routes
+//!                                                 io (deadlines, shapes) -> hyper -> slashes -> guard -> routes
 //! ```
 //!
 //! Must not know: what the routes do.
@@ -18,6 +18,7 @@ mod io;
 mod pace;
 mod serve;
 mod shape;
+mod slashes;
 mod table;
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::app::listen::guard::{closing, malformed};
 use crate::app::listen::io::{GuardedIo, Taint};
 use crate::app::listen::pace::Pace;
 use crate::app::listen::shape::MAX_HEAD_BYTES;
+use crate::app::listen::slashes;
 use crate::app::listen::table::Refusal;
 use crate::ingest::{is_for_events, is_stream};
 use crate::problem::{Problem, codes};
@@ -110,8 +111,10 @@ impl Server {
         &self,
         taint: Taint,
         connection: Arc<Connection>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        // Before anything looks at the path: routes, guards and counters then agree on it.
+        slashes::single(request.uri_mut());
         // Behind a chunked body the follower does not know where the next head begins: this request is the last one.
         let last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let is_streamed = is_stream(&request);
