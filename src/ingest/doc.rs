@@ -149,6 +149,11 @@ impl IntoResponses for HandIn {
                      answered with that system's own status, headers and body.";
         // Which codes the dialects have is not known here; that there are others is said in words.
         also_other_codes(&mut responses, "429", which);
+        if let Some(RefOr::T(over_limit)) = responses.get("429") {
+            let mut over_limit = over_limit.clone();
+            over_limit.description = "As 429, where that system is set to say so.".to_owned();
+            responses.insert("409".to_owned(), over_limit.into());
+        }
         responses
     }
 }

@@ -111,8 +111,9 @@ impl Refusals {
         });
         let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
         let detail = told.as_ref().map_or(detail, |told| told.message.clone());
-        // The word is the limit's or the system's; all such refusals have one status and one title.
-        let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
+        // Word and status are the limit's or the system's; all such refusals have one title.
+        let status = told.as_ref().map_or(codes::OVER_PACE.status, |told| told.uniform_status.as_u16());
+        let mut problem = Problem::of(Code { word: code, status, ..codes::OVER_PACE }, detail);
         problem.retry_after_seconds = seconds;
         if let Some(told) = told {
             problem.headers = told.headers.clone();

@@ -30,6 +30,8 @@ pub(crate) struct Told {
     pub message: String,
     /// The HTTP status that the system answers with.
     pub status: StatusCode,
+    /// The HTTP status of the same refusal in tidegate's own form.
+    pub uniform_status: StatusCode,
     /// Its own headers, without those that describe the body.
     pub headers: HeaderMap,
     /// The media type of the body.

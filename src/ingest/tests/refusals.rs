@@ -22,6 +22,11 @@ fn told(refused: &Refused<'_>) -> Option<Told> {
         code: if refused.code == "SLOW" { "SLOW" } else { "GONE" },
         message: format!("{} for {:?}", refused.subject, refused.retry_after_seconds),
         status: StatusCode::FORBIDDEN,
+        uniform_status: if refused.code == "SPENT" {
+            StatusCode::CONFLICT
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        },
         headers,
         content_type: "text/xml",
         body: Bytes::from_static(b"<slow/>"),
@@ -68,6 +73,10 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     );
     assert_eq!(headers["x-system-code"], "SLOW");
     assert!(body.contains(r#""code":"SLOW""#) && body.contains("lists for Some(2)"), "{body}");
+
+    let (status, _, body) = refused(false, "a", Kind::Quota, soon).await;
+    assert_eq!(status, StatusCode::CONFLICT, "as the system is set to say");
+    assert!(body.contains(r#""status":409"#), "{body}");
 
     let (_, headers, body) = refused(false, "a", Kind::Closed, Timestamp::MAX).await;
     assert!(body.contains(r#""code":"GONE""#) && !headers.contains_key("retry-after"), "{body}");

@@ -30,6 +30,8 @@ pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
         code: CAPPED,
         message: MESSAGE.to_owned(),
         status,
+        // Whichever form a caller gets: who follows the draft looks for its status.
+        uniform_status: status,
         headers: retry_after.into_iter().collect::<HeaderMap>(),
         content_type: "application/json;charset=utf-8",
         // Text and numbers always serialise.
@@ -46,7 +48,7 @@ mod tests {
         let refused = |code| Refused { origin: "capping", code, subject: "", retry_after_seconds: Some(2) };
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT] {
             let told = tell(&refused("capped"), status).expect("known");
-            assert_eq!((told.code, told.status), ("capped", status));
+            assert_eq!((told.code, told.status, told.uniform_status), ("capped", status, status));
             assert_eq!(told.headers.get("retry-after"), Some(&HeaderValue::from(2)));
             let body: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
             assert_eq!((&body["status"], &body["error"]), (&status.as_u16().into(), &"capped".into()));

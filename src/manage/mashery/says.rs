@@ -97,6 +97,7 @@ impl Code {
             code,
             message: detail.to_owned(),
             status: StatusCode::FORBIDDEN,
+            uniform_status: StatusCode::TOO_MANY_REQUESTS,
             headers,
             content_type: "text/xml",
             body: Bytes::from_static(body.as_bytes()),

@@ -1,6 +1,6 @@
 //! How Responsys tells a caller that a limit turns a call away (contract.md 3).
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use crate::manage::responsys::Statuses;
 use crate::manage::responsys::errors::{CONTENT_TYPE, CORRELATION, ErrorBody, correlation_id};
@@ -36,13 +36,12 @@ pub(super) fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Opt
     let body = ErrorBody::new(title, code, &message).to_json().into();
     let id = HeaderValue::from_str(&correlation_id(roll)).ok();
     let headers = id.map(|id| (CORRELATION, id)).into_iter().collect();
-    Some(Told { code, message, status, headers, content_type: CONTENT_TYPE, body })
+    let uniform_status = StatusCode::TOO_MANY_REQUESTS;
+    Some(Told { code, message, status, uniform_status, headers, content_type: CONTENT_TYPE, body })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     fn told(code: &str, subject: &str, statuses: Statuses) -> Option<Told> {
