@@ -1,4 +1,4 @@
-//! Runs the request/response files of one API in `tests/contract/` against its router, each under both base paths.
+//! Runs the request/response files of one API in `tests/contract/` against its router, each under all base paths.
 //!
 //! A file holds `about`, `options`, optionally the stored `document` to start from, and `steps`. Bodies are
 //! compared as text, so that the order of members counts. `{{uid..}}`, `{{time..}}` and `{{request..}}` stand
@@ -103,6 +103,8 @@ struct ExpectedFailure {
     message: String,
     #[serde(default = "prod")]
     sandbox: String,
+    /// The validation status of a config that is refused for its faults.
+    can_deploy: Option<Box<RawValue>>,
 }
 
 fn prod() -> String {
@@ -213,7 +215,13 @@ fn expected_body(suite: &Suite, expected: &Expected, request: usize, as_object: 
         suite.context
     );
     let error = if as_object { error } else { format!("\"{}\"", error.replace('"', "\\\"")) };
-    format!("{{\"status\":{},\"error\":{error},\"requestId\":\"{{{{request{request}}}}}\"}}", expected.status)
+    let faults =
+        failure.can_deploy.as_ref().map(|faults| format!(",\"canDeploy\":{}", compact(faults.get())));
+    format!(
+        "{{\"status\":{},\"error\":{error},\"requestId\":\"{{{{request{request}}}}}\"{}}}",
+        expected.status,
+        faults.unwrap_or_default()
+    )
 }
 
 async fn play(suite: &Suite, scenario: &Scenario, base: &str) -> Result<(), String> {
@@ -273,7 +281,9 @@ pub(in crate::manage) async fn play_all(suite: &Suite, files_min: usize) {
         let text = std::fs::read_to_string(&path).expect("readable");
         let scenario: Scenario =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        for base in BASES {
+        // The first draft's base names the organisation, which a step that does so itself would contradict.
+        let drafted = (!text.to_lowercase().contains("x-gw-ims-org-id")).then(|| format!("/{ORG}/authoring"));
+        for base in BASES.into_iter().chain(drafted.as_deref()) {
             if let Err(problem) = play(suite, &scenario, base).await {
                 problems.push(format!("{} under {base}: {problem}", path.display()));
             }

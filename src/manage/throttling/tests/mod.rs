@@ -2,4 +2,5 @@
 
 mod active;
 mod scenarios;
+mod shared;
 mod upgrade;
