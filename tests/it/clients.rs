@@ -2,13 +2,14 @@
 //!
 //! The programs stand in `tests/clients`.
 
+pub(crate) mod front;
 mod tools;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-pub(crate) use tools::{npm_tools, python_tools, run, source};
+pub(crate) use tools::{npm_tools, print_table, python_tools, run, source};
 
 use crate::world::{Receiver, Server, ServerOptions};
 

@@ -20,7 +20,9 @@ pub(crate) fn python_tools(list_dir: &str) -> PathBuf {
     once(&list, &tools, || {
         run(Command::new("python3").args(["-m", "venv"]).arg(tools.join("venv")));
         let install = ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"];
-        run(Command::new(&python).args(install).args(["--only-binary", ":all:", "-r"]).arg(&list));
+        let mut pip = Command::new(&python);
+        pip.args(install).args(["--only-binary", ":all:", "-r"]).arg(&list);
+        install_with(&mut pip, &list);
     });
     python
 }
@@ -33,7 +35,7 @@ pub(crate) fn npm_tools(list_dir: &str) -> PathBuf {
             fs::copy(source(list_dir).join(name), tools.join(name)).expect("copied");
         }
         let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-        run(Command::new("npm").args(install).current_dir(&tools));
+        install_with(Command::new("npm").args(install).current_dir(&tools), &list);
     });
     tools
 }
@@ -57,15 +59,37 @@ fn once(list: &Path, tools: &Path, install: impl FnOnce()) {
     }
     let _ = fs::remove_dir_all(tools);
     fs::create_dir_all(tools).expect("a directory");
-    println!("{} is installed: a package index has to be reached", list.display());
     install();
     fs::write(mark, wanted).expect("written");
 }
 
 /// What a program has printed, errors last; it must end well.
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+    printed(command).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Has a package manager install what a list names.
+fn install_with(command: &mut Command, list: &Path) {
+    if let Err(failure) = printed(command) {
+        let list = list.display();
+        panic!("{list} cannot be installed; a package index has to be reached for that\n{failure}");
+    }
+}
+
+fn printed(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?} cannot be started: {error}"))?;
     let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
-    out + &err
+    match output.status.success() {
+        true => Ok(out + &err),
+        false => Err(format!("{command:?}: {}\n{out}\n{err}", output.status)),
+    }
+}
+
+/// What one client of others was taken through, for the table that the tests print.
+#[expect(clippy::print_stdout, reason = "the table is for the eye")]
+pub(crate) fn print_table(client: &str, version: &str, steps: &[(String, String)]) {
+    println!("| client | version | step | result |\n|---|---|---|---|");
+    for (step, result) in steps {
+        println!("| {client} | {version} | {step} | {result} |");
+    }
 }
