@@ -21,6 +21,8 @@ pub struct LimiterFigures {
     pub key: Box<str>,
     /// One for each limit, calls in flight aside.
     pub counters: Vec<Counter>,
+    /// Starts that were promised to calls which were taken in and have not started yet; they do not count as used.
+    pub promised: u32,
     /// Calls in flight under it, also those that started before the policy was removed.
     pub inflight: u32,
     /// Most calls in flight; `None` means unlimited.
@@ -87,6 +89,7 @@ fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
         policy: limiter.policy.clone(),
         key: limiter.key.clone(),
         counters: counters.collect(),
+        promised: limiter.promised,
         inflight: limiter.slots.inflight(),
         slots: limiter.slots.limit(),
         outlook: limiter.outlook(now),
