@@ -7,6 +7,7 @@
 
 mod digest;
 mod entry;
+mod form;
 mod headers;
 mod id;
 mod labels;
@@ -26,6 +27,7 @@ mod wait;
 pub(crate) use digest::digest128;
 pub(crate) use entry::Entry;
 pub use entry::Event;
+pub(crate) use form::form_pairs;
 pub(crate) use headers::forbidden_header;
 pub use id::EventId;
 pub(crate) use labels::LabelError;

@@ -1,5 +1,5 @@
 //! Which calls an endpoint gets: its public domains under both schemes, its path alias as a beginning, its verbs
-//! (contract.md 6).
+//! (contract.md 7).
 //!
 //! The alias is a beginning of the path's text, not of its segments: `/v1` takes `/v10` too, unless a longer alias
 //! does.
@@ -60,6 +60,11 @@ mod tests {
             supported_http_methods: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
             rate_limit_ceiling: None,
             qps_limit_ceiling: None,
+            allow_missing_api_key: None,
+            api_key_value_locations: Vec::new(),
+            api_key_value_location_key: None,
+            api_method_detection_locations: Vec::new(),
+            api_method_detection_key: None,
         }
     }
 
