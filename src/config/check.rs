@@ -5,7 +5,7 @@ mod listen;
 mod manage;
 mod traces;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
@@ -159,8 +159,8 @@ impl Checker<'_> {
         Some(BreakerPolicy { failures, min_hold: min_hold?, max_hold: max_hold? })
     }
 
-    fn labels(&mut self) -> Option<BTreeMap<String, String>> {
-        let mut labels = BTreeMap::new();
+    fn labels(&mut self) -> Option<Labels> {
+        let mut labels = Vec::new();
         let mut whole = true;
         for key in ["org", "sandbox", "service", "account"] {
             let setting = format!("labels.{key}");
@@ -174,10 +174,11 @@ impl Checker<'_> {
                 self.wrong::<()>(&setting, rule.to_owned());
                 whole = false;
             } else if !value.is_empty() {
-                labels.insert(key.to_owned(), value);
+                labels.push((key.to_owned(), value));
             }
         }
-        whole.then_some(labels)
+        // Each of them was checked above.
+        whole.then(|| Labels::new(labels).ok()).flatten()
     }
 
     /// `None` within when all labels are welcome; else those that tidegate's own parts look at, and the declared ones.

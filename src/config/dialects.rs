@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::config::Queue;
 use crate::config::check::Checker;
+use crate::event::Labels;
 use crate::manage::Options;
 use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
 use crate::manage::capping::CappingOptions;
@@ -60,11 +61,7 @@ struct BlockTable {
 
 impl Checker<'_> {
     /// Every section is checked before the first `?`, so that all problems are found.
-    pub(super) fn dialects(
-        &mut self,
-        labels: Option<&BTreeMap<String, String>>,
-        queue: Option<&Queue>,
-    ) -> Option<Options> {
+    pub(super) fn dialects(&mut self, labels: Option<&Labels>, queue: Option<&Queue>) -> Option<Options> {
         let throttling = self.throttling();
         let usage_headers = self.flag("mashery.usage_headers");
         let capping = self.capping();
@@ -87,7 +84,7 @@ impl Checker<'_> {
             responsys: ResponsysOptions {
                 require_headers,
                 // The API lists the limits of the account to which events without the label belong.
-                default_account: labels.get("account").cloned(),
+                default_account: labels.get("account").map(str::to_owned),
                 drain_window,
                 ..responsys?
             },
@@ -182,9 +179,9 @@ impl Checker<'_> {
 
 impl Common {
     /// What both of Adobe's APIs go by.
-    fn adobe(&self, labels: &BTreeMap<String, String>, drain_window: Duration) -> AdobeOptions {
+    fn adobe(&self, labels: &Labels, drain_window: Duration) -> AdobeOptions {
         let defaults = AdobeOptions::default();
-        let label = |name: &str| labels.get(name).cloned();
+        let label = |name: &str| labels.get(name).map(str::to_owned);
         AdobeOptions {
             default_org: label("org").unwrap_or(defaults.default_org),
             default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),

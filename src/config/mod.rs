@@ -17,7 +17,7 @@ mod layers;
 mod policies;
 mod print;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
 use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::event::Labels;
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
 use crate::policy::Bounds;
@@ -64,7 +65,7 @@ pub struct Config {
     /// The section `[egress]`: which private addresses may be called.
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// `[labels] strict`: with it, the only labels that events may carry and policies may name.
     pub known_labels: Option<BTreeSet<String>>,
     /// The sections of the dialects, and what `[manage]` and others say to all of them.

@@ -36,8 +36,8 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.queue.ttl, Duration::from_secs(6 * 3600));
     assert_eq!(config.queue.drain, Duration::from_secs(24 * 3600));
     assert_eq!(config.queue.unmatched, Unmatched::Refuse);
-    assert_eq!(config.labels.get("sandbox").map(String::as_str), Some("prod"));
-    assert!(!config.labels.contains_key("account"));
+    assert_eq!(config.labels.get("sandbox"), Some("prod"));
+    assert!(config.labels.get("account").is_none());
     assert!(config.egress.allow.is_empty());
     let sandboxes = config.dialects.capping.adobe.sandboxes;
     assert!(

@@ -5,6 +5,7 @@
 //!
 //! Must not know: how an event arrives, is stored, limited or sent.
 
+mod call;
 mod digest;
 mod entry;
 mod form;
@@ -24,6 +25,7 @@ mod tries;
 mod url;
 mod wait;
 
+pub(crate) use call::Call;
 pub(crate) use digest::digest128;
 pub(crate) use entry::Entry;
 pub use entry::Event;

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{
-    CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
+    Call, CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
 };
 use crate::ingest::diagnose::{diagnose, not_json};
 use crate::ingest::digest::{self, Fingerprint};
@@ -42,8 +42,21 @@ const URL_CACHE: usize = 256;
 /// An event that passed the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decoded {
+    /// Its labels are its own ones and the defaults.
     pub event: Event,
+    /// The labels that it carries itself.
+    pub own: Labels,
+    /// The defaults that it was filled up with.
+    pub fallback: Arc<Labels>,
     pub dedup: Option<Dedup>,
+}
+
+impl Decoded {
+    /// What can be read from its call.
+    pub(super) fn call(&self) -> Call<'_> {
+        let Event { method, url, headers, body, .. } = &self.event;
+        Call { method, url, headers, body, own: &self.own, fallback: &self.fallback }
+    }
 }
 
 /// Decodes events. Keep one per stream: it remembers the urls that it has seen.
@@ -116,7 +129,7 @@ impl Decoder {
         let method = method(wire.method.as_ref(), &mut broken);
         let mut headers = headers(wire.headers.as_ref(), &mut broken);
         let (body, content_type) = body(block, &wire, &mut broken)?;
-        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(&wire, &mut broken);
         let key = idempotency_key(wire.idempotency_key.as_ref(), key, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
@@ -127,7 +140,7 @@ impl Decoder {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
         TraceContext::settle(&mut headers, self.trace.as_ref());
-        Ok(keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, key))
+        Ok(self.keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, own, key))
     }
 
     /// The event of a call whose headers and body are known; those of `wire` do not count.
@@ -141,14 +154,14 @@ impl Decoder {
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);
         let method = method(wire.method.as_ref(), &mut broken);
-        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(wire, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
         };
         TraceContext::settle(&mut headers, self.trace.as_ref());
         let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
-        Ok(keyed(event, Some(key)))
+        Ok(self.keyed(event, own, Some(key)))
     }
 
     fn url(&mut self, text: &str, broken: &mut Broken) -> Option<CanonicalUrl> {
@@ -175,16 +188,26 @@ impl Decoder {
         }
     }
 
-    fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> Labels {
+    fn keyed(&self, event: Event, own: Labels, key: Option<&str>) -> Decoded {
+        let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
+        Decoded { event, own, fallback: Arc::clone(&self.defaults.labels), dedup }
+    }
+
+    /// Its own labels, and the same with the defaults.
+    fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> (Labels, Labels) {
         let given = given.map_or(&[][..], |pairs| &pairs.0);
         if let Some(known) = &self.defaults.known_labels {
             refuse_unknown_labels(known, given, broken);
         }
-        let given = given.iter().map(|(key, value)| (&**key, &**value));
-        self.defaults.fill(given).unwrap_or_else(|error| {
-            broken.add("/labels", error.to_string());
-            Labels::default()
-        })
+        let own = Labels::new(given.iter().map(|(key, value)| ((**key).to_owned(), (**value).to_owned())));
+        let filled = own.and_then(|own| Ok((own.or(self.defaults.labels.iter())?, own)));
+        match filled {
+            Ok((filled, own)) => (own, filled),
+            Err(error) => {
+                broken.add("/labels", error.to_string());
+                Default::default()
+            }
+        }
     }
 
     fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> Times {
@@ -242,11 +265,6 @@ impl Decoder {
         }
         Times { due_at: (!delay.is_zero()).then(|| whole_millis(self.now + delay)), ..times }
     }
-}
-
-fn keyed(event: Event, key: Option<&str>) -> Decoded {
-    let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
-    Decoded { event, dedup }
 }
 
 /// When an event may go, and until when.

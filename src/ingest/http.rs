@@ -223,7 +223,7 @@ async fn take_one(
 ) -> Result<Response, Refusal> {
     let share = intake.reserve_bytes_soon(bytes).await?;
     // Before the event moves into the intake: the lane is found from it.
-    let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
+    let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(decoded));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
     if let Some(asked) = asked {

@@ -239,8 +239,8 @@ impl Intake {
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());
         for item in items {
-            let verdict = item.and_then(|decoded| {
-                let lane = self.route(&runtime, &decoded.event)?;
+            let verdict = item.and_then(|mut decoded| {
+                let lane = self.route(&runtime, &mut decoded)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
                 // A call tried at the door is refused in the words of the dialect that owns the limit.
@@ -250,7 +250,7 @@ impl Intake {
                 }
                 // Refused events have a place among the answers, but none in the batch.
                 places.push(verdicts.len());
-                let Decoded { event, dedup } = decoded;
+                let Decoded { event, dedup, .. } = decoded;
                 batch.push(NewEvent { lane: lane.clone(), event, dedup, source });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
@@ -312,9 +312,26 @@ impl Intake {
         Ok(appended)
     }
 
-    fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {
-        let lane = self.0.parts.router.route(runtime, &event.method, &event.url, &event.labels);
+    /// The lane of an event, which gets the labels that its call implies.
+    fn route(&self, runtime: &Runtime, decoded: &mut Decoded) -> Result<Lane, Box<Problem>> {
+        let router = &self.0.parts.router;
+        let implied = router.implied(&decoded.call());
+        let event = &mut decoded.event;
+        let lane = implied.and_then(|implied| {
+            if let Some(labels) = implied {
+                event.labels = labels;
+            }
+            router.route(runtime, &event.method, &event.url, &event.labels)
+        });
         lane.map_err(|refused| Box::new(no_route(&refused, event)))
+    }
+
+    /// The lane under the policies of `runtime` of an event that was not handed in yet, if there is one.
+    pub(super) fn lane(&self, runtime: &Runtime, decoded: &Decoded) -> Option<Lane> {
+        let event = &decoded.event;
+        let implied = self.0.parts.router.implied(&decoded.call()).ok()?;
+        let labels = implied.as_ref().unwrap_or(&event.labels);
+        runtime.route(&event.method, &event.url, labels).ok().flatten()
     }
 }
 

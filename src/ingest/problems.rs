@@ -41,6 +41,10 @@ pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
             let detail = format!("the url {rule}; list its block under egress.allow if it is meant");
             Problem::of(code, detail).field("/url", rule)
         }
+        NoRoute::Label(error) => {
+            let detail = format!("{error}: it stands in the call itself; give the label with the event");
+            Problem::of(code, detail).field("/labels", error.to_string())
+        }
         NoRoute::Lane(error) => Problem::of(code, error.to_string()).field("/url", "cannot be given a lane"),
         NoRoute::Unmatched => {
             let (method, url) = (&event.method, event.url.without_query());

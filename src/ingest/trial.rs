@@ -9,7 +9,8 @@ use http::HeaderMap;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane};
+use crate::event::Lane;
+use crate::ingest::decode::Decoded;
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::problems::shutting_down;
 use crate::limit::Promise;
@@ -143,10 +144,10 @@ impl Intake {
     }
 
     /// The lane of an event whose use of limits is shown with its answer.
-    pub(super) fn usage_asked(&self, event: &Event) -> Option<(Arc<Runtime>, Lane)> {
+    pub(super) fn usage_asked(&self, decoded: &Decoded) -> Option<(Arc<Runtime>, Lane)> {
         self.refusals().usage.as_ref()?;
         let runtime = self.policies().runtime();
-        let lane = runtime.route(&event.method, &event.url, &event.labels).ok().flatten()?;
+        let lane = self.lane(&runtime, decoded)?;
         Some((runtime, lane))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: any one dialect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +11,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Hears;
-use crate::event::PolicyId;
+use crate::event::{Call, PolicyId};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
 use crate::problem::{Refused, Told};
@@ -44,6 +45,16 @@ pub(crate) trait Dialect: Sync {
     /// # Errors
     /// [`Unreadable`] names an object that this version cannot read or that means nothing any more.
     fn derive(&self, book: &Book) -> Result<Derived, Unreadable>;
+
+    /// How the labels are found that a call implies when its event carries none of them, by the objects in the book. `None`
+    /// when nothing of this dialect depends on calls, so that none is looked at. Asked once for each state of the book.
+    ///
+    /// # Errors
+    /// [`Unreadable`] names an object that this version cannot read; calls are looked at as before then.
+    fn implies(&self, options: &Options, book: &Book) -> Result<Option<Implies>, Unreadable> {
+        let _nothing = (options, book);
+        Ok(None)
+    }
 
     /// How it words the refusal of a call over one of its limits; `None` where its limits only make calls wait.
     fn says(&self, options: &Options, dice: &Dice) -> Option<Says> {
@@ -84,6 +95,12 @@ pub(crate) type Derived = Vec<(PolicyId, Wanted)>;
 pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -> Derived {
     policies.into_iter().map(|(id, spec)| (id, spec.into())).collect()
 }
+
+/// The labels of a dialect that a call implies, without those that its event carries itself ([`Call::own`]).
+///
+/// It is called for each event: what is costly, such as reading the body, comes after what tells that the call is none of
+/// this dialect's. Where it is not certain which of several labels a call has, the one with the tightest limit is right.
+pub(crate) type Implies = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
 
 /// Words the refusal of one call; `None` for a code that the dialect does not know.
 pub(crate) type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;

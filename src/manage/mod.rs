@@ -6,8 +6,8 @@
 //! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
 //! received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
 //! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
-//! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
-//! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
+//! a limit), `hears` (how its endpoints say that they are busy), `implies` (which labels a call has without them being
+//! given), `usage` (headers on the use of limits), `doc` (its part of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
 //! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
 //! configuration.
@@ -21,6 +21,7 @@ mod desk;
 mod dialect;
 mod dice;
 mod doc;
+mod implied;
 mod late;
 pub(crate) mod mashery;
 pub(crate) mod mediarithmics;
@@ -41,6 +42,7 @@ use crate::problem::Tell;
 
 pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
+pub(crate) use implied::implied;
 pub(crate) use options::Options;
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an

@@ -4,13 +4,13 @@
 //! Must not know: how limits count, how calls are planned.
 
 use arc_swap::ArcSwap;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
-use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
+use crate::event::{self, CanonicalUrl, EventId, Labels, Lane, parse_method};
 use crate::ingest::{CallRouter, NoRoute};
 use crate::limit::{Kind, Outlooks};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
@@ -224,12 +224,27 @@ impl Explainer<'_> {
             let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
             return Err(invalid(&format!("label.{name}"), rule.to_owned()));
         }
-        let labels = defaults
-            .fill(parameters.family("label."))
-            .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
-        let call = Call { method: &method, url: &url, labels: &labels };
-        let lane = match self.router.route(&self.policies.runtime(), &method, &url, &labels) {
+        let breaks_rule = |error| invalid("label.KEY", format!("breaks a rule: {error}"));
+        let given = parameters.family("label.").map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let own = Labels::new(given).map_err(breaks_rule)?;
+        let filled = own.or(defaults.labels.iter()).map_err(breaks_rule)?;
+        // Headers and body are not known here: what stands in the url counts.
+        let (headers, fallback) = (HeaderMap::new(), &*defaults.labels);
+        let seen =
+            event::Call { method: &method, url: &url, headers: &headers, body: &[], own: &own, fallback };
+        let implied = self.router.implied(&seen);
+        let labels = implied.as_ref().ok().and_then(Option::as_ref).unwrap_or(&filled);
+        let call = Call { method: &method, url: &url, labels };
+        let lane = implied
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|_| self.router.route(&self.policies.runtime(), &method, &url, labels));
+        let lane = match lane {
             Ok(lane) => lane,
+            Err(ref refused @ NoRoute::Label(ref error)) => {
+                let problem = Problem::of(refused.code(), error.to_string());
+                return Err(Box::new(problem.field("url", "implies what cannot be a label")));
+            }
             Err(NoRoute::Egress(reason)) => {
                 let text = format!("It would be refused: its address must not be called, {reason}.");
                 return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
@@ -353,10 +368,8 @@ impl Explainer<'_> {
 }
 
 fn lane_body(lane: &Lane) -> LaneBody {
-    let governed_by = |part: &crate::event::PolicyRef| GovernedBy {
-        policy: part.policy.to_string(),
-        generation: part.generation,
-    };
+    let governed_by =
+        |part: &event::PolicyRef| GovernedBy { policy: part.policy.to_string(), generation: part.generation };
     LaneBody {
         name: lane.key().to_string(),
         policies: lane.policies().iter().map(governed_by).collect(),

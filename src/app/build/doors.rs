@@ -49,12 +49,13 @@ impl Behind<'_> {
         CallRouter {
             queue: self.queue.clone(),
             defaults: Arc::new(Defaults {
-                labels: config.labels.clone(),
+                labels: Arc::new(config.labels.clone()),
                 known_labels: config.known_labels.clone(),
                 max_ttl: config.queue.ttl,
             }),
             unmatched: config.queue.unmatched,
             egress: live.egress_check(),
+            implied: manage::implied(&config.dialects, self.policies),
         }
     }
 

@@ -24,7 +24,7 @@ fn refusal(text: &str) -> (u16, &'static str, Vec<String>) {
 
 #[test]
 fn an_event_is_filled_up_with_defaults() {
-    let Decoded { event, dedup } =
+    let Decoded { event, own, dedup, .. } =
         decode(r#"{"url":"https://API.test/x","body":{"a": [1]},"labels":{"sandbox":"dev"}}"#)
             .expect("valid");
     assert_eq!(event.method, "POST");
@@ -33,6 +33,7 @@ fn an_event_is_filled_up_with_defaults() {
     assert_eq!(event.headers["content-type"], "application/json");
     assert_eq!(event.labels.get("sandbox"), Some("dev"));
     assert_eq!(event.labels.get("org"), Some("ACME"));
+    assert_eq!(own.iter().collect::<Vec<_>>(), [("sandbox", "dev")]);
     assert_eq!((event.due_at, event.expires_at), (None, START + defaults().max_ttl));
     assert_eq!(dedup, None);
 }

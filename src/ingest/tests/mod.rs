@@ -3,6 +3,7 @@
 mod cloudevents;
 mod decode;
 mod http;
+mod implied;
 mod prospects;
 mod refusals;
 mod stream;
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, Lane, LaneKey, Tries};
+use crate::event::{EventId, Labels, Lane, LaneKey, Tries};
 use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
 use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
 use crate::policy::testing::{TestDocuments, id, spec};
@@ -200,7 +201,11 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 pub(super) fn defaults() -> Arc<Defaults> {
     let labels = [("org".to_owned(), "ACME".to_owned()), ("sandbox".to_owned(), "prod".to_owned())];
-    Arc::new(Defaults { labels: labels.into(), known_labels: None, max_ttl: Duration::from_secs(6 * 3600) })
+    Arc::new(Defaults {
+        labels: Arc::new(Labels::new(labels).expect("valid")),
+        known_labels: None,
+        max_ttl: Duration::from_secs(6 * 3600),
+    })
 }
 
 pub(super) async fn door() -> Door {
@@ -245,6 +250,13 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
             egress: Arc::new(|url| {
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+            implied: Arc::new(|call| {
+                let header = |label, name: &str| {
+                    let value = call.headers.get(name).and_then(|value| value.to_str().ok())?;
+                    Some((label, value.to_owned()))
+                };
+                [header("account", "x-account"), header("org", "x-org")].into_iter().flatten().collect()
             }),
         },
         policies,

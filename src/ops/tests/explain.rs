@@ -188,3 +188,16 @@ async fn bad_questions_name_the_parameter() {
     let gone = world.get("/v1/explain?id=0198c4f0-5f3a-7c00-8000-000000000001").await;
     assert_eq!(gone.problem(404), "event_not_found");
 }
+
+#[tokio::test]
+async fn a_call_is_explained_with_the_labels_that_it_implies() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &["key"])).await;
+    let lane = async |query: &str| {
+        let told = world.get(&format!("/v1/explain?url=https://api.test/{query}")).await.body;
+        told["lane"]["labels"].clone()
+    };
+    assert_eq!(lane("keyed/b").await, json!({"key": "b"}));
+    assert_eq!(lane("keyed/b&label.key=c").await, json!({"key": "c"}), "a given label goes first");
+    assert_eq!(lane("plain").await, json!(null), "the control");
+}

@@ -104,7 +104,7 @@ pub(super) async fn world() -> World {
         router: CallRouter {
             queue: queue.clone(),
             defaults: Arc::new(Defaults {
-                labels: [("org".to_owned(), "ACME".to_owned())].into(),
+                labels: Arc::new(labels(&[("org", "ACME")])),
                 known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
                 max_ttl: Duration::from_secs(6 * 3600),
             }),
@@ -112,6 +112,10 @@ pub(super) async fn world() -> World {
             egress: Arc::new(|url| {
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+            implied: Arc::new(|call| {
+                let key = call.url.path().strip_prefix("/keyed/");
+                key.map(|key| ("key", key.to_owned())).into_iter().collect()
             }),
         },
     };
