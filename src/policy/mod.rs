@@ -38,7 +38,7 @@ pub(crate) use book::Policy;
 pub use book::{Book, BookError, Origin, Pause};
 pub(crate) use bounds::{Bound, Bounds};
 pub use clause::Clause;
-pub(crate) use clause::{LabelCondition, Segment};
+pub(crate) use clause::{LabelCondition, Segment, decoded};
 pub(crate) use document::{check_stored, empty_stored};
 pub(crate) use follow::Follower;
 pub(crate) use generations::Generations;

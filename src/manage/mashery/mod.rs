@@ -33,6 +33,7 @@ mod derive;
 mod doc;
 mod errors;
 mod hears;
+mod implies;
 mod objects;
 mod options;
 mod routes;
@@ -51,7 +52,8 @@ use crate::clock::Clock;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::desk::Desk;
-use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::manage::dialect::{Derived, Dialect, Implies, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::manage::mashery::objects::catalogue::Catalogue;
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
@@ -96,6 +98,11 @@ impl Dialect for Mashery {
 
     fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
         objects::derive_all(book)
+    }
+
+    fn implies(&self, _: &Options, book: &Book) -> Result<Option<Implies>, Unreadable> {
+        let catalogue = Catalogue::of(book).ok_or_else(objects::unreadable_object)?;
+        Ok(implies::implies(&catalogue))
     }
 
     fn says(&self, _: &Options, _: &Dice) -> Option<Says> {

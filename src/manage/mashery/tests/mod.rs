@@ -5,3 +5,4 @@ mod plans;
 mod routing;
 mod rpc;
 mod scenarios;
+mod spellings;
