@@ -2,6 +2,7 @@
 //!
 //! The programs stand in `tests/clients`.
 
+mod masheryapi;
 mod tools;
 
 use std::fs;
