@@ -11,6 +11,7 @@ mod descriptors;
 mod dialects;
 mod doubts;
 mod doubts_at_rest;
+mod drain_ends;
 mod error;
 mod held;
 mod housekeeping;

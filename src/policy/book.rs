@@ -210,6 +210,12 @@ impl Book {
         waiting.is_some_and(forgets) || self.policies.values().any(ends)
     }
 
+    /// When the first drain window of any policy is over; `None` while nothing drains. Costs a look at every policy.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.policies.values().filter_map(|policy| policy.lifecycle.next_end()).min()
+    }
+
     /// Drops generations whose drain window is over, what is left of deleted policies with them, and holds that
     /// have ended.
     pub fn expire(&mut self, now: Timestamp) {
