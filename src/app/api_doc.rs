@@ -9,6 +9,7 @@
 //! Must not know: what the routes do.
 
 mod docs;
+mod labels;
 mod names;
 mod page;
 mod tidy;
@@ -71,6 +72,8 @@ pub(crate) fn api_doc() -> Value {
     defect!(unless document.is_ok(), "an API description that is no JSON");
     let mut document = document.unwrap_or_default();
     tidy::tidy(&mut document);
+    // After that: it joins the lines of descriptions, and a table has to keep its own.
+    labels::add(&mut document);
     names::name_schemas(&mut document);
     document
 }

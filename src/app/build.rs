@@ -29,7 +29,7 @@ use crate::queue::Queue;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled, TraceSpans,
+    self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled, PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -154,6 +154,16 @@ fn show_series(config: &Config, clock: &Clock) {
     ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
 }
 
+/// Gives policies their series, and these the names that people know.
+fn show_policies(runtime: &Runtime) {
+    telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str()));
+    telemetry::name_policies(runtime.policies().map(|policy| PolicyInfo {
+        policy: policy.id.as_str(),
+        name: policy.spec.title.as_deref().unwrap_or_default(),
+        system: policy.origin.as_str(),
+    }));
+}
+
 /// The policy book at the start, before and after the file was applied.
 struct OpenedBook {
     /// As they are now, the file's among them.
@@ -173,8 +183,7 @@ async fn open_book(
 ) -> Result<OpenedBook, AppError> {
     let file = config.policies.iter().map(|policy| (&policy.name, &policy.spec));
     let policies = Policies::open_sharing(documents, clock.clone(), file).await?;
-    policies
-        .announce_to(|runtime| telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str())));
+    policies.announce_to(show_policies);
     let before = policies.runtime();
     let listed = reload::Listed::of(config)?;
     let held = store.doubts().store_held();

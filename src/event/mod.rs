@@ -16,6 +16,7 @@ mod method;
 mod name_failure;
 mod outcome;
 mod pointer;
+mod query;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,6 +40,7 @@ pub(crate) use name_failure::NameFailure;
 pub(crate) use outcome::Cause;
 pub use outcome::{Outcome, Settlement};
 pub(crate) use pointer::json_pointer;
+pub(crate) use query::encoded;
 pub(crate) use shortage::Shortage;
 pub(crate) use trace::TraceContext;
 pub use tries::Tries;

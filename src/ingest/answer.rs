@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::ingest::intake::{Receipt, Verdict};
 use crate::limit::Forecast;
-use crate::problem::{FieldError, Problem};
+use crate::problem::{About, FieldError, Problem};
 use crate::queue::{End, Standing, Waiting};
 use crate::telemetry::defect;
 
@@ -77,6 +77,8 @@ pub(super) struct RefusedLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_seconds: Option<u64>,
+    #[serde(flatten)]
+    about: &'a About,
 }
 
 /// Where an event stands and, until it has ended, what it is and when it may go.
@@ -198,6 +200,7 @@ pub(super) fn refused_line(out: &mut Vec<u8>, line: u64, problem: &Problem) {
             detail: &problem.detail,
             errors: &problem.errors,
             retry_after_seconds: problem.retry_after_seconds,
+            about: &problem.about,
         },
     );
 }

@@ -5,9 +5,8 @@
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::TraceContext;
 use crate::ingest::answer;
-use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
+use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES, OfRequest};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::lines::{Block, Line, Splitter};
 use crate::ingest::problems::shutting_down;
@@ -44,11 +43,11 @@ pub(super) struct Answers {
 }
 
 impl Feed {
-    /// `trace` is that of the request, if lines come with one.
-    pub(super) fn new(intake: &Intake, trace: Option<TraceContext>) -> Self {
+    /// `of_request` is what the request says about all lines, if they come with one.
+    pub(super) fn new(intake: &Intake, of_request: OfRequest) -> Self {
         Self {
             splitter: Splitter::new(MAX_EVENT_BYTES),
-            decoder: intake.decoder().within(trace),
+            decoder: intake.decoder().within(of_request),
             batch: Batch::default(),
             intake: intake.clone(),
         }

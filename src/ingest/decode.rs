@@ -66,8 +66,16 @@ pub(super) struct Decoder {
     now: Timestamp,
     /// `None` while it is in doubt.
     wall: Option<Timestamp>,
-    /// Of the request that brings the events.
-    trace: Option<TraceContext>,
+    request: OfRequest,
+}
+
+/// What a request says about all of its events.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OfRequest {
+    /// The trace to which events belong that name none of their own.
+    pub trace: Option<TraceContext>,
+    /// The labels of events that do not carry them, filled up with the defaults; `None` where these are all.
+    pub labels: Option<Arc<Labels>>,
 }
 
 /// Rules that one event broke so far.
@@ -94,12 +102,23 @@ impl Broken {
 
 impl Decoder {
     pub(super) fn new(defaults: Arc<Defaults>, clock: &Clock) -> Self {
-        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: certain_wall(clock), trace: None }
+        Self {
+            defaults,
+            urls: HashMap::new(),
+            now: clock.now(),
+            wall: certain_wall(clock),
+            request: OfRequest::default(),
+        }
     }
 
-    /// Events that name no trace of their own belong to this one.
-    pub(super) fn within(self, trace: Option<TraceContext>) -> Self {
-        Self { trace, ..self }
+    /// The events that follow come with this request.
+    pub(super) fn within(self, request: OfRequest) -> Self {
+        Self { request, ..self }
+    }
+
+    /// The labels that an event has where neither it nor its call names one: those of its request, then the defaults.
+    fn fallback(&self) -> &Arc<Labels> {
+        self.request.labels.as_ref().unwrap_or(&self.defaults.labels)
     }
 
     /// Sets the moment of acceptance of what follows.
@@ -139,7 +158,7 @@ impl Decoder {
             // A content type that the event names itself goes before that of its body.
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
-        TraceContext::settle(&mut headers, self.trace.as_ref());
+        TraceContext::settle(&mut headers, self.request.trace.as_ref());
         Ok(self.keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, own, key))
     }
 
@@ -159,7 +178,7 @@ impl Decoder {
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
         };
-        TraceContext::settle(&mut headers, self.trace.as_ref());
+        TraceContext::settle(&mut headers, self.request.trace.as_ref());
         let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
         Ok(self.keyed(event, own, Some(key)))
     }
@@ -190,7 +209,7 @@ impl Decoder {
 
     fn keyed(&self, event: Event, own: Labels, key: Option<&str>) -> Decoded {
         let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
-        Decoded { event, own, fallback: Arc::clone(&self.defaults.labels), dedup }
+        Decoded { event, own, fallback: Arc::clone(self.fallback()), dedup }
     }
 
     /// Its own labels, and the same with the defaults.
@@ -200,7 +219,7 @@ impl Decoder {
             refuse_unknown_labels(known, given, broken);
         }
         let own = Labels::new(given.iter().map(|(key, value)| ((**key).to_owned(), (**value).to_owned())));
-        let filled = own.and_then(|own| Ok((own.or(self.defaults.labels.iter())?, own)));
+        let filled = own.and_then(|own| Ok((own.or(self.fallback().iter())?, own)));
         match filled {
             Ok((filled, own)) => (own, filled),
             Err(error) => {

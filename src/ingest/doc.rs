@@ -148,7 +148,9 @@ impl IntoResponses for HandIn {
         let which = "Or a code of the system whose limit it is. With `manage.refusals = \"dialect\"` one event is then \
                      answered with that system's own status, headers and body.";
         // Which codes the dialects have is not known here; that there are others is said in words.
-        also_other_codes(&mut responses, "429", which);
+        for status in ["403", "429"] {
+            also_other_codes(&mut responses, status, which);
+        }
         responses
     }
 }

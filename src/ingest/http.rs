@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
 
-use crate::event::{EventId, TraceContext};
+use crate::event::EventId;
 use crate::ingest::answer::{ReceiptBody, StateBody};
 use crate::ingest::cloudevents::{self, Mode, Read};
-use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
+use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES, OfRequest};
 use crate::ingest::diagnose::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::internal;
@@ -96,13 +96,14 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     if is_encoded(headers) {
         return Err(refused(codes::UNSUPPORTED_ENCODING, "send the body without Content-Encoding"));
     }
+    let of_request = intake.of_request(headers)?;
     match Kind::of(headers) {
-        Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
-        Kind::Json => one_or_list(intake, headers, body).await,
+        Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body, of_request).await,
+        Kind::Json => one_or_list(intake, headers, body, of_request).await,
         Kind::Lines if idempotency_key(headers)?.is_some() => {
             Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\""))
         }
-        Kind::Lines => Ok(ndjson::respond(intake, body, TraceContext::of(headers))),
+        Kind::Lines => Ok(ndjson::respond(intake, body, of_request)),
         Kind::Other => {
             let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
                         CloudEvents";
@@ -144,30 +145,34 @@ pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers), Kind::Lines)
 }
 
-async fn one_or_list(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let trace = TraceContext::of(headers);
+async fn one_or_list(
+    intake: &Intake,
+    headers: &HeaderMap,
+    body: Body,
+    of_request: OfRequest,
+) -> Result<Response, Refusal> {
     // A large body keeps its place until it is answered, because it is held in memory until then.
     let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {
         return match key {
-            None => list(intake, &body, trace).await,
+            None => list(intake, &body, of_request).await,
             Some(_) => Err(bad_key("one key cannot name a list; give each event its \"idempotency_key\"")),
         };
     }
-    one(intake, &body, key, trace).await
+    one(intake, &body, key, of_request).await
 }
 
 async fn one(
     intake: &Intake,
     body: &Bytes,
     key: Option<&str>,
-    trace: Option<TraceContext>,
+    of_request: OfRequest,
 ) -> Result<Response, Refusal> {
     if body.len() > MAX_EVENT_BYTES {
         return Err(too_large(MAX_EVENT_BYTES));
     }
-    let decoded = intake.decoder().within(trace).decode(body, body, key);
+    let decoded = intake.decoder().within(of_request).decode(body, body, key);
     take_one(intake, decoded, body.len(), |problem| problem).await
 }
 
@@ -177,6 +182,7 @@ async fn cloudevents(
     mode: Mode,
     headers: &HeaderMap,
     body: Body,
+    of_request: OfRequest,
 ) -> Result<Response, Refusal> {
     if mode == Mode::Unknown {
         let rule = "CloudEvents are read as application/cloudevents+json, as application/cloudevents-batch+json, or with their \
@@ -187,7 +193,7 @@ async fn cloudevents(
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
     }
     let (body, _large) = read_all(intake, headers, body).await?;
-    let (decoder, targets) = (intake.decoder().within(TraceContext::of(headers)), intake.targets());
+    let (decoder, targets) = (intake.decoder().within(of_request), intake.targets());
     let mut reader = cloudevents::Reader { decoder, targets: &targets };
     if mode == Mode::Batched {
         let events = cloudevents::batch(&body)?;
@@ -265,11 +271,11 @@ async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
     receipt
 }
 
-async fn list(intake: &Intake, body: &Bytes, trace: Option<TraceContext>) -> Result<Response, Refusal> {
+async fn list(intake: &Intake, body: &Bytes, of_request: OfRequest) -> Result<Response, Refusal> {
     let text = std::str::from_utf8(body).map_err(|error| not_json(&format!("not UTF-8: {error}")))?;
     let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error.to_string()))?;
     check_length(events.len())?;
-    let mut decoder = intake.decoder().within(trace);
+    let mut decoder = intake.decoder().within(of_request);
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     take_list(intake, items, body.len(), |_, problem| problem).await
 }

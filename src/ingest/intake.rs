@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Event, EventId, Lane};
+use crate::event::{Event, EventId, Labels, Lane, TraceContext};
 use crate::ingest::accepted::Lines;
 use crate::ingest::cloudevents::Targets;
-use crate::ingest::decode::{Decoded, Decoder};
+use crate::ingest::decode::{Decoded, Decoder, OfRequest};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
@@ -26,7 +27,7 @@ use crate::ingest::route::CallRouter;
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsRejected, Source, defect};
@@ -48,6 +49,8 @@ pub(crate) struct IntakeParts {
     pub admission: Arc<dyn Admission>,
     /// Takes up what the queue hands out.
     pub read_ahead: Arc<dyn ReadAhead>,
+    /// Reads the labels that a request carries for all of its events.
+    pub carried: CarriedLabels,
     /// How a call is refused for which a limit has no room.
     pub refusals: Refusals,
     /// The outlooks of lanes and limiters that forecasts are made from; the housekeeper replaces them.
@@ -61,6 +64,10 @@ pub(crate) struct IntakeParts {
     /// How long a request waits for its share of these bytes before it is turned away.
     pub admission_wait: Duration,
 }
+
+/// Reads the labels that a request carries in its headers for all of its events, or says which header cannot be read.
+pub(crate) type CarriedLabels =
+    Arc<dyn Fn(&HeaderMap) -> Result<Vec<(&'static str, String)>, Box<Problem>> + Send + Sync>;
 
 /// The shared way in. Cheap to clone.
 #[derive(Clone)]
@@ -113,6 +120,23 @@ impl Intake {
 
     pub(super) fn decoder(&self) -> Decoder {
         Decoder::new(self.0.parts.router.defaults.clone(), &self.0.parts.clock)
+    }
+
+    /// What a request with these headers says about all of its events.
+    pub(super) fn of_request(&self, headers: &HeaderMap) -> Result<OfRequest, Box<Problem>> {
+        let carried = (self.0.parts.carried)(headers)?;
+        let trace = TraceContext::of(headers);
+        if carried.is_empty() {
+            return Ok(OfRequest { trace, labels: None });
+        }
+        let defaults = &self.0.parts.router.defaults.labels;
+        let labels = Labels::new(carried.into_iter().map(|(label, value)| (label.to_owned(), value)));
+        let labels = labels.and_then(|labels| labels.or(defaults.iter())).map_err(|error| {
+            let detail =
+                format!("a header of the request that is a label of its events breaks a rule: {error}");
+            Box::new(Problem::of(codes::INVALID_HEADER, detail))
+        })?;
+        Ok(OfRequest { trace, labels: Some(Arc::new(labels)) })
     }
 
     /// What is called at present for the CloudEvents of which sources.
@@ -314,16 +338,16 @@ impl Intake {
 
     /// The lane of an event, which gets the labels that its call implies.
     fn route(&self, runtime: &Runtime, decoded: &mut Decoded) -> Result<Lane, Box<Problem>> {
-        let router = &self.0.parts.router;
-        let implied = router.implied(&decoded.call());
+        let parts = &self.0.parts;
+        let implied = parts.router.implied(&decoded.call());
         let event = &mut decoded.event;
         let lane = implied.and_then(|implied| {
             if let Some(labels) = implied {
                 event.labels = labels;
             }
-            router.route(runtime, &event.method, &event.url, &event.labels)
+            parts.router.route(runtime, &event.method, &event.url, &event.labels)
         });
-        lane.map_err(|refused| Box::new(no_route(&refused, event)))
+        lane.map_err(|refused| Box::new(no_route(&refused, event, runtime, &parts.refusals.about)))
     }
 
     /// The lane under the policies of `runtime` of an event that was not handed in yet, if there is one.

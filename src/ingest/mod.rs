@@ -26,6 +26,7 @@ mod prospects;
 mod route;
 pub(crate) mod stdin;
 mod trial;
+mod unmatched;
 mod wire;
 
 #[cfg(test)]
@@ -36,5 +37,5 @@ pub(crate) use doc::api_doc;
 pub(crate) use door::{is_for_events, is_stream};
 pub(crate) use http::routes;
 pub(crate) use intake::{Intake, IntakeParts};
-pub(crate) use prospects::{Doomed, Refusals, UsageHeaders};
+pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
 pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

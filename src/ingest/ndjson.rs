@@ -16,8 +16,8 @@ use futures_util::stream::{self, BoxStream};
 use http::{HeaderValue, header};
 use tokio::task::JoinHandle;
 
-use crate::event::TraceContext;
 use crate::ingest::batch::{Answers, Feed, closed};
+use crate::ingest::decode::OfRequest;
 use crate::ingest::intake::Intake;
 use crate::problem::{Problem, codes};
 use crate::telemetry::Source;
@@ -25,10 +25,10 @@ use crate::telemetry::Source;
 /// A stream of lines is ended when nothing arrives for this long while tidegate waits for it.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Answers a streamed request, which belongs to a trace or to none.
-pub(super) fn respond(intake: &Intake, body: Body, trace: Option<TraceContext>) -> Response {
+/// Answers a streamed request.
+pub(super) fn respond(intake: &Intake, body: Body, of_request: OfRequest) -> Response {
     let pump = Pump {
-        feed: Feed::new(intake, trace),
+        feed: Feed::new(intake, of_request),
         body: Some(body.into_data_stream().boxed()),
         at_end: false,
         under_way: None,

@@ -3,16 +3,18 @@
 //!
 //! Must not know: how limits count, who keeps them.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey};
-use crate::limit::{Forecast, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
-use crate::policy::Runtime;
+use crate::event::{Event, Lane, LaneKey, PolicyId};
+use crate::limit::{Forecast, Kind, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
+use crate::policy::{Limit, Origin, Runtime, RuntimePolicy};
 use crate::problem::codes::{self, Code};
-use crate::problem::{Problem, Refused, Tell};
+use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, Refused, Tell};
 use crate::queue::Queue;
 
 /// What becomes of an event that would outlive its time before its start.
@@ -82,14 +84,22 @@ pub(crate) struct Refusals {
     pub as_told: bool,
     /// Headers that are added to the answers to single calls, if any.
     pub usage: Option<UsageHeaders>,
+    /// What refusals say about policies.
+    pub about: AboutPolicies,
 }
 
 /// Headers that show how far the limits of a call are used.
 pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {
-    /// The event is over a limit of a policy that turns calls away.
-    pub(super) fn over_limit(&self, over: &OverLimit, runtime: &Runtime, now: Timestamp) -> Problem {
+    /// The event of this lane is over a limit of a policy that turns calls away.
+    pub(super) fn over_limit(
+        &self,
+        over: &OverLimit,
+        lane: &Lane,
+        runtime: &Runtime,
+        now: Timestamp,
+    ) -> Problem {
         let OverLimit { policy: id, kind, free_at } = over;
         // Far below what a number of seconds can hold: the longest period is a month.
         let seconds =
@@ -111,8 +121,15 @@ impl Refusals {
         });
         let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
         let detail = told.as_ref().map_or(detail, |told| told.message.clone());
-        // The word is the limit's or the system's; all such refusals have one status and one title.
-        let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
+        // The word is the limit's or the system's. What waiting cures has one status and title, what it does not cure
+        // another one.
+        let base = if *kind == Kind::Closed { codes::CLOSED } else { codes::OVER_PACE };
+        let about = About {
+            policy: policy.map(|policy| self.about.policy(policy)),
+            limit: policy.map(|policy| limit(policy, *kind, lane)),
+            ..About::default()
+        };
+        let mut problem = Problem::of(Code { word: code, ..base }, detail).about(about);
         problem.retry_after_seconds = seconds;
         if let Some(told) = told {
             problem.headers = told.headers.clone();
@@ -120,4 +137,51 @@ impl Refusals {
         }
         problem
     }
+}
+
+/// What answers say about policies and labels beside what policies know themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct AboutPolicies {
+    /// The id that the system of a policy gave to the config which it comes from.
+    pub config_of: for<'p> fn(&Origin, &'p PolicyId) -> Option<&'p str>,
+    /// Where a label comes from when an event does not carry it, as a clause for people.
+    pub source_of: fn(&str) -> Option<String>,
+}
+
+impl AboutPolicies {
+    /// Where nothing beside is known, as in tests of other rooms.
+    #[cfg(test)]
+    pub(crate) const NOTHING: Self = Self { config_of: |_, _| None, source_of: |_| None };
+
+    /// A policy by all that it is known by.
+    pub(crate) fn policy(&self, policy: &RuntimePolicy) -> NamedPolicy {
+        let RuntimePolicy { id, origin, spec, .. } = policy;
+        NamedPolicy {
+            id: id.to_string(),
+            name: spec.title.as_deref().map(str::to_owned),
+            system: Some(origin.as_str().to_owned()),
+            config: (self.config_of)(origin, id).map(str::to_owned),
+        }
+    }
+}
+
+/// The limit of this kind under which a policy puts the calls of a lane.
+fn limit(policy: &RuntimePolicy, kind: Kind, lane: &Lane) -> LimitNumbers {
+    let key = lane.scope_key(policy.spec.scope.labels());
+    let limits = policy.spec.limits_of(&key);
+    let mut numbers = LimitNumbers { kind: kind.word(), key: key.to_string(), ..LimitNumbers::default() };
+    match limits.metered_by(kind) {
+        Some(Limit::Pace(pace)) => numbers.per_second = Number::from_f64(pace.starts_per_second()),
+        Some(Limit::Window(window)) => {
+            numbers.calls = window.calls().map(NonZeroU32::get);
+            // A window has 31 days at most.
+            numbers.per_ms = u64::try_from(window.length().as_millis()).ok();
+        }
+        Some(Limit::Quota(quota)) => {
+            (numbers.calls, numbers.per) = (quota.calls.map(NonZeroU32::get), Some(quota.per.name()));
+        }
+        None if kind == Kind::Slots => numbers.calls = limits.slots.map(NonZeroU32::get),
+        None => {}
+    }
+    numbers
 }

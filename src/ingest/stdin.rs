@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::warn;
 
 use crate::ingest::batch::{Feed, closed};
+use crate::ingest::decode::OfRequest;
 use crate::ingest::intake::Intake;
 use crate::telemetry::{Source, defect, output};
 
@@ -37,7 +38,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut feed = Feed::new(intake, None);
+    let mut feed = Feed::new(intake, OfRequest::default());
     let mut buffer = vec![0; READ_BYTES];
     let mut summary = Summary::default();
     let mut output = Lines { output, is_broken: false };

@@ -98,7 +98,7 @@ impl Intake {
         let mut promised = Vec::new();
         let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
-        batch.retain(|_| {
+        batch.retain(|accept| {
             let Some((place, trial)) = kept.next() else {
                 defect!("an event of a batch that has no place among the answers");
                 return false;
@@ -113,7 +113,7 @@ impl Intake {
                         }
                         None
                     }
-                    Some(Err(over)) => Some(self.refusals().over_limit(over, runtime, now)),
+                    Some(Err(over)) => Some(self.refusals().over_limit(over, &accept.lane, runtime, now)),
                     // The dispatcher, which keeps the limits, has stopped.
                     None => Some(shutting_down()),
                 },

@@ -14,7 +14,7 @@ use crate::delivery::Hears;
 use crate::event::{Call, PolicyId};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
-use crate::problem::{Refused, Told};
+use crate::problem::{Problem, Refused, Told, codes};
 
 /// One management dialect: the API of one system whose limits tidegate keeps.
 ///
@@ -28,6 +28,26 @@ pub(crate) trait Dialect: Sync {
 
     /// Whether it gives policies names of this form. Of several dialects the first in the list has such a name.
     fn names(&self, policy: &PolicyId) -> bool;
+
+    /// Which of its configs a policy with a name of this form comes from, by the id that the system gave it; `None` where
+    /// configs have no ids.
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        let _nothing = policy;
+        None
+    }
+
+    /// Where its labels come from, in the order of [`Dialect::labels`].
+    fn sources(&self) -> &'static [Source];
+
+    /// The labels that a request to hand in events carries for all of them: by default those of the headers that
+    /// [`Dialect::sources`] names.
+    ///
+    /// # Errors
+    /// A problem for a header that two readers could understand differently: no event must get past its limit by that.
+    fn carried(&self, options: &Options, headers: &HeaderMap) -> Result<Carried, Box<Problem>> {
+        let _nothing = options;
+        carried_by_headers(self.sources(), headers)
+    }
 
     /// The routes of its management API.
     fn routes(&self, options: &Options, parts: Parts) -> Router;
@@ -86,6 +106,46 @@ pub(crate) trait Dialect: Sync {
         let _nothing = options;
         Ok(None)
     }
+}
+
+/// Where a label of a dialect comes from, when the event does not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The name of the label.
+    pub label: &'static str,
+    /// The header of `POST /v1/events` that is this label of all events of the request.
+    pub header: Option<&'static str>,
+    /// Where it comes from without that header, as a clause for people.
+    pub otherwise: &'static str,
+}
+
+/// Labels that are carried beside events, with their values.
+pub(crate) type Carried = Vec<(&'static str, String)>;
+
+/// The labels of the headers that these sources name; a blank header counts as none.
+pub(super) fn carried_by_headers(sources: &[Source], headers: &HeaderMap) -> Result<Carried, Box<Problem>> {
+    let mut carried = Vec::new();
+    for Source { label, header, .. } in sources {
+        let Some(header) = header else { continue };
+        let mut values = headers.get_all(*header).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => continue,
+            (Some(value), None) => value.to_str().ok().map(str::trim),
+            (Some(_), Some(_)) => None,
+        };
+        match value {
+            Some("") => {}
+            Some(value) => carried.push((*label, value.to_owned())),
+            None => {
+                let detail = format!(
+                    "the header {header} must be given once, as visible ASCII: it is the label {label} of all events \
+                     of the request"
+                );
+                return Err(Box::new(Problem::of(codes::INVALID_HEADER, detail)));
+            }
+        }
+    }
+    Ok(carried)
 }
 
 /// What is wanted of policies, with their names.

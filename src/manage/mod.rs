@@ -27,6 +27,7 @@ pub(crate) mod mashery;
 pub(crate) mod mediarithmics;
 mod options;
 pub(crate) mod responsys;
+mod sources;
 #[cfg(test)]
 mod testing;
 pub(crate) mod throttling;
@@ -44,6 +45,7 @@ pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
 pub(crate) use implied::implied;
 pub(crate) use options::Options;
+pub(crate) use sources::{carried, config_of, headers as label_headers, source_of, table as label_table};
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.

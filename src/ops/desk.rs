@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
-use crate::ingest::CallRouter;
+use crate::ingest::{AboutPolicies, CallRouter};
 use crate::limit::Outlooks;
 use crate::ops::explain::Explainer;
 use crate::ops::policies::Shown;
@@ -53,6 +53,8 @@ pub(crate) struct Desk {
     pub clock: Clock,
     /// Finds the lanes of calls that were not handed in, as the door does.
     pub router: CallRouter,
+    /// What answers say about policies beside what policies know themselves.
+    pub about: AboutPolicies,
 }
 
 pub(super) type Answer = Result<Response, Box<Problem>>;

@@ -207,6 +207,8 @@ pub(super) fn usage_set() -> Value {
 pub(super) fn policy() -> Value {
     json!({
         "id": ID,
+        "name": null,
+        "config": null,
         "origin": "file",
         "state": "deployed",
         "pattern": "http://127.0.0.1:9000/*",
@@ -259,14 +261,14 @@ pub(super) fn policy_with_keys() -> Value {
 
 pub(super) fn explained_call() -> Value {
     let verdict = json!({
-        "policy": ID, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
+        "policy": ID, "name": null, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
     });
     json!({
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
         "policies": [verdict],
         "lane": {
-            "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "generation": 1}], "labels": {},
+            "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},
             "host": "127.0.0.1:9000",
         },
         "due_at": null,

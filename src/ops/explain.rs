@@ -13,11 +13,12 @@ use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, EventId, Labels, Lane, parse_method};
 use crate::ingest::{CallRouter, NoRoute};
 use crate::limit::{Kind, Outlooks};
+use crate::ops::candidates::{CandidateBody, title};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
-use crate::policy::{Candidate, Policies, Runtime, Verdict};
+use crate::policy::{Policies, Runtime};
 use crate::problem::{Problem, codes};
 use crate::queue::{End, Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
@@ -82,25 +83,10 @@ struct LaneBody {
 #[derive(Serialize, ToSchema)]
 struct GovernedBy {
     policy: String,
+    /// What people call it; null where its id is all, and of one that is gone.
+    #[schema(required)]
+    name: Option<String>,
     generation: u32,
-}
-
-/// A policy whose pattern matches the address of the call.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Candidate)]
-struct CandidateBody {
-    policy: String,
-    verdict: &'static str,
-    text: String,
-    /// Name of the label that it needs.
-    #[schema(required)]
-    label: Option<String>,
-    /// Value that this label would need to have.
-    #[schema(required)]
-    value: Option<String>,
-    /// The policy that applies in its place.
-    #[schema(required)]
-    by: Option<String>,
 }
 
 /// The call that is explained, of an event or as it was asked for.
@@ -281,7 +267,7 @@ impl Explainer<'_> {
         // Nobody knows when a doubt ends.
         let starts_at = self.starts_at(place, report, &runtime, now).filter(|_| doubt.is_none());
         ExplainBody {
-            lane: Some(lane_body(&place.lane)),
+            lane: Some(lane_body(&place.lane, &runtime)),
             due_at: date(place.due_at),
             ahead: place.ahead,
             draining_until: date(report.draining_until),
@@ -343,7 +329,8 @@ impl Explainer<'_> {
 
     /// Of a call that has no lane.
     fn refused(&self, call: &Call<'_>, held: HeldBy) -> ExplainBody {
-        let candidates = self.policies.runtime().candidates(call.method, call.url, call.labels);
+        let runtime = self.policies.runtime();
+        let candidates = runtime.candidates(call.method, call.url, call.labels);
         ExplainBody {
             id: None,
             state: None,
@@ -353,7 +340,7 @@ impl Explainer<'_> {
             url: call.url.without_query().to_owned(),
             policies: candidates
                 .into_iter()
-                .map(|candidate| candidate_body(candidate, call.method))
+                .map(|candidate| CandidateBody::of(candidate, call.method, &runtime))
                 .collect(),
             lane: None,
             due_at: None,
@@ -367,54 +354,18 @@ impl Explainer<'_> {
     }
 }
 
-fn lane_body(lane: &Lane) -> LaneBody {
-    let governed_by =
-        |part: &event::PolicyRef| GovernedBy { policy: part.policy.to_string(), generation: part.generation };
+fn lane_body(lane: &Lane, runtime: &Runtime) -> LaneBody {
+    let governed_by = |part: &event::PolicyRef| GovernedBy {
+        policy: part.policy.to_string(),
+        name: title(runtime, &part.policy),
+        generation: part.generation,
+    };
     LaneBody {
         name: lane.key().to_string(),
         policies: lane.policies().iter().map(governed_by).collect(),
         labels: lane.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         host: lane.key().host().map(str::to_owned),
     }
-}
-
-fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
-    let Candidate { policy, verdict } = candidate;
-    let mut body = CandidateBody {
-        policy: policy.to_string(),
-        verdict: "applies",
-        text: "It applies.".to_owned(),
-        label: None,
-        value: None,
-        by: None,
-    };
-    match verdict {
-        Verdict::Applies => {}
-        Verdict::OtherMethod => {
-            body.verdict = "other_method";
-            body.text = format!("It does not list {method}.");
-        }
-        Verdict::OtherLabel(condition) => {
-            body.verdict = "other_label";
-            body.text = format!("It needs the label {}={}.", condition.key, condition.value);
-            (body.label, body.value) = (Some(condition.key), Some(condition.value));
-        }
-        Verdict::NoLabel(label) => {
-            body.verdict = "no_label";
-            body.text = format!("It needs a label {label}, by which it tells its limits apart.");
-            body.label = Some(label);
-        }
-        Verdict::OtherValues => {
-            body.verdict = "other_values";
-            body.text = "It limits single values of its labels, and not those of the call.".to_owned();
-        }
-        Verdict::Outranked(by) => {
-            body.verdict = "outranked";
-            body.text = format!("Policy {by} of the same origin is more specific, or as specific and older.");
-            body.by = Some(by.to_string());
-        }
-    }
-    body
 }
 
 /// Whether the egress guard holds the lane until then: what it withholds is put off until that time.

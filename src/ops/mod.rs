@@ -14,6 +14,7 @@
 
 mod authoring;
 mod body;
+mod candidates;
 mod desk;
 mod doc;
 mod doubts;

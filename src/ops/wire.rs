@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::ingest::AboutPolicies;
 use crate::limit::{Counter, LimiterFigures};
 use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
@@ -28,7 +29,13 @@ pub(super) struct List {
 #[schema(as = Policy)]
 pub(super) struct PolicyBody {
     id: String,
+    /// What people call it, in the words of its author; null where its id is all, and while it is idle.
+    #[schema(required)]
+    name: Option<String>,
     origin: String,
+    /// The id that its system gave to the config which it comes from; null where configs have none.
+    #[schema(required)]
+    config: Option<String>,
     state: &'static str,
     #[serde(flatten)]
     governs: ClauseBody,
@@ -253,7 +260,7 @@ pub(super) struct Wait {
 }
 
 impl PolicyBody {
-    pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
+    pub(super) fn of(id: &PolicyId, policy: &Policy, about: &AboutPolicies, now: Timestamp) -> Self {
         let spec = policy.ruling();
         let life = policy.lifecycle();
         // A policy may have an active generation and older ones that drain: the active one decides.
@@ -266,6 +273,8 @@ impl PolicyBody {
         let mut clauses = spec.into_iter().flat_map(|spec| &spec.clauses).map(clause);
         Self {
             id: id.to_string(),
+            name: spec.and_then(|spec| spec.title.as_deref()).map(str::to_owned),
+            config: (about.config_of)(policy.origin(), id).map(str::to_owned),
             origin: policy.origin().as_str().to_owned(),
             state,
             // Most policies have one clause, which stands among their own members; further ones stand beside.

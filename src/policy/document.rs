@@ -1,7 +1,7 @@
-//! The stored form of the book: JSON, format 5, apart from the inner types so that either can change.
+//! The stored form of the book: JSON, format 6, apart from the inner types so that either can change.
 //!
 //! ```text
-//! { "format": 5, "next_order": n,
+//! { "format": 6, "next_order": n,
 //!   "policies": [ { "id", "origin", "order", "deleted": bool, "ruling": spec | null,
 //!     "pause": { "reason", "since_ms", "until_ms" | null } | null,
 //!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ],
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The form of a spec is in `spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause per policy
-//! and no elements, format 3 no record of what has ended, format 4 records and authoring states of policies (`upgrade`); all
-//! are read and written anew as format 5. A higher format is refused, never guessed at, and so is a member that is unknown:
+//! and no elements, format 3 no record of what has ended, format 4 records and authoring states of policies (`upgrade`),
+//! format 5 no titles; all are read and written anew as format 6. A higher format is refused, never guessed at, and so is a member that is unknown:
 //! what it would mean is lost by leaving it out.
 //!
 //! Read policy by policy: of thousands of them only one at a time stands in memory in the stored form. Written from the
@@ -39,10 +39,12 @@ use crate::policy::{
     Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, Spec,
 };
 
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const OLDEST_FORMAT: u32 = 1;
 /// The last format in which policies had records.
 const WITH_RECORDS: u32 = 4;
+/// The first format that has the members of the present one.
+const AS_NOW: u32 = 5;
 
 #[derive(Deserialize)]
 struct Head {
@@ -218,7 +220,7 @@ fn decode_each(
                 parts
             })
         }
-        FORMAT => read_each(body, &mut take),
+        AS_NOW..=FORMAT => read_each(body, &mut take),
         // Never guessed at: what a newer version has added would be lost by the next write.
         _ => return Err(PolicyError::Format { found: format, known: FORMAT }),
     };

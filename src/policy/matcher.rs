@@ -3,11 +3,15 @@
 //!
 //! Must not know: how patterns are searched, which generations are active.
 
+mod misses;
+
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
+pub(crate) use self::misses::{Member, Miss};
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
 use crate::policy::search::{Before, NFA_BYTES_MAX, Search};
 use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Spec, UrlPattern};
@@ -160,7 +164,8 @@ impl Matcher {
         }
     }
 
-    /// Every rule whose pattern matches, the most literal first, with what came of it.
+    /// Every policy whose pattern matches, the most literal first, with what came of it; without those that fit any url and
+    /// ask for a label that the call does not have.
     pub(super) fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
         let winners = self.winners(method, url, labels);
         let mut matching = Vec::new();
@@ -168,6 +173,8 @@ impl Matcher {
         // The search finds them in any order; places are in order of rank.
         matching.sort_unstable();
         let mut candidates: Vec<Candidate> = Vec::new();
+        // Thousands may match: each policy is found again by its name.
+        let mut known: HashMap<&PolicyId, usize> = HashMap::new();
         for at in matching {
             let Some(found) = self.rules.get(at) else { continue };
             let winner =
@@ -180,11 +187,17 @@ impl Matcher {
                 }
                 (verdict, _) => verdict,
             };
+            if found.rule.is_unrelated(&verdict) {
+                continue;
+            }
             // Of the clauses of one policy the one that comes closest speaks for it.
-            match candidates.iter_mut().find(|known| known.policy == *policy) {
+            match known.get(policy).and_then(|nth| candidates.get_mut(*nth)) {
                 Some(known) if known.verdict.rank() <= verdict.rank() => {}
                 Some(known) => known.verdict = verdict,
-                None => candidates.push(Candidate { policy: policy.clone(), verdict }),
+                None => {
+                    known.insert(policy, candidates.len());
+                    candidates.push(Candidate { policy: policy.clone(), verdict });
+                }
             }
         }
         candidates
@@ -233,6 +246,12 @@ impl Rule {
     fn clause(&self) -> &Clause {
         // `RuntimePolicy::rules` takes the place from this list, and nobody changes a shared spec.
         &self.spec.clauses[self.clause]
+    }
+
+    /// Whether the pattern fits every url, so that the labels alone make a call one of its: without them, nothing of the
+    /// call has to do with it.
+    fn is_unrelated(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::OtherMethod | Verdict::OtherLabel(_)) && self.clause().pattern.fits_any()
     }
 
     /// With whom it competes; `None` when it applies beside all others.

@@ -45,7 +45,7 @@ pub(crate) use generations::Generations;
 pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
 pub(crate) use limits::{Kind, Limit, LimitError};
 pub use limits::{Limits, Pace, Period, Quota, Window};
-pub(crate) use matcher::{Candidate, Verdict};
+pub(crate) use matcher::{Candidate, Member, Miss, Verdict};
 pub(crate) use pattern::PatternError;
 pub use pattern::UrlPattern;
 pub(crate) use runtime::{PolicyChange, Runtime, RuntimePolicy};

@@ -34,6 +34,9 @@ const CACHE_BYTES: usize = 8 << 20;
 /// Most patterns of one start that are asked one by one: an automaton costs a hundred times the memory of its patterns.
 const ASKED_AT_MOST: usize = 16;
 
+/// Most patterns that are named of one literal start next to a url.
+const PATTERNS_OF_A_NEIGHBOUR: usize = 4;
+
 /// All patterns, known by their places in the list that it was built from; the list itself is not kept.
 pub(super) struct Search {
     on_hosts: Starts,
@@ -118,9 +121,48 @@ impl Search {
         find(&self.on_hosts, url.as_str());
         find(&self.on_any_host, url.path_and_query());
     }
+
+    /// Calls `found` with the places of patterns whose literal starts stand next to a text in the order of all, for at most
+    /// `most` starts on either side, and with how many bytes the start and the text share. No start shares more bytes than
+    /// the closest ones do. `text` is a url, or a path where patterns on any host are asked.
+    pub(super) fn for_each_neighbour<'p>(
+        &self,
+        text: &str,
+        on_any_host: bool,
+        most: usize,
+        pattern: impl Fn(usize) -> &'p UrlPattern,
+        mut found: impl FnMut(usize, usize),
+    ) {
+        let starts = if on_any_host { &self.on_any_host } else { &self.on_hosts };
+        starts
+            .near(text, most, &|at: u32| pattern(at as usize), &mut |at, shared| found(at as usize, shared));
+    }
 }
 
 impl Starts {
+    fn near<'p>(
+        &self,
+        text: &str,
+        most: usize,
+        pattern: &impl Fn(u32) -> &'p UrlPattern,
+        found: &mut impl FnMut(u32, usize),
+    ) {
+        let at = |place: u32| self.order.get(place as usize).copied();
+        let literal = |start: &Start| at(start.patterns.start).map_or("", |at| pattern(at).literal_start());
+        let (below, above) =
+            self.starts.split_at(self.starts.partition_point(|start| literal(start) <= text));
+        for start in below.iter().rev().take(most).chain(above.iter().take(most)) {
+            let bytes = literal(start).bytes().zip(text.bytes());
+            let shared = bytes.take_while(|(one, other)| one == other).count();
+            // A few of those with one start: there may be thousands.
+            for place in start.patterns.clone().take(PATTERNS_OF_A_NEIGHBOUR) {
+                if let Some(at) = at(place) {
+                    found(at, shared);
+                }
+            }
+        }
+    }
+
     fn build(
         all: &[&UrlPattern],
         on_any_host: bool,

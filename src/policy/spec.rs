@@ -31,6 +31,8 @@ pub struct Spec {
     pub rank: u8,
     /// How a refusal is called; `None` means tidegate's own words.
     pub wording: Option<Wording>,
+    /// What people call the policy, in the words of its author; `None` when its id is all that it is called by.
+    pub title: Option<Box<str>>,
 }
 
 /// Limits of single label values, in place of those of the policy. Cheap to clone. Most policies have none.
@@ -51,6 +53,9 @@ pub struct Wording {
 }
 
 impl Spec {
+    /// The longest name for people, in characters: it stands in log lines and labels of metrics.
+    pub const MAX_TITLE_CHARS: usize = 120;
+
     /// Waits, beside all others, with one set of counters, under tidegate's own words.
     #[must_use]
     pub fn new(clauses: Vec<Clause>, limits: Limits) -> Self {
@@ -64,7 +69,17 @@ impl Spec {
             bounds_on: None,
             rank: 0,
             wording: None,
+            title: None,
         }
+    }
+
+    /// The same with a name for people, made fit for one line: blanks stand for control characters, and what is behind
+    /// [`Spec::MAX_TITLE_CHARS`] is cut off.
+    pub(crate) fn called(self, name: &str) -> Self {
+        let line = name.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let line: String = line.take(Self::MAX_TITLE_CHARS).collect();
+        let title = line.trim();
+        Self { title: (!title.is_empty()).then(|| title.into()), ..self }
     }
 
     /// What is allowed to these label values, as [`Lane::scope_key`] names them.
@@ -132,5 +147,19 @@ impl Overlap {
     #[must_use]
     pub fn most_specific() -> Self {
         Self::MostSpecific { among: Box::from("") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_for_people_fits_into_one_line() {
+        let title = |name: &str| Spec::new(Vec::new(), Limits::default()).called(name).title;
+        assert_eq!(title(" crm\r\nevil=1\u{1b}[2J ").as_deref(), Some("crm  evil=1 [2J"));
+        assert_eq!(title(" \n "), None);
+        let long = title(&"\u{e9}".repeat(Spec::MAX_TITLE_CHARS + 1)).expect("some");
+        assert_eq!(long.chars().count(), Spec::MAX_TITLE_CHARS);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not know: what the problems are about.
 
+mod about;
 mod body;
 pub mod codes;
 pub(crate) mod doc;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::problem::codes::Code;
 
+pub(crate) use about::{About, LimitNumbers, NamedPolicy, NearMiss};
 pub(crate) use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
 pub(crate) use told::{Refused, Tell, Told};
 
@@ -39,6 +41,8 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry_after_seconds: Option<u64>,
+    #[serde(flatten)]
+    pub about: Box<About>,
     /// Further headers of the answer.
     #[serde(skip)]
     pub headers: HeaderMap,
@@ -79,6 +83,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            about: Box::default(),
             headers: HeaderMap::new(),
             instead: None,
         }
@@ -116,6 +121,13 @@ impl Problem {
         if self.errors.len() < Self::MAX_ERRORS {
             self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         }
+        self
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub(crate) fn about(mut self, about: About) -> Self {
+        *self.about = about;
         self
     }
 

@@ -9,6 +9,7 @@ mod defects;
 mod descriptors;
 mod events;
 mod gauges;
+mod infos;
 mod journald;
 mod kept;
 pub(crate) mod logging;
@@ -36,6 +37,7 @@ pub(crate) use events::{
     policy_names,
 };
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
+pub(crate) use infos::{PolicyInfo, name_policies};
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

@@ -57,6 +57,11 @@ fn has_series(policy: &str) -> bool {
     !given.is_bounded || given.own.contains_key(policy)
 }
 
+/// Whether a policy has series that it shares with no other.
+pub(super) fn has_own_series(policy: &str) -> bool {
+    policy != OTHER && (policy == NONE || has_series(policy))
+}
+
 /// The label under which the figures of a policy are shown: its own, or that of all others.
 #[must_use]
 pub(crate) fn series_of(policy: &str) -> &str {

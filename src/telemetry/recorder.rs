@@ -77,6 +77,13 @@ pub(super) fn end_series(is_there: impl Fn(&str) -> bool) {
     }
 }
 
+/// Ends one gauge of a policy whose labels have changed.
+pub(super) fn end_gauge(key: &Key) {
+    if let Some(Ok(handle)) = INSTALLED.get() {
+        handle.series.end_gauge(key);
+    }
+}
+
 /// Puts the process-wide recorder in place and describes every metric. A second call gives the handle of
 /// the first, so that several apps in one process (tests) share it.
 ///
@@ -214,6 +221,7 @@ mod tests {
         ConnectionsRefused { cause: "full", count: 1 }.emit();
         DescriptorsAllotted { used_for: "store", count: 112 }.emit();
         Shortage { at: "store" }.emit();
+        name_policies([PolicyInfo { policy, name: "crm", system: "file" }].into_iter());
         Gauges::default().set(&full_snapshot());
     }
 

@@ -24,6 +24,7 @@ mod endpoints;
 mod enqueue;
 mod faults;
 mod figures;
+mod finds;
 mod full_index;
 mod grafana;
 mod half_closed;

@@ -187,3 +187,20 @@ fn unresolved(document: &Value, value: &Value, problems: &mut Vec<String>) {
         _ => {}
     }
 }
+
+/// The manual and this description show the table that refusals are made from.
+#[test]
+fn the_manual_and_the_description_say_where_labels_come_from() {
+    let table = manage::label_table();
+    let chapter = crate::manual::chapter("systems").expect("a chapter").text;
+    assert!(chapter.contains(&table), "the chapter wants\n{table}");
+    let document = api_doc();
+    let route = &document["paths"]["/v1/events"]["post"];
+    let about = route["description"].as_str().expect("text");
+    assert!(about.contains(table.trim_end()), "{about}");
+    for (header, label) in manage::label_headers() {
+        let parameters = route["parameters"].as_array().expect("a list");
+        let says = |one: &&Value| one["name"] == header && one["description"].to_string().contains(label);
+        assert!(parameters.iter().any(|one| says(&one)), "{header}");
+    }
+}

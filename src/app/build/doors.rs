@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Deliver;
 use crate::dispatch::DispatchHandle;
-use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
+use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
 use crate::ops::{self, Desk, Ops, Pulse};
@@ -30,6 +30,9 @@ use crate::traces::Tracer;
 
 /// How long a request waits for its share of the bytes that may be under way before it is turned away.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+/// What answers say about policies and labels: the dialects know it.
+const ABOUT: AboutPolicies = AboutPolicies { config_of: manage::config_of, source_of: manage::source_of };
 
 /// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {
@@ -77,7 +80,9 @@ impl Behind<'_> {
                 tell: manage::tell(&config.dialects, fastrand::Rng::new()),
                 as_told: config.manage.refuse_as_told,
                 usage: dialects::usage_headers(config),
+                about: ABOUT,
             },
+            carried: manage::carried(&config.dialects),
             outlooks: self.outlooks.clone(),
             targets,
             tracer,
@@ -152,6 +157,7 @@ impl Behind<'_> {
             outlooks: self.outlooks.clone(),
             clock: self.clock.clone(),
             router,
+            about: ABOUT,
         }
     }
 }

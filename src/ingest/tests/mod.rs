@@ -21,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Labels, Lane, LaneKey, Tries};
-use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
+use crate::ingest::{
+    AboutPolicies, CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched,
+};
 use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
-use crate::policy::testing::{TestDocuments, id, spec};
-use crate::policy::{Family, Origin, Policies, Spec};
+use crate::policy::testing::{TestDocuments, id, spec, spec_for};
+use crate::policy::{Family, LabelCondition, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::{
@@ -187,7 +189,8 @@ impl Admission for TestAdmission {
     }
 }
 
-/// A door with two deployed policies: 200 per second for `https://api.test/*`, and one for `https://cap.test/*` that
+/// A door with deployed policies: 200 per second for `https://api.test/*`, the same for `https://keyed.test/*` under the
+/// label `org=CRM`, and one for `https://cap.test/*` that
 /// turns calls away.
 pub(super) struct Door {
     pub intake: Intake,
@@ -234,6 +237,8 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     policies
         .change(|book| {
             book.put(&Origin::new("test"), &id("api"), spec("https://api.test/*", 200.0))?;
+            let org = vec![LabelCondition::equals("org", "CRM")];
+            book.put(&Origin::new("test"), &id("keyed"), spec_for("https://keyed.test/*", 200.0, org))?;
             let cap = Spec { family: Family::Refuse, ..spec("https://cap.test/*", 3.0) };
             book.put(&Origin::new("test"), &id("cap"), cap)
         })
@@ -264,7 +269,19 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         on_doomed,
         admission: admission.clone(),
         read_ahead: Arc::new(TakenUp(None)),
-        refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
+        refusals: Refusals {
+            tell: Arc::new(|_| None),
+            as_told: false,
+            usage: None,
+            about: AboutPolicies {
+                source_of: |label| Some(format!("where {label} comes from")),
+                ..AboutPolicies::NOTHING
+            },
+        },
+        carried: Arc::new(|headers| {
+            let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+            Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
+        }),
         outlooks: Arc::default(),
         targets: targets.clone(),
         tracer: Tracer::default(),

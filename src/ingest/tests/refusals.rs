@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::START;
 use crate::clock::Timestamp;
-use crate::ingest::Refusals;
+use crate::event::{Lane, LaneKey};
+use crate::ingest::{AboutPolicies, Refusals};
 use crate::limit::{Kind, OverLimit};
 use crate::policy::testing::{id, spec};
 use crate::policy::{Book, Origin, Runtime, Spec, Wording};
@@ -36,6 +37,7 @@ fn runtime() -> Runtime {
         subject: "lists".into(),
     };
     let worded = Spec { wording: Some(wording), ..spec("https://h.org/*", 1.0) };
+    let worded = worded.called("CRM lists");
     let mut book = Book::default();
     for (name, origin) in [("a", "system"), ("b", "other")] {
         book.put(&Origin::new(origin), &id(name), worded.clone()).expect("free");
@@ -49,9 +51,11 @@ async fn refused(
     kind: Kind,
     free_at: Timestamp,
 ) -> (StatusCode, HeaderMap, String) {
-    let refusals = Refusals { tell: Arc::new(told), as_told, usage: None };
+    let about = AboutPolicies { config_of: |_, _| Some("c1"), ..AboutPolicies::NOTHING };
+    let refusals = Refusals { tell: Arc::new(told), as_told, usage: None, about };
     let over = OverLimit { policy: id(policy), kind, free_at };
-    let response = refusals.over_limit(&over, &runtime(), START).into_response();
+    let lane = Lane::parse(&LaneKey::new("a@1").expect("short")).expect("a lane");
+    let response = refusals.over_limit(&over, &lane, &runtime(), START).into_response();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, 1 << 16).await.expect("whole");
     (parts.status, parts.headers, String::from_utf8(body.to_vec()).expect("text"))
@@ -69,7 +73,9 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     assert_eq!(headers["x-system-code"], "SLOW");
     assert!(body.contains(r#""code":"SLOW""#) && body.contains("lists for Some(2)"), "{body}");
 
-    let (_, headers, body) = refused(false, "a", Kind::Closed, Timestamp::MAX).await;
+    // What waiting does not cure is no 429.
+    let (status, headers, body) = refused(false, "a", Kind::Closed, Timestamp::MAX).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(body.contains(r#""code":"GONE""#) && !headers.contains_key("retry-after"), "{body}");
 
     let (_, headers, body) = refused(false, "b", Kind::Quota, soon).await;
@@ -88,4 +94,13 @@ async fn in_dialect_mode_the_answer_is_that_of_the_system() {
     );
     let (status, ..) = refused(true, "b", Kind::Window, soon).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "it has no words of its own");
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_policy_and_the_limit_with_its_numbers() {
+    let (_, _, body) = refused(false, "a", Kind::Pace, START + Duration::from_secs(1)).await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let policy = serde_json::json!({"id": "a", "name": "CRM lists", "system": "system", "config": "c1"});
+    let limit = serde_json::json!({"kind": "pace", "key": "", "per_second": 1.0});
+    assert_eq!((&body["policy"], &body["limit"]), (&policy, &limit), "{body}");
 }

@@ -87,7 +87,7 @@ fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, 
         wording: Some(wording(Code::ServiceOverQps, Code::ServiceOverQps, &service.of.name)),
         ..refusing("overall", all_calls(parts), Limits { window, ..Limits::default() })
     };
-    Some((id(&service.id, "overall")?, spec))
+    Some((id(&service.id, "overall")?, spec.called(&service.of.name)))
 }
 
 fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
@@ -126,7 +126,7 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
         // Closed: a key that has no row is unknown, and the gateway turns its calls away.
         ..refusing(KEYS, all_calls(parts), Limits::closed())
     };
-    Some((id(&service.id, KEYS)?, spec))
+    Some((id(&service.id, KEYS)?, spec.called(&service.of.name)))
 }
 
 fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
@@ -139,7 +139,7 @@ fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec
         wording: Some(of_developer(name)),
         ..refusing("endpoint", part.calls.clone(), bounds)
     };
-    Some((id(&part.endpoint.id, "endpoint")?, spec))
+    Some((id(&part.endpoint.id, "endpoint")?, spec.called(&title(&part.endpoint.of))))
 }
 
 fn method(
@@ -165,7 +165,13 @@ fn method(
         wording: Some(of_developer(name)),
         ..refusing("method", clauses, limits(*rate_limit_ceiling, period, *qps_limit_ceiling))
     };
-    Some((id(&method.id, "method")?, spec))
+    let title = format!("{} {name}", title(&part.endpoint.of));
+    Some((id(&method.id, "method")?, spec.called(&title)))
+}
+
+/// What people call an endpoint: its name, and its alias, by which they know it in urls.
+fn title(endpoint: &Endpoint) -> String {
+    format!("{} {}", endpoint.name, endpoint.request_path_alias)
 }
 
 /// Whether an address of the endpoint goes on where that of another one with methods ends.

@@ -46,7 +46,7 @@ use crate::clock::Clock;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::desk::Desk;
-use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Source, Unreadable, is_uuid};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
@@ -74,6 +74,25 @@ impl Dialect for Mashery {
 
     fn names(&self, policy: &PolicyId) -> bool {
         policy.as_str().split_once('.').is_some_and(|(id, _)| is_uuid(id))
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source {
+                label: "api_key",
+                header: Some("x-api-key"),
+                otherwise: "nowhere: the call meets no limit of keys",
+            },
+            Source {
+                label: "api_method",
+                header: None,
+                otherwise: "the first segment of the path behind the endpoint's alias that is the name of a method",
+            },
+        ]
+    }
+
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        policy.as_str().split_once('.').map(|(id, _)| id)
     }
 
     fn routes(&self, options: &Options, parts: Parts) -> Router {

@@ -75,7 +75,8 @@ fn spec(record: &Record) -> Option<Spec> {
         Level::Global | Level::Organisation | Level::Datamart => Scope::default(),
     };
     // All throttlings that fit apply together (contract.md 4); calls over them wait.
-    Some(Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) })
+    let spec = Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) };
+    Some(spec.called(plugin_endpoint))
 }
 
 /// The pace of `max_qps` starts per second; 0.5 is one start every two seconds. `None` outside the range of a pace.

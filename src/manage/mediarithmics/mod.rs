@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::desk::Desk;
-use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
+use crate::manage::dialect::{Derived, Dialect, Parts, Source, Unreadable};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
@@ -58,6 +58,27 @@ impl Dialect for Mediarithmics {
 
     fn names(&self, policy: &PolicyId) -> bool {
         policy.as_str().starts_with("mics.")
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source { label: "plugin_version", header: None, otherwise: "nowhere: no throttling applies" },
+            Source {
+                label: "datamart",
+                header: None,
+                otherwise: "nowhere: no throttling of a datamart applies",
+            },
+            Source {
+                label: "organisation",
+                header: None,
+                otherwise: "nowhere: no throttling of an organisation applies",
+            },
+            Source { label: "container", header: None, otherwise: "host and port of the url" },
+        ]
+    }
+
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        policy.as_str().strip_prefix("mics.")
     }
 
     fn routes(&self, options: &Options, parts: Parts) -> Router {

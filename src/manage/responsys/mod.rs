@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::desk::Desk;
-use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable, all_active};
+use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Source, Unreadable, all_active};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
@@ -68,6 +68,18 @@ impl Dialect for Responsys {
 
     fn names(&self, policy: &PolicyId) -> bool {
         policy.as_str().starts_with("responsys.")
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source { label: "account", header: None, otherwise: "`labels.account`" },
+            Source { label: "user", header: None, otherwise: "nowhere: no block of a user applies" },
+            Source {
+                label: "api",
+                header: None,
+                otherwise: "verb and path, where one function alone has them",
+            },
+        ]
     }
 
     fn routes(&self, options: &Options, parts: Parts) -> Router {

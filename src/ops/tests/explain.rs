@@ -75,7 +75,7 @@ async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
     assert_eq!(told["url"], "https://api.test/x", "without the query");
     assert_eq!(told["lane"]["name"], "api@1;key=a;~host=api.test:443");
     assert_eq!(told["lane"]["host"], "api.test:443");
-    assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "generation": 1}]));
+    assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "name": null, "generation": 1}]));
     assert_eq!(told["policies"][0]["verdict"], "applies");
 
     eventually("its end is known", async || {

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, Service};
 use crate::event::{Event, EventId, Outcome};
-use crate::ingest::{CallRouter, Defaults, Unmatched};
+use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
@@ -118,6 +118,7 @@ pub(super) async fn world() -> World {
                 key.map(|key| ("key", key.to_owned())).into_iter().collect()
             }),
         },
+        about: AboutPolicies::NOTHING,
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }

@@ -5,7 +5,7 @@
 //!                 "segment": { "label", "after", "names" } | absent }],
 //!   limits, "family": "wait" | "refuse", "overlap": "most_specific" | "all", "among": word | absent,
 //!   "scope": [label], "host": label | absent, "overrides": [{ "key", limits }] | absent,
-//!   "counts_on": policy | absent, "rank": n | absent,
+//!   "counts_on": policy | absent, "rank": n | absent, "title": text | absent,
 //!   "wording": { "per_window", "per_quota", "closed", "subject" } | absent }
 //!
 //! limits: "pace", "window": { "calls", "length_ms" } | null, "quota": { "calls", "per" } | null, "slots", "timeout_ms",
@@ -70,6 +70,8 @@ pub(in crate::policy) struct SpecV3 {
     rank: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wording: Option<WordingV3>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Box<str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,7 +164,7 @@ enum OverlapV2 {
 }
 
 pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
-    let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording } = spec;
+    let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording, title } = spec;
     let (overlap, among) = match overlap {
         Overlap::MostSpecific { among } => (OverlapV2::MostSpecific, among.clone()),
         Overlap::All => (OverlapV2::All, Box::default()),
@@ -200,6 +202,7 @@ pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
             closed,
             subject,
         }),
+        title: title.clone(),
     }
 }
 
@@ -244,6 +247,7 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
             closed,
             subject,
         }),
+        title: spec.title,
     })
 }
 

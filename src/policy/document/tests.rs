@@ -74,8 +74,16 @@ fn with_elements() -> Book {
     book
 }
 
-/// With what format 3 did not have.
+/// With what format 5 did not have.
 fn newest() -> Book {
+    let mut book = with_ended();
+    let policy = book.policies.get_mut(&id("new")).expect("there").edit();
+    Arc::make_mut(policy.ruling.as_mut().expect("rules")).title = Some("CRM \"main\"".into());
+    book
+}
+
+/// With what format 3 did not have.
+fn with_ended() -> Book {
     let mut book = with_elements();
     book.ended.insert(id("long-gone"), 7);
     book
@@ -148,7 +156,7 @@ fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
 #[test]
 fn foreign_documents_are_refused_with_a_reason() {
     let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
-    assert!(matches!(refused(r#"{"format":6}"#), PolicyError::Format { found: 6, known: 5 }));
+    assert!(matches!(refused(r#"{"format":7}"#), PolicyError::Format { found: 7, known: 6 }));
     assert!(matches!(refused("{"), PolicyError::Document { .. }));
     assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Document { .. }));
     let body = String::from_utf8(encode(&book()).expect("encodes").to_vec()).expect("text");
@@ -185,11 +193,14 @@ fn the_limits_of_one_key_stand_once() {
 
 #[test]
 fn all_formats_stay_readable() {
-    let body = include_str!("../fixtures/book-v5.json");
+    let body = include_str!("../fixtures/book-v6.json");
     assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
 
+    let body = include_str!("../fixtures/book-v5.json");
+    assert_eq!(decode(body.as_bytes()).expect("readable"), with_ended());
+
     let body = include_str!("../fixtures/book-v4.json");
-    assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
+    assert_eq!(decode(body.as_bytes()).expect("readable"), with_ended());
 
     let body = include_str!("../fixtures/book-v3.json");
     assert_eq!(decode(body.as_bytes()).expect("readable"), with_elements());

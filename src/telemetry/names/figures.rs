@@ -116,6 +116,13 @@ pub(in crate::telemetry) const POLICIES_WITHOUT_SERIES: Metric = gauge(
     &[],
     "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
 );
+pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
+    "tidegate_policy_info",
+    None,
+    &["policy", "name", "system"],
+    "Always 1; what people call the policy (empty where its id is all), and whose limit it is: a dialect, file or api. Only \
+     policies with series of their own have it.",
+);
 pub(in crate::telemetry) const STORE_LOST_EVENTS: Metric = gauge(
     "tidegate_store_lost_events",
     Some(Unit::Count),
