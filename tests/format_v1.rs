@@ -35,7 +35,7 @@ fn a_segment_of_format_1_reads() {
     assert_eq!(plain.record(1).as_deref(), Some(&[b'z'; 300][..]));
     let delayed = reader.read_block(blocks[1]).expect("reads");
     assert_eq!(delayed.record(0).as_deref(), Some(&b"later"[..]));
-    let settled = |index, from_due_ms, what| Settled { index, from_due_ms, what };
+    let settled = |index, from_due_ms, what| Settled { why: None, index, from_due_ms, what };
     let entries = vec![
         settled(0, None, What::Delivered),
         settled(

@@ -10,7 +10,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
-use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
+use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
 use crate::limit::{Kind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
@@ -109,6 +109,8 @@ pub(crate) struct Settled {
     pub settlement: Settlement,
     /// The attempt that led to it, if one did.
     pub attempt: Option<Attempt>,
+    /// The limit that turned it away, if one did.
+    pub limited: Option<Limited>,
 }
 
 /// How an attempt went, for the metrics.

@@ -22,7 +22,7 @@ use crate::delivery::{Call, Deliver};
 use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, Options, Settled, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::event::{Cause, LaneKey, Outcome, Settlement};
+use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
@@ -70,8 +70,8 @@ pub(crate) struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the runtime that the planner acts by: older ones that come late are left alone.
-    ruled_by: u64,
+    /// What the planner acts by: older ones that come late are left alone.
+    ruled_by: Arc<Runtime>,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
     records: Records,
@@ -128,7 +128,7 @@ impl Service {
             queue: parts.queue,
             signals: parts.signals,
             policies: parts.policies,
-            ruled_by: runtime.number(),
+            ruled_by: runtime,
             deliver: parts.deliver,
             clock: parts.clock,
             records: Records::new(parts.usages, reports.0.clone()),
@@ -171,11 +171,11 @@ impl Service {
     }
 
     fn rule(&mut self, runtime: Arc<Runtime>) {
-        if runtime.number() < self.ruled_by {
+        if runtime.number() < self.ruled_by.number() {
             // A newer one was taken while this one was on its way.
             return;
         }
-        self.ruled_by = runtime.number();
+        self.ruled_by = Arc::clone(&runtime);
         self.step(Input::Policies(Arc::clone(&runtime)));
         self.policies.act_by(&runtime);
     }
@@ -326,6 +326,7 @@ impl Service {
 
     fn settle(&self, settled: Settled) {
         lines::log(&settled);
+        lines::log_dead(&settled, &self.ruled_by);
         let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
@@ -334,7 +335,9 @@ impl Service {
                 RetryScheduled { lane, cause: cause.label() }.emit();
             }
         }
-        self.queue.settle(&settled.entry, settled.settlement);
+        let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());
+        let facts = Facts { status, limited: settled.limited };
+        self.queue.settle_because(&settled.entry, settled.settlement, facts);
     }
 
     async fn drain(mut self, grace: Duration) {

@@ -17,6 +17,7 @@ mod name_failure;
 mod outcome;
 mod pointer;
 mod query;
+mod reason;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,6 +25,7 @@ mod trace;
 mod tries;
 mod url;
 mod wait;
+mod why;
 
 pub(crate) use call::Call;
 pub(crate) use digest::digest128;
@@ -41,9 +43,11 @@ pub(crate) use outcome::Cause;
 pub use outcome::{Outcome, Settlement};
 pub(crate) use pointer::json_pointer;
 pub(crate) use query::encoded;
+pub use reason::Reason;
 pub(crate) use shortage::Shortage;
 pub(crate) use trace::TraceContext;
 pub use tries::Tries;
 pub use url::CanonicalUrl;
 pub(crate) use url::UrlError;
 pub(crate) use wait::{Said, Wait};
+pub(crate) use why::{Facts, Limited, Why};

@@ -94,6 +94,15 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The status of the answer, where there was one that this is about.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(*status),
+            _ => None,
+        }
+    }
+
     /// The metric label: `3xx`, `4xx`, `429`, `5xx`, `timeout`, `connect`, …
     #[must_use]
     pub const fn label(&self) -> &'static str {

@@ -8,10 +8,13 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
+use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{Receipt, Verdict};
+use crate::ingest::prospects::AboutPolicies;
 use crate::limit::Forecast;
+use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
-use crate::queue::{End, Standing, Waiting};
+use crate::queue::{Standing, Waiting};
 use crate::telemetry::defect;
 
 /// The receipt of a durable event.
@@ -89,14 +92,12 @@ pub(super) struct StateBody<'a> {
     id: String,
     /// One of `ready`, `delayed`, `inflight` and `settled`.
     state: &'static str,
-    /// How it ended; known only for events that ended lately.
+    /// How it ended; of successes known only for the last ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<&'static str>,
-    /// `held` when it expired while a doubt held its lane.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cause: Option<&'static str>,
+    #[serde(flatten)]
+    why: Option<EndBody>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
 }
@@ -139,18 +140,22 @@ fn forecast(forecast: Forecast) -> ForecastBody {
 }
 
 /// The state of an event, without its body, headers and query; `None` when it is unknown.
-pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
+pub(super) fn state(
+    id: EventId,
+    standing: &Standing,
+    runtime: &Runtime,
+    about: &AboutPolicies,
+) -> Option<Vec<u8>> {
     let state = standing.word()?;
-    let end = match standing {
-        Standing::Settled(end) => *end,
+    let known = match standing {
+        Standing::Settled(known) => known.as_ref(),
         _ => None,
     };
-    let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
     Some(json(&StateBody {
         id: id.to_string(),
         state,
-        outcome,
-        cause,
+        outcome: known.map(|known| known.end.word()),
+        why: known.map(|known| EndBody::of(known, runtime, about)),
         waiting: standing.waiting().map(waiting_body),
     }))
 }

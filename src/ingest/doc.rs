@@ -240,5 +240,9 @@ pub(super) fn delayed() -> Value {
 }
 
 pub(super) fn settled() -> Value {
-    json!({"id": ID, "state": "settled", "outcome": "delivered"})
+    let policy = json!({"id": "orders", "name": null, "system": "file", "config": null});
+    json!({
+        "id": ID, "state": "settled", "outcome": "dead", "reason": "over_quota", "policy": policy,
+        "limit": {"kind": "quota", "key": "", "calls": 1000, "per": "day"},
+    })
 }

@@ -336,7 +336,8 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Ok(standing) => standing,
         Err(problem) => return problem.into_response(),
     };
-    match answer::state(id, &standing) {
+    let runtime = intake.policies().runtime();
+    match answer::state(id, &standing, &runtime, &intake.refusals().about) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);

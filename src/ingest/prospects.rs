@@ -166,7 +166,7 @@ impl AboutPolicies {
 }
 
 /// The limit of this kind under which a policy puts the calls of a lane.
-fn limit(policy: &RuntimePolicy, kind: Kind, lane: &Lane) -> LimitNumbers {
+pub(super) fn limit(policy: &RuntimePolicy, kind: Kind, lane: &Lane) -> LimitNumbers {
     let key = lane.scope_key(policy.spec.scope.labels());
     let limits = policy.spec.limits_of(&key);
     let mut numbers = LimitNumbers { kind: kind.word(), key: key.to_string(), ..LimitNumbers::default() };

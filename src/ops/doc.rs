@@ -64,7 +64,7 @@ struct Operations;
 #[expect(dead_code, reason = "it is described and never made")]
 pub(super) enum Explained {
     Living(Box<ExplainBody>),
-    Settled(SettledBody),
+    Settled(Box<SettledBody>),
 }
 
 /// Query parameters whose names begin with `label.`.
@@ -285,5 +285,5 @@ pub(super) fn explained_call() -> Value {
 }
 
 pub(super) fn explained_settled() -> Value {
-    json!({"id": "0198c4f0-5f3a-7c00-8000-000000000001", "state": "settled", "outcome": "delivered"})
+    json!({"id": "0198c4f0-5f3a-7c00-8000-000000000001", "state": "settled", "outcome": "delivered", "reason": "delivered"})
 }

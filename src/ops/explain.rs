@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, EventId, Labels, Lane, parse_method};
-use crate::ingest::{CallRouter, NoRoute};
+use crate::ingest::{AboutPolicies, CallRouter, EndBody, NoRoute};
 use crate::limit::{Kind, Outlooks};
 use crate::ops::candidates::{CandidateBody, title};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
@@ -20,7 +20,7 @@ use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
 use crate::policy::{Policies, Runtime};
 use crate::problem::{Problem, codes};
-use crate::queue::{End, Queue, QueueError, Standing};
+use crate::queue::{Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::telemetry::Defect;
 
@@ -31,10 +31,8 @@ pub(super) struct SettledBody {
     state: &'static str,
     #[schema(required)]
     outcome: Option<&'static str>,
-    /// `held` when it expired while a doubt held its lane.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cause: Option<&'static str>,
+    #[serde(flatten)]
+    why: Option<EndBody>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -117,6 +115,7 @@ pub(super) struct Explainer<'d> {
     outlooks: &'d ArcSwap<Outlooks>,
     clock: &'d Clock,
     router: &'d CallRouter,
+    about: &'d AboutPolicies,
 }
 
 impl<'d> From<&'d Desk> for Explainer<'d> {
@@ -128,6 +127,7 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
             outlooks: &desk.outlooks,
             clock: &desk.clock,
             router: &desk.router,
+            about: &desk.about,
         }
     }
 }
@@ -154,9 +154,14 @@ impl Explainer<'_> {
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
         let Some(waiting) = standing.waiting() else {
-            let Standing::Settled(end) = standing else { return Err(no_event()) };
-            let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
-            let body = SettledBody { id: id.to_string(), state: "settled", outcome, cause };
+            let Standing::Settled(known) = standing else { return Err(no_event()) };
+            let runtime = self.policies.runtime();
+            let body = SettledBody {
+                id: id.to_string(),
+                state: "settled",
+                outcome: known.as_ref().map(|known| known.end.word()),
+                why: known.map(|known| EndBody::of(&known, &runtime, self.about)),
+            };
             return Ok(json(&body, None));
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {

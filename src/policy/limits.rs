@@ -293,6 +293,12 @@ mod tests {
         }
     }
 
+    /// Ends of events keep a kind by its place.
+    #[test]
+    fn every_kind_of_limit_can_be_kept_with_the_end_of_an_event() {
+        assert_eq!(Kind::ALL.map(Kind::word), crate::event::Limited::KINDS);
+    }
+
     #[test]
     fn a_pace_promises_whole_starts_in_an_exact_window() {
         let promise = |pace: f64| {

@@ -1,14 +1,15 @@
 //! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the
 //! ledger.
 //!
-//! Must not know: the store, why an entry ended.
+//! Must not know: how the store keeps it, why an entry ended.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::telemetry::{EntryCompleted, EventsEnqueued, Source};
+use crate::event::{Lane, LaneKey, Reason};
+use crate::store::SettleRequest;
+use crate::telemetry::{EntryCompleted, EventEnded, EventsEnqueued, Source};
 
 /// Counts those that became durable under the policies of their lanes. Neighbours often share a lane.
 pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source)>) {
@@ -30,13 +31,10 @@ pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source
 
 /// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not
 /// say which.
-pub(super) fn count_ends<'a>(
-    now: Timestamp,
-    settlements: impl Iterator<Item = (&'a LaneKey, EventId, &'a Settlement)>,
-) {
+pub(super) fn count_ends<'a>(now: Timestamp, settlements: impl Iterator<Item = &'a SettleRequest>) {
     // A batch has few lanes.
     let mut lanes: HashMap<&LaneKey, Lane> = HashMap::new();
-    for (key, id, settlement) in settlements {
+    for SettleRequest { lane: key, id, settlement, why, .. } in settlements {
         let Some(outcome) = settlement.outcome_label() else { continue };
         let lane = match lanes.entry(key) {
             hash_map::Entry::Occupied(lane) => lane.into_mut(),
@@ -49,5 +47,7 @@ pub(super) fn count_ends<'a>(
         // From the moment that the id holds: nothing else of it is known here.
         let lived = now.since(id.accepted_at());
         EntryCompleted { lane, outcome, cause: settlement.cause_label(), lived }.emit();
+        let reason = why.map(|why| why.reason).or_else(|| Reason::of(settlement)).map(Reason::label);
+        EventEnded { outcome, reason: reason.unwrap_or("other") }.emit();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::event::{Entry, EventId, Facts, LaneKey, Reason, Settlement, Why};
 use crate::queue::QueueError;
 use crate::queue::lost::Losses;
 use crate::queue::records::Records;
@@ -112,7 +112,8 @@ impl HandOut {
     /// A delay, or the wait before a retry, that began while the clock was in doubt lasts as long as it was to last.
     fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
         let Some(due_at) = due_at else { return };
-        self.settler.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
+        let again = Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None };
+        self.settler.settle(entry, again, Facts::default());
     }
 
     /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is
@@ -137,6 +138,7 @@ impl HandOut {
                         reason: "undecodable".to_owned(),
                         attempts: stored.tries.attempts(),
                     },
+                    why: Some(Why { reason: Reason::Undecodable, status: None, limited: None }),
                 });
                 None
             }

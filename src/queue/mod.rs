@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, LaneKey, Settlement};
+use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
 use crate::store::record::RecordError;
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
@@ -38,8 +38,8 @@ use crate::store::{
 use crate::telemetry::Source;
 
 use accept::Acceptance;
-pub(crate) use ends::End;
 use ends::Ended;
+pub(crate) use ends::{End, KnownEnd};
 pub(crate) use ledger::Ledger;
 use load::HandOut;
 pub(crate) use load::Loaded;
@@ -219,9 +219,16 @@ impl Queue {
     }
 
     /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
-    /// the entry was given up meanwhile: it counts as lost and nothing else.
+    /// the entry was given up meanwhile: it counts as lost and nothing else. `facts` is what is known of
+    /// why beside the decision.
+    pub(crate) fn settle_because(&self, entry: &Entry, settlement: Settlement, facts: Facts) -> bool {
+        self.0.settler.settle(entry, settlement, facts)
+    }
+
+    /// The same where nothing is known of why.
+    #[cfg(test)]
     pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
-        self.0.settler.settle(entry, settlement)
+        self.settle_because(entry, settlement, Facts::default())
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable

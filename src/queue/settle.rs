@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
-use crate::event::{Entry, Settlement};
+use crate::event::{Entry, Facts, Reason, Settlement, Why};
 use crate::queue::counters::count_ends;
 use crate::queue::ends::Ended;
 use crate::queue::ledger::Ledger;
@@ -102,16 +102,30 @@ impl Settler {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records what becomes of an entry: see [`Queue::settle`](super::Queue::settle).
-    pub(super) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+    /// Records what becomes of an entry: see [`Queue::settle_because`](super::Queue::settle_because).
+    pub(super) fn settle(&self, entry: &Entry, settlement: Settlement, facts: Facts) -> bool {
         if self.losses.take_stale(entry.id) {
             return false;
         }
+        let why = match Reason::of(&settlement) {
+            None => {
+                self.ended.answered(entry.id, facts.status);
+                None
+            }
+            // Nothing more is known of a success, and most ends are one: the list of answers is left alone.
+            Some(Reason::Delivered) => Some(Why { reason: Reason::Delivered, status: None, limited: None }),
+            Some(reason) => {
+                let of_reason = if let Reason::Status(status) = reason { Some(status) } else { None };
+                let status = of_reason.or(facts.status).or_else(|| self.ended.last_status(entry.id));
+                Some(Why { reason, status, limited: facts.limited })
+            }
+        };
         self.settle_stored(SettleRequest {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
             settlement,
+            why,
         });
         true
     }
@@ -207,6 +221,8 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
     if batch.is_empty() {
         return Ok(());
     }
+    // Noted before it is on record: whoever then finds that an event has ended finds out how. Until then nobody asks.
+    batch.iter().for_each(|settle| settler.ended.note(settle));
     settler.store.settle(settler.owner, batch.clone()).await?;
     let mut lanes = settler.lanes.lock();
     // What was given up before the store was asked is on record as lost.
@@ -215,10 +231,9 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
     booked.retain(|settle| !settler.losses.take_stale(settle.id));
     for settle in &booked {
         lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-        settler.ended.note(settle.id, &settle.settlement);
     }
     drop(lanes);
-    count_ends(settler.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
+    count_ends(settler.clock.now(), booked.iter());
     Ok(())
 }
 

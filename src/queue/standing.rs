@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, LaneKey};
-use crate::queue::ends::Ended;
+use crate::event::{Event, EventId, LaneKey, Reason, Why};
+use crate::queue::QueueError;
+use crate::queue::ends::{Ended, KnownEnd};
 use crate::queue::records::Records;
 use crate::queue::table::SharedTable;
-use crate::queue::{End, QueueError};
-use crate::store::{EntryStore, Lookup};
+use crate::store::{EntryStore, KeptEnd, Lookup};
 
 /// Where an event stands, in the words of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,9 @@ pub(crate) enum Standing {
     Delayed(Waiting),
     /// Its call is under way, or its end is not on record yet.
     InFlight(Waiting),
-    /// Its end is on record; how it ended is known of the last 65 536 since the start.
-    Settled(Option<End>),
+    /// Its end is on record; how is known of the last 65 536 since the start, and of all ends but successes as long as
+    /// something is left of them.
+    Settled(Option<KnownEnd>),
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
@@ -87,8 +88,14 @@ impl Standings {
     pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
         let (lane, stored) = match self.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.ended.of(id))),
-            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
+            Lookup::Settled(kept) => {
+                let known = self.ended.of(id).or_else(|| kept.map(KnownEnd::of_store));
+                return Ok(Standing::Settled(known));
+            }
+            Lookup::Lost => {
+                let why = Why { reason: Reason::Lost, status: None, limited: None };
+                return Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))));
+            }
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
         // The lock is let go of before the dispatcher is asked, which may need it to answer.

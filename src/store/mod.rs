@@ -46,7 +46,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries};
+use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct SettleRequest {
     pub due_at: Option<Timestamp>,
     /// What becomes of the entry.
     pub settlement: Settlement,
+    /// Why the event ended, for those who ask later; `None` while it lives on, and where nobody knows.
+    pub why: Option<Why>,
 }
 
 /// What an operator gives up: it is settled as lost.
@@ -142,12 +144,21 @@ pub struct Loss {
 pub enum Lookup {
     /// It is owed an end: the lane and the entry as it stands now.
     Waiting(LaneKey, StoredEntry),
-    /// Its end is on record: delivered, expired, parked or the like.
-    Settled,
+    /// Its end is on record: delivered, expired, parked or the like; and why, where that is kept.
+    Settled(Option<KeptEnd>),
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
+}
+
+/// What is kept of an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptEnd {
+    /// The lane in which the entry stood; `None` when its block cannot be read any more.
+    pub lane: Option<LaneKey>,
+    /// Why it ended.
+    pub why: Why,
 }
 
 /// A page of entries that are due, and when the lane has to be asked again.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, counter, gauge, histogram};
 use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
-use crate::event::Lane;
+use crate::event::{Lane, Reason};
 use crate::telemetry::{kept, names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
@@ -111,6 +111,34 @@ impl EntryCompleted<'_> {
         policies::each(self.lane, |policy| policy.completed(self.outcome, cause));
         kept::lived(self.outcome, self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
+    }
+}
+
+/// An entry reached its end, for one reason of a closed set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventEnded {
+    /// The outcome of its end, as in [`EntryCompleted`].
+    pub outcome: &'static str,
+    /// Why: [`Reason::label`](crate::event::Reason::label).
+    pub reason: &'static str,
+}
+
+impl EventEnded {
+    /// Shows a counter at zero for each reason.
+    pub(crate) fn show() {
+        let statuses = [300, 400, 429, 500].map(Reason::Status);
+        for reason in Reason::WORDS.iter().map(|(reason, _)| *reason).chain(statuses) {
+            Self { outcome: reason.outcome(), reason: reason.label() }.counter().increment(0);
+        }
+    }
+
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        self.counter().increment(1);
+    }
+
+    fn counter(self) -> Counter {
+        counter!(names::EVENTS_ENDED.name, "outcome" => self.outcome, "reason" => self.reason)
     }
 }
 

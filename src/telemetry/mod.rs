@@ -32,9 +32,9 @@ pub(crate) use defects::{defect, found as defect_found};
 pub(crate) use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source};
 pub(crate) use events::{
-    ClockAnomaly, ConfigReloaded, DispatchLag, EventsRecovered, EventsRejected, LifeSettled, LimitViolated,
-    LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation, policy_list,
-    policy_names,
+    ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered, EventsRejected, LifeSettled,
+    LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation,
+    policy_list, policy_names,
 };
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};

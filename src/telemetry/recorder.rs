@@ -199,6 +199,7 @@ mod tests {
         EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
         EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
+        EventEnded { outcome: "delivered", reason: "delivered" }.emit();
         AttemptFinished { lane, result: "2xx", took }.emit();
         RetryScheduled { lane, cause: "5xx" }.emit();
         QueueWaited { lane, waited: took }.emit();

@@ -65,4 +65,5 @@ mod tries;
 mod unread;
 mod upgrade;
 mod upgrade_book;
+mod why;
 mod world;

@@ -280,5 +280,5 @@ impl Roster {
 }
 
 pub(super) fn settled(entry: Box<Entry>, lane: Lane, settlement: Settlement) -> Effect {
-    Effect::Settle(Settled { entry, lane, settlement, attempt: None })
+    Effect::Settle(Settled { entry, lane, settlement, attempt: None, limited: None })
 }

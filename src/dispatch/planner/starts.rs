@@ -17,7 +17,7 @@ use crate::dispatch::planner::roster::{Roster, Spot, settled};
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
-use crate::event::{Entry, Outcome, Settlement};
+use crate::event::{Entry, Limited, Outcome, Settlement};
 use crate::limit::{Decision, Permit};
 use crate::telemetry::defect;
 
@@ -236,8 +236,13 @@ impl Starts {
             Decision::Refuse(blocker) => {
                 ahead.gave(1, weight(&entry));
                 let policy = gate.whose(blocker.limiter).map(|(policy, _)| policy);
-                let how = policies.turned_away(&entry, blocker, policy);
-                effects.push(settled(entry, lane.lane.clone(), how));
+                let settlement = policies.turned_away(&entry, blocker, policy);
+                // By its place among those of the lane: the end is kept in a few bytes.
+                let parts = lane.lane.policies();
+                let place = parts.iter().position(|part| Some(&part.policy) == policy);
+                let limited = Limited::by(place, blocker.kind.word());
+                let lane = lane.lane.clone();
+                effects.push(Effect::Settle(Settled { entry, lane, settlement, attempt: None, limited }));
                 roster.redeem(id, usize::from(promised));
                 return Asked::Stopped;
             }
@@ -304,7 +309,8 @@ impl Starts {
             lane.watch.put_off(&entry, due_at);
         }
         let attempt = Some(Attempt { cause: outcome.cause(), took });
-        effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
+        let lane = lane.lane.clone();
+        effects.push(Effect::Settle(Settled { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);
     }
 

@@ -40,6 +40,7 @@ pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reason;
 
     #[test]
     fn the_status_is_the_configured_one_and_other_codes_are_not_ours() {
@@ -51,6 +52,7 @@ mod tests {
             let body: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
             assert_eq!((&body["status"], &body["error"]), (&status.as_u16().into(), &"capped".into()));
         }
+        assert_eq!(Reason::of_letter(CAPPED).word(), CAPPED, "the end of an event keeps it");
         assert_eq!(tell(&refused("over_window"), StatusCode::TOO_MANY_REQUESTS), None);
     }
 }

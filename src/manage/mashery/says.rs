@@ -107,6 +107,7 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reason;
 
     /// Rows of the default error set: id, code, status and detail.
     const DEFAULT_ERROR_SET: [(&str, u16, &str, &str); 5] = [
@@ -127,6 +128,13 @@ mod tests {
             assert_eq!(told.headers["x-mashery-error-code"], id);
             assert_eq!(told.headers["x-error-detail-header"], detail);
             assert_eq!(told.content_type, "text/xml");
+        }
+        for code in Code::ALL {
+            assert_eq!(
+                Reason::of_letter(code.as_str()).word(),
+                code.as_str(),
+                "the end of an event keeps it"
+            );
         }
         assert_eq!(DEFAULT_ERROR_SET.len(), Code::ALL.len());
         assert_eq!(Code::parse("ERR_403_DEVELOPER_UNKNOWN_REFERER"), None);

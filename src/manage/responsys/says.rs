@@ -44,6 +44,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::event::Reason;
 
     fn told(code: &str, subject: &str, statuses: Statuses) -> Option<Told> {
         let refused = Refused { origin: "responsys", code, subject, retry_after_seconds: Some(60) };
@@ -75,6 +76,9 @@ mod tests {
         assert_eq!(status("API_BLOCKED", statuses), Some(StatusCode::FORBIDDEN));
         assert_eq!(status("API_LIMIT_EXCEEDED", statuses), Some(StatusCode::BAD_REQUEST));
         assert_eq!(status("capped", statuses), None);
+        for code in [API_LIMIT_EXCEEDED, API_BLOCKED] {
+            assert_eq!(Reason::of_letter(code).word(), code, "the end of an event keeps it");
+        }
         let told = told("API_BLOCKED", "login", statuses).expect("known");
         let message = "The login is currently not available to this user. Please contact tech support.";
         assert_eq!((told.code, told.message.as_str()), ("API_BLOCKED", message));

@@ -80,7 +80,7 @@ async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
 
     eventually("its end is known", async || {
         let told = world.get(&format!("/v1/explain?id={}", ids[0])).await.body;
-        told == json!({"id": ids[0].to_string(), "state": "settled", "outcome": "delivered"})
+        told == json!({"id": ids[0].to_string(), "state": "settled", "outcome": "delivered", "reason": "delivered"})
     })
     .await;
 }

@@ -67,7 +67,7 @@ pub(in crate::store) fn settle(
     entry: &StoredEntry,
     settlement: Settlement,
 ) -> SettleRequest {
-    SettleRequest { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
+    SettleRequest { why: None, lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 pub(in crate::store) async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {
@@ -86,7 +86,7 @@ macro_rules! suite {
             $make;
             mod entries:
                 order_pages_and_limits, due_order_and_skip, those_before_an_entry_are_counted,
-                settlements_and_their_places, repetitions_are_recognised, keys_on_record_are_found,
+                settlements_and_their_places, reasons_are_kept, repetitions_are_recognised, keys_on_record_are_found,
                 everything_survives_a_crash, a_lane_that_is_given_up_is_lost_once_and_others_stay,
                 a_closed_store_says_so, what_an_earlier_owner_decides_is_refused;
             mod dead:

@@ -35,7 +35,7 @@ pub(super) enum Unreadable {
 
 /// The settlement of an entry as lost.
 pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Placed {
-    (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
+    (lane, home.block, Settled { why: None, index: home.index, from_due_ms, what: What::Lost })
 }
 
 impl Reads {

@@ -38,7 +38,7 @@ impl Reads {
         let at = Timestamp::from_millis(self.shared.clock.now().as_millis());
         let (mut letters, mut lost) = (HashMap::with_capacity(dead.len()), HashSet::new());
         for settle in dead {
-            let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } =
+            let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts }, .. } =
                 settle
             else {
                 continue;
@@ -64,7 +64,7 @@ impl Reads {
                         }
                     }
                 }
-                Lookup::Settled | Lookup::Lost => {}
+                Lookup::Settled(_) | Lookup::Lost => {}
             }
         }
         Ok(Found { letters: letters.into_values().collect(), lost })

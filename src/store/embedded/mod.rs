@@ -281,6 +281,7 @@ impl EmbeddedStore {
                 index: home.index,
                 from_due_ms: settle.due_at.map(Timestamp::ceil_millis),
                 what: What::from(&settle.settlement),
+                why: settle.why,
             };
             if let Settlement::Dead { .. } = settle.settlement {
                 dead.push(settle);

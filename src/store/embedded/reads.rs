@@ -18,7 +18,7 @@ use crate::store::embedded::index::keys::DueKey;
 use crate::store::embedded::index::read::Standing;
 use crate::store::embedded::index::rows::PutOff;
 use crate::store::embedded::journal::{Block, Position, ReadError};
-use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
+use crate::store::{DuePage, KeptEnd, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
 /// The means of one read. Its calls wait for the disk and for the writer: not for a runtime thread.
 pub(super) struct Reads {
@@ -188,7 +188,7 @@ impl Reads {
                 return Err(self.absent(home.block));
             }
             Err(ReadError::Gone { segment }) if self.shared.segments.exists(segment) => {
-                return Ok(Lookup::Settled);
+                return self.settled(home, None);
             }
             // The id may be made up: this is no evidence of damage.
             Err(_) => return Ok(Lookup::Unknown),
@@ -200,7 +200,7 @@ impl Reads {
         }
         let standing = self.shared.reader.standing(block.lane_no, home.block, home.index);
         let (due_ms, put_off) = match standing.map_err(|error| self.broken(&error))? {
-            Standing::Settled => return Ok(Lookup::Settled),
+            Standing::Settled => return self.settled(home, Some(&block.lane)),
             Standing::Plain => (None, PutOff::default()),
             Standing::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
             // Never rescheduled: the due time is the one in the block.
@@ -208,6 +208,12 @@ impl Reads {
         };
         let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), put_off);
         Ok(entry.map_or(Lookup::Unknown, |entry| Lookup::Waiting(block.lane.clone(), entry)))
+    }
+
+    /// An entry that has ended, with why.
+    fn settled(&self, home: Home, lane: Option<&LaneKey>) -> Result<Lookup, StoreError> {
+        let why = self.shared.reader.why(home.block, home.index).map_err(|error| self.broken(&error))?;
+        Ok(Lookup::Settled(why.map(|why| KeptEnd { lane: lane.cloned(), why })))
     }
 
     /// The rows say it: no block is read.

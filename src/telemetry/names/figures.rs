@@ -116,6 +116,11 @@ pub(in crate::telemetry) const POLICIES_WITHOUT_SERIES: Metric = gauge(
     &[],
     "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
 );
+pub(in crate::telemetry) const EVENTS_ENDED: Metric = counter(
+    "tidegate_events_ended_total",
+    &["outcome", "reason"],
+    "Events that reached their end, each once, by outcome and by why: the reasons of GET /v1/events/{id}, HTTP statuses by class.",
+);
 pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
     "tidegate_policy_info",
     None,

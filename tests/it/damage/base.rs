@@ -303,7 +303,8 @@ impl History {
                 }
             }
         }
-        let settle = SettleRequest { lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
+        let settle =
+            SettleRequest { why: None, lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
         self.store.settle(self.store.owner(), vec![settle]).await.expect("settles");
     }
 }

@@ -415,7 +415,7 @@ impl World {
     }
 
     fn settle(&mut self, settled: Settled) -> Result<(), String> {
-        let Settled { entry, lane, settlement, attempt } = settled;
+        let Settled { entry, lane, settlement, attempt, limited: _ } = settled;
         let facts = self.queue.facts(entry.id);
         let over = lane.policies().iter().any(|part| {
             let policy = self.runtime.get(&part.policy);

@@ -35,7 +35,7 @@ async fn append(store: &EmbeddedStore, round: u64) -> Vec<EventId> {
 }
 
 fn delivered(id: EventId) -> SettleRequest {
-    SettleRequest { lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
+    SettleRequest { why: None, lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,6 @@
 //!
 //! Must not know: threads, files.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::IndexError;
@@ -11,8 +10,10 @@ use super::batch::Rows;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::lost::{self, LostBlocks, LostEntry};
+use super::open::Noted;
 use super::rows::{BlockRow, PutOff};
 use super::segments::Segments;
+use super::whys::WhyBlocks;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
@@ -42,19 +43,15 @@ pub(in crate::store::embedded) struct Indexer {
     /// Set while the journal is replayed: settlements of blocks that have no row may then be of damaged ones.
     pub replays: bool,
     lost_blocks: LostBlocks,
+    why_blocks: WhyBlocks,
     /// What ended as lost and was not taken yet.
     lost: Vec<LostEntry>,
 }
 
 impl Indexer {
-    pub(super) fn new(
-        rows: Rows,
-        lanes: Arc<Lanes>,
-        segments: Arc<Segments>,
-        lost: BTreeSet<Position>,
-    ) -> Self {
-        let lost_blocks = LostBlocks::new(lost);
-        Self { rows, lanes, segments, replays: false, lost_blocks, lost: Vec::new() }
+    pub(super) fn new(rows: Rows, lanes: Arc<Lanes>, segments: Arc<Segments>, noted: Noted) -> Self {
+        let (lost_blocks, why_blocks) = (LostBlocks::new(noted.lost), WhyBlocks::new(noted.whys));
+        Self { rows, lanes, segments, replays: false, lost_blocks, why_blocks, lost: Vec::new() }
     }
 
     /// What ended as lost since the last call: each entry once.
@@ -117,6 +114,7 @@ impl Indexer {
         run: &SettledRun,
     ) -> Result<(), IndexError> {
         self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+        self.why_blocks.note(&mut self.rows, run.block, run.entries.iter())?;
         if !self.has_row(run)? {
             return Ok(());
         }
@@ -136,11 +134,12 @@ impl Indexer {
         // The block may be damaged: its losses are noted here, since no row of it will say so.
         if self.replays && !self.has_row(run)? {
             self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+            self.why_blocks.note(&mut self.rows, run.block, run.entries.iter())?;
         }
         for part in run.entries.chunks(SETTLED_TOGETHER) {
-            // Up to four rows for each, and 10 for the block's two and what goes with them: they have to agree after a
+            // Up to four rows for each, and 12 for the block's two and what goes with them: they have to agree after a
             // crash.
-            self.rows.make_room(4 * SETTLED_TOGETHER + 10)?;
+            self.rows.make_room(4 * SETTLED_TOGETHER + 12)?;
             self.settle_part(segment, run, part)?;
         }
         Ok(())
@@ -152,7 +151,7 @@ impl Indexer {
         let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(()) };
         let Some((was_ready, mut row)) = self.block_row(lane, run.block)? else { return Ok(()) };
         let before = row;
-        let mut lost = Vec::new();
+        let (mut lost, mut ends) = (Vec::new(), Vec::new());
         for settled in part {
             // Two who met the same damage may both have settled an entry: the first of them counts.
             let had_ended = row.settled.has(settled.index);
@@ -161,7 +160,11 @@ impl Indexer {
             if ended && settled.what == What::Lost {
                 lost.push(*settled);
             }
+            if ended {
+                ends.push(*settled);
+            }
         }
+        self.why_blocks.note(&mut self.rows, run.block, ends.iter())?;
         self.note_lost(lane, run.block, &row, &lost)?;
         let key = |ready| Key::Block { ready, lane, at: run.block };
         let ready = row.ready() > 0;
@@ -275,6 +278,6 @@ impl Indexer {
             self.rows.make_room(1)?;
             self.rows.remove(Key::Refers { segment, older })?;
         }
-        Ok(())
+        self.why_blocks.forget(&mut self.rows, segment)
     }
 }

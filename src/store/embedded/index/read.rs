@@ -10,9 +10,9 @@ use super::database::Tree;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::rows::{self, BlockRow, PutOff};
-use super::{IndexError, guarded};
+use super::{IndexError, guarded, whys};
 use crate::clock::Timestamp;
-use crate::event::LaneKey;
+use crate::event::{LaneKey, Why};
 use crate::store::LaneSummary;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
@@ -134,6 +134,18 @@ impl IndexReader {
         })
     }
 
+    /// Why the entry `index` of a block ended, where that is kept.
+    pub(in crate::store::embedded) fn why(
+        &self,
+        block: Position,
+        index: u8,
+    ) -> Result<Option<Why>, IndexError> {
+        guarded(|| {
+            let value = self.tree.get(Key::Why(block).encode())?;
+            Ok(value.and_then(|value| whys::find(&value, index)).flatten())
+        })
+    }
+
     /// The `most` first blocks after `after` that hold living entries, of any lane, in order, with their lanes. Walks
     /// all rows.
     pub(in crate::store::embedded) fn blocks_after(
@@ -210,11 +222,14 @@ impl IndexReader {
                     Some(Key::Block { lane, at, .. }) if is_meant(at) => {
                         let row = BlockRow::decode(&value)?;
                         let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
-                        let entries = plain.map(|index| Settled { index, from_due_ms: None, what }).collect();
+                        let entries = plain
+                            .map(|index| Settled { why: None, index, from_due_ms: None, what })
+                            .collect();
                         (lane, at, entries)
                     }
                     Some(Key::Due(due)) if is_meant(due.block) => {
-                        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what };
+                        let settled =
+                            Settled { why: None, index: due.index, from_due_ms: Some(due.due_ms), what };
                         (due.lane, due.block, vec![settled])
                     }
                     _ => continue,

@@ -138,7 +138,7 @@ impl DeadLog {
     /// As [`DeadLog::append`]; some of them may have been taken.
     pub(crate) fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
         // The form that versions without such records pass over: see the head of the journal.
-        let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
+        let what = Settled { why: None, index: 0, from_due_ms: None, what: What::Cancelled };
         for places in places.chunks(TAKEN_AT_ONCE) {
             let runs: Vec<SettledRun> = places
                 .iter()

@@ -74,8 +74,8 @@ fn this_version_writes_the_fixture_byte_for_byte() {
     journal.append(&mut group, NOW).expect("appends");
     let what = What::Reschedule { due_ms: 1_700_000_009_000, tries: Tries::of(2), doubted_ms: None };
     let entries = vec![
-        Settled { index: 0, from_due_ms: None, what: What::Delivered },
-        Settled { index: 1, from_due_ms: Some(5), what },
+        Settled { why: None, index: 0, from_due_ms: None, what: What::Delivered },
+        Settled { why: None, index: 1, from_due_ms: Some(5), what },
     ];
     let run = SettledRun { lane_no: 1, block: Position { segment: 1, offset: 64 }, entries };
     group.push_settlements(&[run]).expect("fits");

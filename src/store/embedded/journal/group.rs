@@ -4,7 +4,7 @@ use super::block::{self, NewBlock, Packer};
 use super::codec::{len_u16, len_u32};
 use super::dead;
 use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Place};
-use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
+use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun, WHY_BYTES};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
 use crate::store::{DeadLetter, StoreError};
@@ -84,7 +84,7 @@ impl Group {
             let fitting = rest
                 .iter()
                 .take_while(|run| {
-                    bytes += RUN_HEAD_BYTES + run.entries.len() * MAX_ENTRY_BYTES;
+                    bytes += 2 * RUN_HEAD_BYTES + run.entries.len() * (MAX_ENTRY_BYTES + WHY_BYTES);
                     bytes <= SETTLEMENTS_FRAME_BYTES
                 })
                 .count()

@@ -66,6 +66,11 @@
 //! new due ms (8), tries (2: the low 10 bits count attempts, the high 6 bits, zero in older files, tries that cost none
 //! of them) and, while the clock was in doubt, when that was, Unix ms (8).
 //!
+//! A run of lane 4294967295 says why entries of the run before it, of the same block, ended: each is written as a reschedule
+//! whose due ms holds the number of the reason (2), the last HTTP status or 0 (2), the kind of limit, from 1 on, or 0 (1),
+//! the place of the policy in the lane or 255 (1), zero (2), and whose tries are zero. Versions before there was such a run
+//! pass over it: no lane has this number, and it ends nothing.
+//!
 //! ## Dead letter (kind 3)
 //! Event id (16), parked at, Unix ms (8), attempts (2), length of lane key (2), of reason (2), of record (4), then
 //! lane key, reason, record. It is synced in `dead/` before its settlement is written: a crash between the two

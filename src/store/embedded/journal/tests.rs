@@ -133,8 +133,8 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
         What::Drained,
         What::Cancelled,
     ];
-    let settled =
-        |(index, what)| Settled { index: index as u8, from_due_ms: (index == 1).then_some(8), what };
+    let due = |index| (index == 1).then_some(8);
+    let settled = |(index, what)| Settled { why: None, index: index as u8, from_due_ms: due(index), what };
     let entries = whats.into_iter().enumerate().map(settled).collect();
     let run = SettledRun { lane_no: 3, block: Position { segment: 1, offset: 64 }, entries };
     group.push_settlements(&[run.clone(), run.clone()]).expect("fits");

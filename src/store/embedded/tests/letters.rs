@@ -13,7 +13,7 @@ fn park(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, records: &[Str
         store.append(vec![plain("a", record)]).await.expect("appends");
         let entry = store.read_ready(&lane("a"), None, ALL).await.expect("reads").remove(0);
         let settlement = Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 };
-        let settle = SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement };
+        let settle = SettleRequest { why: None, lane: lane("a"), id: entry.id, due_at: None, settlement };
         store.settle(store.owner(), vec![settle]).await.expect("settles");
         entry.id
     };

@@ -118,6 +118,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
             return (delivered, failures);
         }
         let settles = page.iter().map(|entry| SettleRequest {
+            why: None,
             lane: lane(name),
             id: entry.id,
             due_at: entry.due_at,

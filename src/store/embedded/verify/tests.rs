@@ -31,8 +31,13 @@ async fn sound(root: &Path) {
         }
         let all = ReadLimit { entries: 1, bytes: usize::MAX };
         let first = store.read_ready(&lane("a"), None, all).await.expect("reads").remove(0);
-        let settle =
-            SettleRequest { lane: lane("a"), id: first.id, due_at: None, settlement: Settlement::Delivered };
+        let settle = SettleRequest {
+            why: None,
+            lane: lane("a"),
+            id: first.id,
+            due_at: None,
+            settlement: Settlement::Delivered,
+        };
         if round > 0 {
             store.settle(store.owner(), vec![settle]).await.expect("settles");
         }

@@ -11,6 +11,7 @@ use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
 /// The dearest settlements: each in a block of its own, from one due place to another.
 fn settle(segment: u32, count: usize) -> Request {
     let settled = Settled {
+        why: None,
         index: 0,
         from_due_ms: Some(u64::MAX),
         what: What::Reschedule { due_ms: u64::MAX, tries: Tries::from_bits(u16::MAX), doubted_ms: None },
