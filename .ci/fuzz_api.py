@@ -14,7 +14,7 @@ import schemathesis
 STATUSES = collections.defaultdict(collections.Counter)
 CALLS = collections.Counter()
 # The parameters that lead to what answers have named, the latest ones, by path; and single ones by name.
-PLACES = collections.defaultdict(lambda: collections.deque(maxlen=8))
+PLACES = collections.defaultdict(lambda: collections.deque(maxlen=64))
 KNOWN = collections.defaultdict(lambda: collections.deque(maxlen=8))
 
 
@@ -60,7 +60,10 @@ def before_call(ctx, case, kwargs):
         return
     places = [place for path, place in sorted(PLACES.items()) if place and case.operation.path.startswith(path)]
     if places:
-        case.path_parameters.update(places[-1][turn % len(places[-1])])
+        # Where there is something to name of what the path leads to, in preference.
+        kind = case.operation.path.rsplit("/", 1)[1].removesuffix("s")
+        ready = [place for place in places[-1] if together([kind], place, 0)] or places[-1]
+        case.path_parameters.update(ready[turn % len(ready)])
     for name in case.query or {}:
         if KNOWN[name]:
             case.query[name] = KNOWN[name][turn % len(KNOWN[name])]
@@ -84,9 +87,35 @@ def fill(case, turn):
     for name, parameter in (("confirm", "id"), ("plugin_version_id", "version_id")):
         if name in case.body:
             case.body[name] = case.path_parameters[parameter]
-    for name, member in case.body.items():
-        if isinstance(member, dict) and "id" in member and KNOWN[name]:
-            member["id"] = KNOWN[name][turn % len(KNOWN[name])]
+    # No two keys are the same, nor the addresses of two endpoints.
+    for name in ("apikey", "requestPathAlias"):
+        if name in case.body:
+            case.body[name] = f"{case.body[name]}{turn}"
+    given = case.path_parameters or {}
+    if case.operation.method.upper() == "POST" and "id" in case.body:
+        # A list of what is elsewhere already: of the same owner, where the path names it.
+        kind = case.operation.path.rsplit("/", 1)[1].removesuffix("s")
+        place = together([kind], {name: value for name, value in given.items() if name != kind}, turn)
+        case.body["id"] = place.get(kind, case.body["id"])
+    named = [name for name, member in case.body.items() if isinstance(member, dict) and "id" in member]
+    place = together(named, {}, turn)
+    for name in named:
+        if KNOWN[name]:
+            case.body[name]["id"] = place.get(name, KNOWN[name][turn % len(KNOWN[name])])
+
+
+def together(names, given, turn):
+    """Ids of these names that belong together, of something that is as given as far as its own path says."""
+    fitting = [
+        place
+        for _, places in sorted(PLACES.items())
+        for place in places
+        if all(name in place for name in names)
+        and all(place[name] == value for name, value in given.items() if name in place)
+    ]
+    # What leads farthest: below it there is something to name, too.
+    fitting = [place for place in fitting if len(place) == max(map(len, fitting))]
+    return fitting[turn % len(fitting)] if names and fitting else {}
 
 
 @schemathesis.hook

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tidegate::testkit::clock::Clock;
 use tidegate::testkit::event::LaneKey;
 use tidegate::testkit::store::embedded::journal::{
-    Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
+    Disk, Frame, FrameGroup, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
 };
 
 const ROUNDS: usize = 15;
@@ -49,7 +49,7 @@ fn appends(clock: &Clock, dir: &Path, events: &[Bytes], out: &mut impl Write) ->
     )?;
     for (size, target) in TARGETS {
         let batch = events.get(..size).unwrap_or(events);
-        let (mut group, mut joined) = (Group::default(), Vec::new());
+        let (mut group, mut joined) = (FrameGroup::default(), Vec::new());
         let (mut raws, mut journals, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let bare = rate(clock, size, ROUND, || raw_append(&mut raw, batch, &mut joined))?;
@@ -83,7 +83,7 @@ fn scans(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut journal = Journal::open_on(dir, JournalOptions::default(), 0, clock.now(), Box::new(Unsynced))?;
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let batches = total.div_ceil(events.len());
     for _ in 0..batches {
         push(&mut group, events, block, clock)?;
@@ -125,7 +125,7 @@ impl Disk for Unsynced {
     }
 }
 
-fn push(group: &mut Group, events: &[Bytes], block: usize, clock: &Clock) -> anyhow::Result<()> {
+fn push(group: &mut FrameGroup, events: &[Bytes], block: usize, clock: &Clock) -> anyhow::Result<()> {
     let lane = LaneKey::new("bench@1")?;
     for records in events.chunks(block) {
         let accepted_ms = clock.now().as_millis();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate::testkit::clock::Clock;
 use tidegate::testkit::event::{Lane, PolicyId, PolicyRef};
 use tidegate::testkit::telemetry::{
-    self, AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source, set_policies,
+    self, AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, LaneSeries, QueueWaited, set_policies,
 };
 
 const EVENTS: u32 = 1_000_000;
@@ -42,13 +42,15 @@ fn lane(names: &[String]) -> anyhow::Result<Lane> {
 fn measure(lanes: &[Lane]) -> f64 {
     let clock = Clock::system();
     let begun = clock.now();
-    for lane in lanes.iter().cycle().take(EVENTS as usize) {
-        let lane = black_box(lane);
+    // Kept with their lanes, as the queue and the dispatcher do.
+    let lanes: Vec<_> = lanes.iter().map(|lane| (lane.key(), LaneSeries::of(lane))).collect();
+    for (lane, series) in lanes.iter().cycle().take(EVENTS as usize) {
+        let (lane, series) = black_box((*lane, series));
         let took = Duration::from_millis(3);
-        EventsEnqueued { lane, source: Source::Http, count: 1 }.emit();
-        QueueWaited { lane, waited: took }.emit();
-        AttemptFinished { lane, result: "2xx", took }.emit();
-        EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
+        EventsEnqueued { lane, series, source: EventSource::Http, count: 1 }.emit();
+        QueueWaited { series, waited: took }.emit();
+        AttemptFinished { lane, series, result: "2xx", took }.emit();
+        EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
     }
     clock.now().since(begun).as_secs_f64() * 1e9 / f64::from(EVENTS)
 }

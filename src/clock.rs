@@ -4,8 +4,8 @@
 //! with the boot clock, which also counts suspended time. A stepped wall clock therefore ages nothing, fires nothing
 //! early and stalls nothing. Wall time is asked for by name ([`Clock::wall`]) at the doors alone.
 //!
-//! At the start the wall clock is judged against the [`Mark`] of the last process ([`Clock::begin`]). While it is in
-//! doubt the line goes on from the mark: it is then never ahead of the true time, and nothing may be done because time
+//! At the start the wall clock is judged against the [`ClockMark`] of the last process ([`Clock::begin`]). While it is
+//! in doubt the line goes on from the mark: it is then never ahead of the true time, and nothing may be done because time
 //! has passed ([`Clock::is_trusted`]). When the doubt ends ([`Clock::trust`]) the line moves forward to the wall clock,
 //! as it does over a suspension; it never moves back within a process.
 //!
@@ -25,14 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
+pub(crate) use judge::{ClockMark, ClockVerdict, Correction, Leap, Suspicion, corrected, extension};
 #[cfg(any(test, feature = "testkit"))]
 pub use set::Script;
 #[cfg(any(test, feature = "testkit"))]
 use set::Set;
-pub(crate) use source::Reading;
-use source::Source;
-pub(crate) use watch::{Anomaly, Watch};
+pub(crate) use source::ClockReading;
+use source::ClockSource;
+pub(crate) use watch::{Anomaly, WallClockWatch};
 
 /// A moment on the steady line, in nanoseconds since the Unix epoch. Arithmetic saturates: no clock step
 /// or absurd duration can panic or wrap.
@@ -138,17 +138,17 @@ pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    source: Source,
+    source: ClockSource,
     /// Turns the boot clock into nanoseconds since the epoch. Never decreases once the line has begun.
     offset_ns: AtomicI64,
     is_trusted: AtomicBool,
     is_confirmed: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<ClockState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    doubt: Option<judge::Doubt>,
+struct ClockState {
+    doubt: Option<judge::ClockDoubt>,
     /// The doubt is older than this process.
     is_inherited: bool,
     /// An operator had confirmed the wall clock before this process.
@@ -162,24 +162,24 @@ impl Clock {
     /// The machine's clock, anchored at the present wall time.
     #[must_use]
     pub fn system() -> Self {
-        Self::of(Source::System(source::boot_id()))
+        Self::of(ClockSource::System(source::boot_id()))
     }
 
     /// A clock that stands at `start` until it is moved and that is always trusted: for tests and simulations.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self::of(Source::Set(Set::Manual(start.as_nanos().into())))
+        Self::of(ClockSource::Set(Set::Manual(start.as_nanos().into())))
     }
 
     /// A clock whose readings a test sets one by one.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn scripted(script: &Script) -> Self {
-        Self::of(Source::Set(Set::Scripted(script.clone())))
+        Self::of(ClockSource::Set(Set::Scripted(script.clone())))
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: ClockSource) -> Self {
         let reading = source.read();
         Self(Arc::new(Inner {
             source,
@@ -206,32 +206,32 @@ impl Clock {
 
     /// What the clocks of the machine say.
     #[must_use]
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> ClockReading {
         self.0.source.read()
     }
 
     /// Moves a manual clock or a script forward; a system clock moves by itself and ignores this.
     #[cfg(any(test, feature = "testkit"))]
     pub fn advance(&self, by: Duration) {
-        if let Source::Set(set) = &self.0.source {
+        if let ClockSource::Set(set) = &self.0.source {
             set.advance(by);
         }
     }
 
     /// Begins the line of a process: `mark` is what the last one left, `newest` the newest moment on its record, and a
     /// wall clock that is at most `bound` ahead of them is believed. To be called before the line is used.
-    pub fn begin(&self, mark: Option<&Mark>, newest: Timestamp, bound: Duration) -> Verdict {
+    pub fn begin(&self, mark: Option<&ClockMark>, newest: Timestamp, bound: Duration) -> ClockVerdict {
         #[cfg(any(test, feature = "testkit"))]
-        if let Source::Set(Set::Manual(hand)) = &self.0.source {
+        if let ClockSource::Set(Set::Manual(hand)) = &self.0.source {
             hand.fetch_max(newest.as_nanos(), Ordering::AcqRel);
-            return Verdict::manual(self.now());
+            return ClockVerdict::manual(self.now());
         }
         let reading = self.read();
         // One reading for all of it: two would differ by the time between them.
         let verdict = judge::judge(mark, newest, &reading, bound);
         let mut state = self.state();
         state.doubt = verdict.doubt;
-        state.is_inherited = mark.is_some_and(Mark::is_in_doubt);
+        state.is_inherited = mark.is_some_and(ClockMark::is_in_doubt);
         state.was_confirmed = mark.is_some_and(|mark| mark.is_confirmed);
         state.corrections = verdict.corrections.clone().into();
         self.0.offset_ns.store(offset(verdict.line.as_nanos(), reading.boot_ns), Ordering::Release);
@@ -310,16 +310,16 @@ impl Clock {
 
     /// What the next process needs to know of this one's line; `None` for a manual clock.
     #[must_use]
-    pub fn mark(&self) -> Option<Mark> {
+    pub fn mark(&self) -> Option<ClockMark> {
         #[cfg(any(test, feature = "testkit"))]
-        if let Source::Set(Set::Manual(_)) = self.0.source {
+        if let ClockSource::Set(Set::Manual(_)) = self.0.source {
             return None;
         }
         // Locked before the line is read: a doubt that ends meanwhile must not be written down with the line of before.
         let state = self.state();
         let reading = self.read();
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire);
-        Some(Mark {
+        Some(ClockMark {
             line_ns: reading.boot_ns.saturating_add_signed(offset_ns),
             wall_ns: reading.wall.as_nanos(),
             boot_id: reading.boot_id.to_string(),
@@ -331,7 +331,7 @@ impl Clock {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClockState> {
         // Every change is complete before anything can panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -30,7 +30,8 @@ pub mod delivery {
 /// The nouns of an event's way: event, lane, outcome, settlement.
 pub mod event {
     pub use crate::event::{
-        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Settlement, Tries,
+        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Reason,
+        Settlement, Tries,
     };
 }
 
@@ -81,8 +82,8 @@ pub mod store {
         /// The files of the journal, below the store.
         pub mod journal {
             pub use crate::store::embedded::journal::{
-                Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Position,
-                Reader, Scan, Settled, SettledRun, What, scan,
+                BlockReader, Disk, Frame, FrameGroup, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock,
+                OsDisk, Position, Scan, Settled, SettledRun, What, scan,
             };
         }
     }
@@ -91,6 +92,7 @@ pub mod store {
 /// Metrics, and the names of all of them.
 pub mod telemetry {
     pub use crate::telemetry::{
-        AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source, install, names, set_policies,
+        AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, LaneSeries, QueueWaited, install,
+        names, set_policies,
     };
 }

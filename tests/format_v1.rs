@@ -3,7 +3,7 @@
 
 use tidegate::testkit::event::Tries;
 use tidegate::testkit::store::embedded::journal::{
-    Frame, Position, Reader, Scan, Settled, SettledRun, What, scan,
+    BlockReader, Frame, Position, Scan, Settled, SettledRun, What, scan,
 };
 
 #[test]
@@ -28,14 +28,14 @@ fn a_segment_of_format_1_reads() {
     .expect("scans");
     assert_eq!((report.frames, report.entries, report.settlements, report.damaged), (4, 4, 2, 0));
     assert_eq!((due, rows), (vec![1_700_000_060_000], vec![(0, [7; 16], 99)]));
-    let reader = Reader::new(&dir, 0x0123_4567_89ab_cdef);
+    let reader = BlockReader::new(&dir, 0x0123_4567_89ab_cdef);
     let plain = reader.read_block(blocks[0]).expect("reads");
     assert_eq!((plain.lane.as_str(), plain.accepted_ms, plain.count()), ("a@1+b@2", 1_700_000_000_000, 2));
     assert_eq!(plain.record(0).as_deref(), Some(&b"first"[..]));
     assert_eq!(plain.record(1).as_deref(), Some(&[b'z'; 300][..]));
     let delayed = reader.read_block(blocks[1]).expect("reads");
     assert_eq!(delayed.record(0).as_deref(), Some(&b"later"[..]));
-    let settled = |index, from_due_ms, what| Settled { index, from_due_ms, what };
+    let settled = |index, from_due_ms, what| Settled { why: None, index, from_due_ms, what };
     let entries = vec![
         settled(0, None, What::Delivered),
         settled(

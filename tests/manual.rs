@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tidegate::testkit::config::{Config, DEFAULTS, File, Flag, Inputs};
+use tidegate::testkit::event::Reason;
 use tidegate::testkit::manual;
 use tidegate::testkit::problem::codes;
 use tidegate::testkit::telemetry::names;
@@ -265,4 +266,15 @@ fn every_chapter_is_named_in_the_readme_and_has_a_title() {
         assert!(readme.contains(&format!("](src/manual/{}.md)", chapter.name)), "{}", chapter.name);
         assert!(chapter.text.starts_with(&format!("# {}\n\n", chapter.title())), "{}", chapter.name);
     }
+}
+
+#[test]
+fn the_table_of_reasons_is_the_list_of_reasons() {
+    let table = chapter("events").split("| `reason` | when |").nth(1).unwrap_or_default();
+    let table = table.split("\n\n").next().unwrap_or_default();
+    let written: Vec<Vec<String>> =
+        rows(table, "").into_iter().filter(|row| !row[0].starts_with("`http_404`")).collect();
+    let row = |(reason, when): &(Reason, &str)| vec![format!("`{}`", reason.word()), (*when).to_owned()];
+    let real: Vec<Vec<String>> = Reason::WORDS.iter().map(row).collect();
+    assert_eq!(written, real);
 }

@@ -9,6 +9,7 @@
 //! Must not know: what the routes do.
 
 mod docs;
+mod labels;
 mod names;
 mod page;
 mod tidy;
@@ -46,12 +47,12 @@ use crate::{ingest, manage, ops};
     paths(docs::docs, docs::docs_chapter, openapi_json, docs_api),
     tags((name = "description", description = "The manual and this description."))
 )]
-struct Frame;
+struct ApiDocFrame;
 
 /// The description of everything that is served, as an OpenAPI 3.1 document.
 #[must_use]
 pub(crate) fn api_doc() -> Value {
-    let mut whole = doors().fold(Frame::openapi(), OpenApi::merge_from);
+    let mut whole = doors().fold(ApiDocFrame::openapi(), OpenApi::merge_from);
     // The doors come before this description of them.
     whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));
     for (path, item) in &mut whole.paths.paths {
@@ -71,6 +72,8 @@ pub(crate) fn api_doc() -> Value {
     defect!(unless document.is_ok(), "an API description that is no JSON");
     let mut document = document.unwrap_or_default();
     tidy::tidy(&mut document);
+    // After that: it joins the lines of descriptions, and a table has to keep its own.
+    labels::add(&mut document);
     names::name_schemas(&mut document);
     document
 }

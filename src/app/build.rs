@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::app::descriptors::{self, Shares};
+use crate::app::descriptors::{self, DescriptorShares};
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
@@ -20,7 +20,7 @@ use crate::app::{App, AppError, AppErrorKind, dialects, reload, traces};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::delivery::{Deliver, HttpDeliverer};
-use crate::dispatch::{Parts, Service};
+use crate::dispatch::{DispatcherParts, Service};
 use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
 use crate::ops::Pulse;
@@ -29,7 +29,8 @@ use crate::queue::Queue;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled, TraceSpans,
+    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled, PolicyInfo,
+    TraceSpans,
 };
 
 use doors::Behind;
@@ -77,7 +78,7 @@ impl App {
         // Around the store and not in it: every store is measured in the same way, also one that a test puts in.
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         show_series(config, &clock);
-        let shares = Shares::of(config);
+        let shares = DescriptorShares::of(config);
         let descriptors = descriptors::report(&shares, config);
         let mut dice = fastrand::Rng::new();
         let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
@@ -93,7 +94,7 @@ impl App {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?
         };
         let live = Live::new(config, Arc::clone(&deliver));
-        let (service, dispatch) = Service::new(Parts {
+        let (service, dispatch) = Service::new(DispatcherParts {
             queue: queue.clone(),
             signals,
             policies: policies.follow(),
@@ -148,10 +149,21 @@ fn show_series(config: &Config, clock: &Clock) {
     Defect::show();
     TraceSpans::show();
     EntryCompleted::show_lifetimes();
+    EventEnded::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();
     ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
+}
+
+/// Gives policies their series, and these the names that people know.
+fn show_policies(runtime: &Runtime) {
+    telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str()));
+    telemetry::name_policies(runtime.policies().map(|policy| PolicyInfo {
+        policy: policy.id.as_str(),
+        name: policy.spec.title.as_deref().unwrap_or_default(),
+        system: policy.origin.as_str(),
+    }));
 }
 
 /// The policy book at the start, before and after the file was applied.
@@ -173,10 +185,9 @@ async fn open_book(
 ) -> Result<OpenedBook, AppError> {
     let file = config.policies.iter().map(|policy| (&policy.name, &policy.spec));
     let policies = Policies::open_sharing(documents, clock.clone(), file).await?;
-    policies
-        .announce_to(|runtime| telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str())));
+    policies.announce_to(show_policies);
     let before = policies.runtime();
-    let listed = reload::Listed::of(config)?;
+    let listed = reload::FileListing::of(config)?;
     let held = store.doubts().store_held();
     match &held {
         // A book written now would take the place of the one that is in doubt.

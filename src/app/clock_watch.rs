@@ -4,7 +4,7 @@
 
 use tracing::{info, warn};
 
-use crate::clock::{Anomaly, Clock, Watch};
+use crate::clock::{Anomaly, Clock, WallClockWatch};
 use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::queue::Queue;
@@ -13,7 +13,7 @@ use crate::telemetry::ClockAnomaly;
 
 /// Compares the clocks at every look.
 #[derive(Default)]
-pub(super) struct ClockWatch(Watch);
+pub(super) struct ClockWatch(WallClockWatch);
 
 impl ClockWatch {
     /// To be called about once per second.

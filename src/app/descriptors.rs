@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::app::AppError;
 use crate::config::Config;
 use crate::delivery::DeliveryOptions;
-use crate::telemetry::{DescriptorsAllotted, Shortage, defect};
+use crate::telemetry::{DescriptorShortage, DescriptorsAllotted, defect};
 
 /// What is open at all times: standard streams, event loop, locks, index, journals, listening socket.
 const OWN: u64 = 32;
@@ -36,7 +36,7 @@ const LEAST_LIMIT: u64 = OWN + 4 + 8 + LEAST_REST;
 
 /// The soft limit on open descriptors, at the start and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit {
+pub(super) struct DescriptorLimit {
     /// The soft limit with which the process was started.
     found: u64,
     /// The one that it has now; the same where it could not be raised.
@@ -44,21 +44,21 @@ pub(super) struct Limit {
 }
 
 /// Raises the soft limit to the hard one, the first time that it is called, and returns what came of it.
-pub(super) fn raise() -> Limit {
+pub(super) fn raise() -> DescriptorLimit {
     // Once only: a second call would find the raised limit and report it as the one of the start.
-    static RAISED: OnceLock<Limit> = OnceLock::new();
+    static RAISED: OnceLock<DescriptorLimit> = OnceLock::new();
     *RAISED.get_or_init(|| {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         // `None` is no limit at all.
         let (found, most) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
         if found >= most {
-            return Limit { found, now: found };
+            return DescriptorLimit { found, now: found };
         }
         match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-            Ok(()) => Limit { found, now: most },
+            Ok(()) => DescriptorLimit { found, now: most },
             Err(error) => {
                 warn!(%error, found, most, "the limit on open files could not be raised");
-                Limit { found, now: found }
+                DescriptorLimit { found, now: found }
             }
         }
     })
@@ -66,7 +66,7 @@ pub(super) fn raise() -> Limit {
 
 /// What each part of the process may take of the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct DescriptorShares {
     /// Segments that the store keeps open for reading.
     pub(super) open_segments: usize,
     /// Descriptors that the store keeps spare.
@@ -83,7 +83,7 @@ pub(super) struct Shares {
     pub(super) idle_per_host: usize,
 }
 
-impl Shares {
+impl DescriptorShares {
     /// The shares of a process that runs this configuration, under its present limit.
     pub(super) fn of(config: &Config) -> Self {
         Self::under(raise().now, config)
@@ -138,7 +138,7 @@ fn at_least_one(count: usize) -> NonZeroUsize {
 /// # Errors
 /// [`AppError`] that names the limit and what to set.
 pub(super) fn check() -> Result<(), AppError> {
-    let Limit { now, .. } = raise();
+    let DescriptorLimit { now, .. } = raise();
     if now >= LEAST_LIMIT {
         return Ok(());
     }
@@ -149,8 +149,8 @@ pub(super) fn check() -> Result<(), AppError> {
 }
 
 /// Logs and counts how the limit is shared out, and returns it as a sentence for the readiness probe.
-pub(super) fn report(shares: &Shares, config: &Config) -> Arc<str> {
-    let Limit { found, now } = raise();
+pub(super) fn report(shares: &DescriptorShares, config: &Config) -> Arc<str> {
+    let DescriptorLimit { found, now } = raise();
     let lowered = shares.lowered(config);
     info!(limit = now, found, is_raised = now > found, ?shares, "descriptors");
     let lowered: Vec<String> = lowered
@@ -176,7 +176,7 @@ pub(super) fn report(shares: &Shares, config: &Config) -> Arc<str> {
     }
     for at in ["accept", "store"] {
         // At zero from the start on, so that the first shortage is seen as an increase.
-        Shortage { at }.show();
+        DescriptorShortage { at }.show();
     }
     let sentence = if lowered.is_empty() {
         format!("the limit on open files is {now}, all settings fit")
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// What the shares add up to.
-    fn sum(shares: &Shares) -> u64 {
+    fn sum(shares: &DescriptorShares) -> u64 {
         let parts = [
             shares.open_segments,
             shares.spare,
@@ -214,22 +214,22 @@ mod tests {
     fn the_shares_never_exceed_the_limit_and_nothing_goes_without() {
         let config = config();
         for limit in (LEAST_LIMIT..70_000).chain([524_288, 1 << 30, u64::MAX]) {
-            let shares = Shares::under(limit, &config);
+            let shares = DescriptorShares::under(limit, &config);
             assert!(sum(&shares) <= limit, "{limit}: {shares:?}");
             let each = [shares.connections, shares.reserved, shares.inflight.get()];
             assert!(each.iter().all(|count| *count > 0), "{limit}: {shares:?}");
         }
-        let below = Shares::under(LEAST_LIMIT - 4, &config);
+        let below = DescriptorShares::under(LEAST_LIMIT - 4, &config);
         assert!(sum(&below) > LEAST_LIMIT - 4, "the control: there the least does not fit");
     }
 
     #[test]
     fn what_does_not_fit_is_lowered_and_named_and_what_fits_is_not() {
         let config = config();
-        let small = Shares::under(1_024, &config);
+        let small = DescriptorShares::under(1_024, &config);
         let names: Vec<_> = small.lowered(&config).into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["listen.max_connections", "dispatch.max_inflight", "names.max_questions"]);
-        let large = Shares::under(16_384, &config);
+        let large = DescriptorShares::under(16_384, &config);
         assert_eq!(large.lowered(&config), []);
         assert_eq!(large.connections, config.listen.max_connections);
         assert_eq!(large.inflight, config.dispatch.max_inflight);
@@ -238,9 +238,9 @@ mod tests {
     #[test]
     fn what_the_doors_do_not_want_is_left_to_the_calls() {
         let mut config = config();
-        let before = Shares::under(1_024, &config);
+        let before = DescriptorShares::under(1_024, &config);
         (config.listen.max_connections, config.listen.reserved_connections) = (10, 2);
-        let after = Shares::under(1_024, &config);
+        let after = DescriptorShares::under(1_024, &config);
         assert_eq!((after.connections, after.reserved), (10, 2));
         assert!(after.inflight > before.inflight, "{after:?}");
     }

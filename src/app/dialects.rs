@@ -11,7 +11,7 @@ use http::HeaderMap;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::UsageHeaders;
-use crate::limit::{Counter, Kind, LimiterFigures};
+use crate::limit::{Counter, LimitKind, LimiterFigures};
 use crate::manage::{self, Parts, Usage, Used};
 use crate::policy::{Policies, Runtime};
 use crate::telemetry::{EndpointWords, endpoints_may_say};
@@ -48,28 +48,35 @@ pub(super) fn usage_headers(config: &Config) -> Option<UsageHeaders> {
         Arc::new(move |runtime: &Runtime, limits: &[LimiterFigures]| {
             let mut headers = HeaderMap::new();
             for shows in &shown {
-                let counts = limits.iter().find(|figures| {
+                let counts = limits.iter().filter(|figures| {
                     let policy = runtime.get(&figures.policy);
                     policy.is_some_and(|policy| (shows.counts)(&policy.origin, &policy.id))
                 });
-                headers.extend(
-                    counts.map(|figures| (shows.headers)(&usage(&figures.counters))).unwrap_or_default(),
-                );
+                let counters = counts
+                    .flat_map(|figures| figures.counters.iter().map(|counter| (*counter, figures.promised)));
+                headers.extend((shows.headers)(&usage(counters)));
             }
             headers
         })
     })
 }
 
-fn usage(counters: &[Counter]) -> Usage {
-    let limit = |kind| counters.iter().find(|limit| limit.kind == kind);
-    let used = |limit: &Counter| Used { allotted: limit.calls.into(), current: limit.used.into() };
-    let (window, quota) = (limit(Kind::Window), limit(Kind::Quota));
-    Usage {
-        window: window.map(used),
-        quota: quota.map(used),
-        quota_resets_at: quota.and_then(|limit| limit.resets_at),
+/// Of several counters of one kind the first one, each with the starts that were promised beside those that it counts: the
+/// call that is answered has not started yet, and is one of them.
+fn usage(counters: impl Iterator<Item = (Counter, u32)>) -> Usage {
+    let mut usage = Usage::default();
+    for (counter, promised) in counters {
+        let current = u64::from(counter.used) + u64::from(promised);
+        let used = Used { allotted: counter.calls.into(), current };
+        match counter.kind {
+            LimitKind::Window if usage.window.is_none() => usage.window = Some(used),
+            LimitKind::Quota if usage.quota.is_none() => {
+                (usage.quota, usage.quota_resets_at) = (Some(used), counter.resets_at);
+            }
+            _ => {}
+        }
     }
+    usage
 }
 
 #[cfg(test)]
@@ -88,12 +95,14 @@ mod tests {
             used: 3,
             window_peak: 3,
             violations: 0,
-            resets_at: (kind == Kind::Quota).then_some(Timestamp::from_millis(5)),
+            resets_at: (kind == LimitKind::Quota).then_some(Timestamp::from_millis(5)),
         };
-        let told = usage(&[counter(Kind::Window, 5), counter(Kind::Quota, 1000)]);
-        let quota = Some(Used { allotted: 1000, current: 3 });
-        let window = Some(Used { allotted: 5, current: 3 });
+        let counters =
+            [counter(LimitKind::Window, 5), counter(LimitKind::Quota, 1000), counter(LimitKind::Quota, 7)];
+        let told = usage(counters.into_iter().zip([1, 2, 9]));
+        let quota = Some(Used { allotted: 1000, current: 5 });
+        let window = Some(Used { allotted: 5, current: 4 });
         assert_eq!(told, Usage { window, quota, quota_resets_at: Some(Timestamp::from_millis(5)) });
-        assert_eq!(usage(&[]), Usage::default());
+        assert_eq!(usage(std::iter::empty()), Usage::default());
     }
 }

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::clock_watch::ClockWatch;
+use crate::app::drain_ends::DrainEnds;
 use crate::app::in_doubt;
-use crate::app::known::Known;
-use crate::app::snapshot::{self, Seen};
+use crate::app::known::KnownPolicies;
+use crate::app::snapshot::{self, HousekeepingView};
 use crate::app::spent::SpentLimits;
-use crate::app::worked::Worked;
+use crate::app::worked::WorkCounter;
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::{DispatchHandle, Figures, HoldReason};
+use crate::dispatch::{DispatchHandle, HoldReason, PlannerFigures};
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{LimiterFigures, Outlooks};
 use crate::ops::Pulse;
@@ -29,6 +30,8 @@ use crate::telemetry::{Gauges, MetricsHandle};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Taking them uses at most this part of the time, however many lanes and limiters there are.
 const SHARE_OF_TIME: u32 = 20;
+/// The shortest time between two looks, also when a drain window ends meanwhile.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest time between two looks, whatever they take.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long it may be until the drain windows are looked at again.
@@ -53,10 +56,11 @@ impl Housekeeper {
     /// Looks until `cancelled`; a look that has begun is finished.
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
-        let mut worked = Worked::default();
-        let mut known = Known::default();
+        let mut worked = WorkCounter::default();
+        let mut known = KnownPolicies::default();
         let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
+        let mut ends = DrainEnds::default();
         let mut pause = Duration::ZERO;
         while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             watch.look(&self.clock, &self.dispatch, &self.policies, &self.queue).await;
@@ -67,31 +71,48 @@ impl Housekeeper {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
-                self.beat(&lanes, begun);
-                let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
+                self.beat(begun);
+                let seen = HousekeepingView { figures: &figures, limiters: &limiters, lanes: &lanes };
                 gauges.set(&snapshot::take(&mut known, &self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
-            if begun.since(expired_at) >= EXPIRE_EVERY {
+            let is_over = self.drain_end(&mut ends).is_some_and(|end| end <= begun);
+            if is_over || begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
-                // Taken only when the book keeps generations of policies that are gone: it costs a look at every lane.
-                let waiting = self.policies.book().has_ended().then(|| self.waiting());
-                // While the clock is in doubt no drain window ends.
-                let certain = if self.clock.is_trusted() { begun } else { Timestamp::ZERO };
-                if let Err(error) = self.policies.expire(certain, waiting.as_ref()).await {
-                    warn!(%error, "drained policies stay on record for now");
-                }
+                self.expire(begun).await;
             }
             // The line of time may have leapt, over a suspension, in between.
             pause = (self.clock.now().since(begun) * SHARE_OF_TIME).clamp(LOOK_EVERY, LONGEST_PAUSE);
+            // A generation that has drained is gone from answers when its time is over, not a look later.
+            if let Some(end) = self.drain_end(&mut ends).filter(|end| *end > begun) {
+                pause = pause.min(end.since(self.clock.now()).max(SHORTEST_PAUSE));
+            }
         }
     }
 
-    fn beat(&self, lanes: &[LaneCounts], now: Timestamp) {
-        let Completed { delivered, dead, expired, dropped, lost } = self.queue.completed();
-        let here = lanes.iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum();
+    /// Ends the drain windows that are over, and forgets what is needed no more.
+    async fn expire(&self, now: Timestamp) {
+        // Taken only when the book keeps generations of policies that are gone: it costs a look at every lane.
+        let waiting = self.policies.book().has_ended().then(|| self.waiting());
+        // While the clock is in doubt no drain window ends.
+        let certain = if self.clock.is_trusted() { now } else { Timestamp::ZERO };
+        if let Err(error) = self.policies.expire(certain, waiting.as_ref()).await {
+            warn!(%error, "drained policies stay on record for now");
+        }
+    }
+
+    /// When the next drain window ends; `None` while none does, because nothing drains or the clock is in doubt.
+    fn drain_end(&self, ends: &mut DrainEnds) -> Option<Timestamp> {
+        ends.next(self.policies.book()).filter(|_| self.clock.is_trusted())
+    }
+
+    fn beat(&self, now: Timestamp) {
+        // Of one moment: what comes in is what is here more, and what has ended.
+        let ledger = self.queue.ledger();
+        let Completed { delivered, dead, expired, dropped, lost } = Completed::of(&ledger);
+        let here = ledger.owed();
         self.pulse.beat(now, delivered, delivered + dead + expired + dropped + lost, here);
     }
 
@@ -104,7 +125,12 @@ impl Housekeeper {
             .collect()
     }
 
-    fn outlooks(&self, figures: &Figures, limiters: Vec<LimiterFigures>, lanes: &[LaneCounts]) -> Outlooks {
+    fn outlooks(
+        &self,
+        figures: &PlannerFigures,
+        limiters: Vec<LimiterFigures>,
+        lanes: &[LaneCounts],
+    ) -> Outlooks {
         let runtime = self.policies.runtime();
         let mut outlooks = Outlooks::default();
         for limiter in limiters {
@@ -122,7 +148,7 @@ impl Housekeeper {
         }
         for counts in lanes.iter().filter(|counts| !stalled.contains(&counts.lane)) {
             if let Ok(lane) = Lane::parse(&counts.lane) {
-                outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
+                outlooks.add_lane(&lane, counts.ready + counts.inflight, &runtime);
             }
         }
         outlooks

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Figures, HoldReason};
+use crate::dispatch::{HoldReason, PlannerFigures};
 use crate::event::LaneKey;
 use crate::queue::LaneCounts;
 use crate::store::Doubts;
@@ -21,10 +21,10 @@ pub(super) const FURTHER_WAY_OUT: &str = "stop tidegate and restore the document
                                           the lanes that have a doubt of their own: the next ones then get one";
 
 /// Brings the open doubts in line with the lanes that are held.
-pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], now: Timestamp) {
+pub(super) fn report(doubts: &Doubts, figures: &PlannerFigures, counts: &[LaneCounts], now: Timestamp) {
     if doubts.store_held().is_some() {
         // The book itself is in doubt: what it knows says nothing.
-        doubts.count_held(counts.iter().map(events).sum());
+        doubts.count_held(counts.iter().map(LaneCounts::owed).sum());
         return;
     }
     let is_unknown = |reason| reason == HoldReason::Generation;
@@ -35,7 +35,7 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
         return;
     }
     let waiting = counts.iter().filter(|counts| held.contains(&counts.lane));
-    let waiting = waiting.map(|counts| (&counts.lane, events(counts)));
+    let waiting = waiting.map(|counts| (&counts.lane, counts.owed()));
     let waiting: BTreeMap<&LaneKey, u64> = waiting.filter(|(_, events)| *events > 0).collect();
     let mut raised = BTreeSet::new();
     // In the order of their keys, so that a lane keeps its doubt from look to look.
@@ -51,11 +51,6 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
     for subject in open.iter().filter(|subject| !raised.contains(subject.as_str())) {
         doubts.clear(DoubtKind::Generation, subject);
     }
-}
-
-/// Events of a lane that are owed an end.
-fn events(counts: &LaneCounts) -> u64 {
-    counts.ready + counts.delayed + counts.taken_up
 }
 
 fn subjects(doubts: &Doubts) -> Vec<String> {
@@ -86,9 +81,9 @@ mod tests {
         Lane::parse(&LaneKey::new(&format!("p{n:03}@1")).expect("short")).expect("a lane")
     }
 
-    fn held(lanes: std::ops::Range<usize>, reason: HoldReason) -> Figures {
+    fn held(lanes: std::ops::Range<usize>, reason: HoldReason) -> PlannerFigures {
         let hold = Hold { reason, until: None, busy: None };
-        Figures { held: lanes.map(|n| (lane(n), hold)).collect(), ..Figures::default() }
+        PlannerFigures { held: lanes.map(|n| (lane(n), hold)).collect(), ..PlannerFigures::default() }
     }
 
     fn counts(lanes: std::ops::Range<usize>, ready: u64) -> Vec<LaneCounts> {
@@ -96,7 +91,7 @@ mod tests {
             lane: lane(n).key().clone(),
             ready,
             delayed: 1,
-            taken_up: 1,
+            inflight: 1,
             oldest: None,
             next_due: None,
             bytes: 0,
@@ -117,7 +112,7 @@ mod tests {
         assert_eq!(open(&doubts), [("p000@1".to_owned(), 5), ("p001@1".to_owned(), 5)]);
         report(&doubts, &held(0..2, HoldReason::Generation), &counts(1..3, 2), now);
         assert_eq!(open(&doubts), [("p001@1".to_owned(), 4)], "the other is empty");
-        report(&doubts, &Figures::default(), &counts(0..3, 3), now);
+        report(&doubts, &PlannerFigures::default(), &counts(0..3, 3), now);
         assert_eq!(open(&doubts), [], "they are known");
     }
 

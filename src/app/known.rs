@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::app::snapshot::{Rows, row};
+use crate::app::snapshot::{GaugeRows, row};
 use crate::clock::Timestamp;
 use crate::dispatch::HoldReason;
 use crate::limit::{most_at_once, period_end};
@@ -15,10 +15,10 @@ use crate::telemetry::{PolicyGauges, series_of};
 
 /// What is known of the present policies, kept until they change.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownPolicies {
     /// The number of the policies that the rows are made from.
     number: Option<u64>,
-    rows: Rows,
+    rows: GaugeRows,
     /// For each row one quota of each period that is there.
     quotas: HashMap<String, Vec<Quota>>,
     states: Option<States>,
@@ -31,12 +31,12 @@ struct States {
     until: Option<Timestamp>,
 }
 
-impl Known {
+impl KnownPolicies {
     /// A row for each label, with nothing under way.
-    pub(super) fn rows(&mut self, runtime: &Runtime, now: Timestamp) -> Rows {
+    pub(super) fn rows(&mut self, runtime: &Runtime, now: Timestamp) -> GaugeRows {
         if self.number != Some(runtime.number()) {
             self.number = Some(runtime.number());
-            (self.rows, self.quotas) = (Rows::new(), HashMap::new());
+            (self.rows, self.quotas) = (GaugeRows::new(), HashMap::new());
             for policy in runtime.policies() {
                 add_policy(row(&mut self.rows, policy.id.as_str()), policy);
                 self.add_quota(policy);
@@ -179,9 +179,9 @@ mod tests {
         let quota = |per| Limits { quota: Quota::new(5, per).ok(), ..Limits::default() };
         let runtime = |per| Runtime::build(&deployed(&[("p", quota(per))])).expect("small");
         // Whatever the label is: which policies have series of their own is the same for all tests.
-        let resets = |rows: Rows| rows.into_values().find_map(|row| row.quota_resets_at);
+        let resets = |rows: GaugeRows| rows.into_values().find_map(|row| row.quota_resets_at);
         let hour = Duration::from_secs(3600);
-        let (mut known, hourly) = (Known::default(), runtime(Period::Hour));
+        let (mut known, hourly) = (KnownPolicies::default(), runtime(Period::Hour));
         assert_eq!(resets(known.rows(&hourly, NOW)), Some(Timestamp::ZERO + hour));
         assert_eq!(resets(known.rows(&hourly, NOW + hour)), Some(Timestamp::ZERO + hour * 2));
         let daily = runtime(Period::Day);
@@ -198,7 +198,7 @@ mod tests {
         let mut book = deployed(&[("a", Limits::closed()), ("b", Limits::closed())]);
         let until = Some(NOW + Duration::from_secs(5));
         book.pause(&testing::id("a"), Pause { reason: "x".to_owned(), since: NOW, until }).expect("known");
-        let mut known = Known::default();
+        let mut known = KnownPolicies::default();
         let mut count = |book: &Arc<Book>, state: &str, now| {
             let counts = known.states(book, now);
             counts.iter().find(|(of, _)| *of == state).map(|(_, count)| *count)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::app::{AppError, AppErrorKind};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, LoadedConfig};
 use crate::telemetry::{logging, output, printable_lines};
 
 /// How long the end of the process waits for its last lines to be written: perhaps they are not read.
@@ -27,7 +27,7 @@ fn journal_stream() -> Option<String> {
 }
 
 /// Says which variables were passed over that look as if they were meant for tidegate.
-pub(crate) fn warn_of(loaded: &Loaded) {
+pub(crate) fn warn_of(loaded: &LoadedConfig) {
     for warning in loaded.warnings() {
         warn!(%warning, "a variable of the environment is passed over");
     }

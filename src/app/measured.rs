@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
+    AppendTurn, Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
+    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -66,7 +66,7 @@ impl EntryStore for Measured {
     fn append_in_turn(
         &self,
         batch: Vec<NewEntry>,
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.measure("append", self.store.append_in_turn(batch, turn)))
     }
@@ -98,8 +98,13 @@ impl EntryStore for Measured {
         Box::pin(self.measure("settle", self.store.settle(owner, batch)))
     }
 
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.measure("give_up", self.store.give_up(what, handed_out)))
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.measure("give_up", self.store.give_up(owner, what, handed_out)))
     }
 
     fn take_losses(&self) -> Vec<Loss> {

@@ -11,6 +11,7 @@ mod descriptors;
 mod dialects;
 mod doubts;
 mod doubts_at_rest;
+mod drain_ends;
 mod error;
 mod held;
 mod housekeeping;
@@ -119,12 +120,12 @@ impl App {
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
 pub(crate) fn check(config: &Config) -> Result<(), AppError> {
-    reload::Listed::of(config).map(drop)
+    reload::FileListing::of(config).map(drop)
 }
 
 /// What has become of the events since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct EventReport {
     /// Events that their endpoint has taken.
     pub delivered: u64,
     /// Dead letters: events parked for a person.
@@ -137,7 +138,7 @@ pub struct Report {
     pub waiting: u64,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for EventReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { delivered, dead, expired, dropped, waiting } = self;
         write!(

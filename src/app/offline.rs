@@ -8,7 +8,7 @@ use crate::policy;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::book;
-pub(crate) use crate::store::embedded::documents::book::Source as BookSource;
+pub(crate) use crate::store::embedded::documents::book::BookSource;
 use crate::store::embedded::{rollback, verify};
 
 /// What a look at a data directory at rest found.

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::app::live::Live;
 use crate::app::{AppError, AppErrorKind, Running};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, ConfigError, FilePolicy, Loaded};
+use crate::config::{Config, ConfigError, FilePolicy, LoadedConfig};
 use crate::event::PolicyId;
 use crate::manage;
 use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport, Wanted};
@@ -21,7 +21,7 @@ impl Running {
     /// them or nothing, and says in the log what is different. `start` is the configuration that this process was built
     /// from: its other settings change with a restart only. A configuration with problems changes nothing; returns
     /// whether this one was applied.
-    pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
+    pub async fn reload(&self, start: &LoadedConfig, read: Result<LoadedConfig, ConfigError>) -> bool {
         let is_applied = match read {
             Ok(loaded) => self.apply(start, &loaded).await,
             Err(ConfigError { problems }) => {
@@ -35,10 +35,10 @@ impl Running {
         is_applied
     }
 
-    async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {
+    async fn apply(&self, start: &LoadedConfig, loaded: &LoadedConfig) -> bool {
         let drain = start.config.queue.drain;
         let applied = async {
-            let listed = Listed::of(&loaded.config)?;
+            let listed = FileListing::of(&loaded.config)?;
             // Before the book is written: everything that may fail has succeeded by then, so that it is all or nothing.
             let prepared = self.live.prepare(&loaded.config).await?;
             let policies = self.policies.patient().bounded(start.config.manage.bounds);
@@ -71,7 +71,7 @@ fn listed_settings() -> impl Iterator<Item = &'static str> {
 }
 
 /// What the configuration file lists that can become active at any time.
-pub(super) struct Listed<'c> {
+pub(super) struct FileListing<'c> {
     policies: &'c [FilePolicy],
     objects: Vec<manage::Listed>,
 }
@@ -82,7 +82,7 @@ struct Reports {
     objects: Vec<SyncReport>,
 }
 
-impl<'c> Listed<'c> {
+impl<'c> FileListing<'c> {
     /// # Errors
     /// [`AppErrorKind::Config`] with all that is wrong with the objects of dialects.
     pub(super) fn of(config: &'c Config) -> Result<Self, AppError> {
@@ -99,7 +99,7 @@ impl<'c> Listed<'c> {
 /// [`AppErrorKind::Config`] names the policy or object that cannot be applied; other kinds when the store refuses.
 pub(super) async fn start(
     policies: &Policies,
-    listed: &Listed<'_>,
+    listed: &FileListing<'_>,
     clock: &Clock,
     drain: Duration,
 ) -> Result<(), AppError> {
@@ -114,7 +114,7 @@ pub(super) async fn start(
 /// Applies the whole list in one change of the book, or nothing of it.
 async fn sync(
     policies: &Policies,
-    listed: &Listed<'_>,
+    listed: &FileListing<'_>,
     now: Timestamp,
     drain: Duration,
 ) -> Result<Reports, AppError> {
@@ -208,7 +208,7 @@ mod tests {
 
     async fn start_with(policies: &Policies, names: &[&str], clock: &Clock) -> Result<(), AppError> {
         let listed = listed(names);
-        start(policies, &Listed { policies: &listed, objects: Vec::new() }, clock, DRAIN).await
+        start(policies, &FileListing { policies: &listed, objects: Vec::new() }, clock, DRAIN).await
     }
 
     async fn opened(documents: &Arc<TestDocuments>, clock: &Clock) -> Policies {
@@ -239,10 +239,10 @@ mod tests {
             vec![listed_accounts(Account::check_all(list).expect("valid"))]
         };
         let names = listed(&["a"]);
-        let both = Listed { policies: &names, objects: account("acme") };
+        let both = FileListing { policies: &names, objects: account("acme") };
         start(&policies, &both, &clock, DRAIN).await.expect("active");
         assert_eq!(active(&policies).len(), 1 + 90, "one for every function");
-        let gone = Listed { policies: &names, objects: vec![listed_accounts(Vec::new())] };
+        let gone = FileListing { policies: &names, objects: vec![listed_accounts(Vec::new())] };
         let reports = sync(&policies, &gone, clock.now(), DRAIN).await.expect("active");
         assert!(reports.policies.is_empty());
         assert_eq!(reports.objects[0].removed.len(), 90);

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::StoreError;
 use crate::store::embedded::backup::{self, Note};
-use crate::store::embedded::restore::{Restore, Restored as InPlace};
+use crate::store::embedded::restore::{Restore, RestoredDirectory as InPlace};
 use crate::store::embedded::rollback;
 
 /// A data directory that was restored.

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::app::housekeeping::Housekeeper;
 use crate::app::live::Live;
 use crate::app::traces::Exporting;
-use crate::app::{App, AppError, AppErrorKind, Report, ServiceManager, slow_store};
+use crate::app::{App, AppError, AppErrorKind, EventReport, ServiceManager, slow_store};
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, Intake};
@@ -115,7 +115,7 @@ impl Running {
         let summary = ingest::stdin::serve(&self.intake, input, answers)
             .await
             .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
-        let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
+        let ingest::stdin::StdinSummary { accepted, refused, unanswered, .. } = summary;
         Ok(FeedSummary { accepted, refused, unanswered })
     }
 
@@ -131,7 +131,7 @@ impl Running {
 
     /// What has become of the events so far.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> EventReport {
         report(&self.queue)
     }
 
@@ -161,7 +161,7 @@ impl Running {
     ///
     /// # Errors
     /// [`AppError`] when the store could not be closed in good order; nothing accepted is lost even then.
-    pub async fn drain(self, grace: Duration) -> Result<Report, AppError> {
+    pub async fn drain(self, grace: Duration) -> Result<EventReport, AppError> {
         self.closing.cancel();
         self.dispatch.stop(grace);
         let doors = self.doors.abort_handle();
@@ -191,13 +191,13 @@ pub(super) async fn ended(name: &'static str, task: JoinHandle<()>) {
     }
 }
 
-fn report(queue: &Queue) -> Report {
+fn report(queue: &Queue) -> EventReport {
     let completed = queue.completed();
-    Report {
+    EventReport {
         delivered: completed.delivered,
         dead: completed.dead,
         expired: completed.expired,
         dropped: completed.dropped,
-        waiting: queue.counts().iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum(),
+        waiting: queue.ledger().owed(),
     }
 }

@@ -5,35 +5,35 @@
 
 use std::collections::HashMap;
 
-use crate::app::known::{Known, add_keys};
+use crate::app::known::{KnownPolicies, add_keys};
 use crate::clock::{self, Clock, Correction};
-use crate::dispatch::Figures;
+use crate::dispatch::PlannerFigures;
 use crate::event::{Lane, PolicyId, PolicyRef};
-use crate::limit::{Kind, LimiterFigures};
+use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
 /// A row for each label; several policies may share one.
-pub(super) type Rows = HashMap<String, PolicyGauges>;
+pub(super) type GaugeRows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
-pub(super) struct Seen<'a> {
-    pub(super) figures: &'a Figures,
+pub(super) struct HousekeepingView<'a> {
+    pub(super) figures: &'a PlannerFigures,
     pub(super) limiters: &'a [LimiterFigures],
     pub(super) lanes: &'a [LaneCounts],
 }
 
 /// Takes the snapshot of what was seen, with a row for every known policy.
 pub(super) fn take(
-    known: &mut Known,
+    known: &mut KnownPolicies,
     queue: &Queue,
     policies: &Policies,
     clock: &Clock,
-    seen: &Seen<'_>,
+    seen: &HousekeepingView<'_>,
 ) -> Snapshot {
-    let Seen { figures, limiters, lanes } = seen;
+    let HousekeepingView { figures, limiters, lanes } = seen;
     let runtime = policies.runtime();
     let mut rows = known.rows(&runtime, clock.now());
     let mut keys: HashMap<&PolicyId, u64> = HashMap::new();
@@ -61,11 +61,6 @@ pub(super) fn take(
     }
     for (policy, lanes) in &figures.looks.near_expiry {
         row(&mut rows, policy).near_expiry += lanes;
-    }
-    for row in rows.values_mut() {
-        // What was taken up but is not under way still waits for its turn.
-        row.ready += row.inflight.saturating_sub(row.calls);
-        row.inflight = row.calls;
     }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.
@@ -99,7 +94,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     for counter in &limiter.counters {
         let peak = row.window_peaks.entry(counter.kind.word()).or_default();
         *peak = (*peak).max(u64::from(counter.window_peak));
-        if counter.kind == Kind::Quota {
+        if counter.kind == LimitKind::Quota {
             // Several keys share a row: the one with the least left is shown.
             let left = u64::from(counter.calls.saturating_sub(counter.used));
             row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));
@@ -107,14 +102,14 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     }
 }
 
-fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], runtime: &Runtime) {
+fn add_lane(rows: &mut GaugeRows, counts: &LaneCounts, corrections: &[Correction], runtime: &Runtime) {
     // A correction of the clock makes nothing older.
     let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
     let mut add = |policy: &str| {
         let row = row(rows, policy);
         row.ready += counts.ready;
         row.delayed += counts.delayed;
-        row.inflight += counts.taken_up;
+        row.inflight += counts.inflight;
         row.bytes += counts.bytes;
         row.oldest = row.oldest.into_iter().chain(oldest).min();
         row.oldest_due = row.oldest_due.into_iter().chain(counts.next_due).min();
@@ -123,7 +118,7 @@ fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], ru
     let Ok(lane) = Lane::parse(&counts.lane) else { return add("-") };
     policy_names(&lane).for_each(add);
     for part in lane.policies().iter().filter(|part| is_draining(runtime, part)) {
-        row(rows, part.policy.as_str()).draining += counts.ready + counts.delayed + counts.taken_up;
+        row(rows, part.policy.as_str()).draining += counts.owed();
     }
 }
 
@@ -133,7 +128,7 @@ fn is_draining(runtime: &Runtime, part: &PolicyRef) -> bool {
     matches!(generation, Some(GenerationState::Draining { .. }))
 }
 
-pub(super) fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {
+pub(super) fn row<'a>(rows: &'a mut GaugeRows, policy: &str) -> &'a mut PolicyGauges {
     let label = series_of(policy);
     rows.entry(label.to_owned())
         .or_insert_with(|| PolicyGauges { policy: label.to_owned(), ..PolicyGauges::default() })

@@ -5,30 +5,30 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::dispatch::Figures;
+use crate::dispatch::PlannerFigures;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::policy::{Limit, Runtime, RuntimePolicy};
 use crate::telemetry::{LimitViolated, LimiterWorked, defect, series_of};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
-pub(super) struct Worked {
-    limits: HashMap<(PolicyId, Kind), Counted>,
+pub(super) struct WorkCounter {
+    limits: HashMap<(PolicyId, LimitKind), KindWork>,
     /// The number of the policies whose series were begun.
     begun: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
+struct KindWork {
     permits: u64,
     held: Duration,
     violations: u64,
 }
 
-impl Worked {
+impl WorkCounter {
     /// Counts what came since the last call; policies that are gone are forgotten.
-    pub(super) fn count(&mut self, runtime: &Runtime, figures: &Figures) {
+    pub(super) fn count(&mut self, runtime: &Runtime, figures: &PlannerFigures) {
         if self.begun != Some(runtime.number()) {
             self.begun = Some(runtime.number());
             self.limits.retain(|(policy, _), _| runtime.get(policy).is_some());
@@ -36,7 +36,7 @@ impl Worked {
         }
         for (policy, worked) in figures.worked.iter().filter(|(policy, _)| runtime.get(policy).is_some()) {
             // Under the others no call waits, so that nothing of theirs is counted here.
-            for kind in Kind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
+            for kind in LimitKind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
                 let (permits, held) = (*worked.permits.get(kind), *worked.held.get(kind));
                 let counted = self.limits.entry((policy.clone(), kind)).or_default();
                 // After its limits were gone they count from zero.
@@ -49,7 +49,7 @@ impl Worked {
                 }
             }
         }
-        let rules = |((policy, _), _): &(&(PolicyId, Kind), &u64)| runtime.get(policy).is_some();
+        let rules = |((policy, _), _): &(&(PolicyId, LimitKind), &u64)| runtime.get(policy).is_some();
         for ((policy, kind), violations) in figures.violations.iter().filter(rules) {
             let counted = self.limits.entry((policy.clone(), *kind)).or_default();
             let before = std::mem::replace(&mut counted.violations, *violations);
@@ -78,6 +78,6 @@ fn begin(runtime: &Runtime) {
 }
 
 /// The kinds of limits that a policy has; every one has slots.
-fn kinds(policy: &RuntimePolicy) -> impl Iterator<Item = Kind> {
-    policy.spec.limits.metered().map(Limit::kind).chain([Kind::Slots])
+fn kinds(policy: &RuntimePolicy) -> impl Iterator<Item = LimitKind> {
+    policy.spec.limits.metered().map(Limit::kind).chain([LimitKind::Slots])
 }

@@ -40,7 +40,7 @@ pub(super) struct Client {
 }
 
 /// The lines of a streamed answer.
-pub(super) struct Lines {
+pub(super) struct AnswerLines {
     body: Incoming,
     buffer: BytesMut,
 }
@@ -87,7 +87,7 @@ impl Client {
 
     /// Streams lines of events to the door and gives the stream of answers. Nothing limits how long this takes: only
     /// the caller knows whether an answer is due.
-    pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<Lines, Failure>
+    pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<AnswerLines, Failure>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
     {
@@ -96,7 +96,7 @@ impl Client {
         let response = self.send(Method::POST, "/v1/events", &headers, body).await?;
         let status = response.status();
         if status == StatusCode::OK {
-            return Ok(Lines { body: response.into_body(), buffer: BytesMut::new() });
+            return Ok(AnswerLines { body: response.into_body(), buffer: BytesMut::new() });
         }
         let answer = whole(response.into_body()).await?;
         Err(refusal("the events were refused", status, &answer))
@@ -154,7 +154,7 @@ impl Client {
     }
 }
 
-impl Lines {
+impl AnswerLines {
     /// Whether another whole line is already here.
     pub(super) fn ready(&self) -> bool {
         self.buffer.contains(&b'\n')

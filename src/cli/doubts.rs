@@ -66,7 +66,7 @@ enum Verb {
 
 /// What is needed of a doubt.
 #[derive(Deserialize)]
-struct Doubt {
+struct ListedDoubt {
     id: u64,
     kind: String,
     subject: String,
@@ -80,7 +80,7 @@ struct Doubt {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct DoubtPage {
     doubts: Vec<Value>,
     next_cursor: Option<String>,
 }
@@ -89,29 +89,31 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.verb.unwrap_or(Verb::List(arguments.common)) {
         Verb::List(common) => list(&common).await,
         Verb::Show(one) => {
-            let shown = Asked::new(&one)?.ask(Method::GET, "", None, false).await?;
+            let shown = DoubtRequest::new(&one)?.ask(Method::GET, "", None, false).await?;
             one.common.print(&shown, |shown| Ok(described(&read(shown)?)))
         }
         Verb::Acknowledge(one) => {
-            let seen = Asked::new(&one)?.ask(Method::POST, ":acknowledge", Some(json!({})), false).await?;
+            let seen =
+                DoubtRequest::new(&one)?.ask(Method::POST, ":acknowledge", Some(json!({})), false).await?;
             one.common.print(&seen, |_| Ok(format!("doubt {} is acknowledged", one.id)))
         }
         Verb::Retry(one) => {
             // At rest it reads events, for which the whole store has to be opened.
-            let retried = Asked::new(&one)?.ask(Method::POST, ":retry", Some(json!({})), true).await?;
+            let retried = DoubtRequest::new(&one)?.ask(Method::POST, ":retry", Some(json!({})), true).await?;
             one.common.print(&retried, |retried| Ok(decided(one.id, retried)))
         }
         Verb::GiveUp { one, confirm } => {
             let body = json!({"confirm": confirm});
             // At rest it settles events, for which the whole store has to be opened.
-            let given_up = Asked::new(&one)?.ask(Method::POST, ":give-up", Some(body), true).await?;
+            let given_up = DoubtRequest::new(&one)?.ask(Method::POST, ":give-up", Some(body), true).await?;
             one.common.print(&given_up, |given_up| {
                 let events = given_up.get("given_up").and_then(Value::as_u64).unwrap_or(0);
                 Ok(format!("{events} events are settled as lost"))
             })
         }
         Verb::Confirm(one) => {
-            let confirmed = Asked::new(&one)?.ask(Method::POST, ":confirm", Some(json!({})), false).await?;
+            let confirmed =
+                DoubtRequest::new(&one)?.ask(Method::POST, ":confirm", Some(json!({})), false).await?;
             one.common.print(&confirmed, |confirmed| Ok(decided(one.id, confirmed)))
         }
     }
@@ -124,7 +126,7 @@ async fn list(common: &Common) -> Result<(), Failure> {
     loop {
         let path = format!("/v1/doubts?limit=1000{cursor}");
         let answer = ask(&config, (Method::GET, &path, None), false).await?;
-        let page: Page = read(&answer)?;
+        let page: DoubtPage = read(&answer)?;
         doubts.extend(page.doubts);
         match page.next_cursor {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -133,18 +135,18 @@ async fn list(common: &Common) -> Result<(), Failure> {
     }
     let all = json!({"doubts": doubts});
     common.print(&all, |_| {
-        let rows: Result<Vec<Doubt>, Failure> = doubts.iter().map(read).collect();
+        let rows: Result<Vec<ListedDoubt>, Failure> = doubts.iter().map(read).collect();
         Ok(table(&rows?))
     })
 }
 
 /// A request about one doubt, to the daemon or the directory.
-struct Asked {
+struct DoubtRequest {
     id: u64,
     config: Config,
 }
 
-impl Asked {
+impl DoubtRequest {
     fn new(one: &One) -> Result<Self, Failure> {
         Ok(Self { id: one.id, config: one.common.config.load()?.config })
     }
@@ -204,11 +206,11 @@ fn decided(id: u64, answer: &Value) -> String {
     if has_ended { format!("doubt {id} has ended") } else { format!("doubt {id} is still open") }
 }
 
-fn events(doubt: &Doubt) -> String {
+fn events(doubt: &ListedDoubt) -> String {
     if doubt.at_most { format!("<= {}", doubt.events) } else { doubt.events.to_string() }
 }
 
-fn table(doubts: &[Doubt]) -> String {
+fn table(doubts: &[ListedDoubt]) -> String {
     if doubts.is_empty() {
         return "nothing is in doubt".to_owned();
     }
@@ -235,7 +237,7 @@ fn table(doubts: &[Doubt]) -> String {
     text
 }
 
-fn described(doubt: &Doubt) -> String {
+fn described(doubt: &ListedDoubt) -> String {
     let seen = if doubt.acknowledged { "acknowledged" } else { "not acknowledged" };
     format!(
         "doubt {}: {} {}\nsince:   {} ({seen})\nfound:   {}\nevents:  {}\nholds:   {}\nway out: {}\n",

@@ -24,10 +24,10 @@ use crate::cli::signals::Signals;
 use crate::cli::{ConfigArguments, note};
 use crate::clock::Clock;
 use keyed::Keys;
-use lines::{Input, Lines};
-use pass::{Pass, Patience};
-use shown::Shown;
-use state::{State, StateFile};
+use lines::{Input, InputLines};
+use pass::{EnqueuePass, Patience};
+use shown::AnswerPrinter;
+use state::{PassState, StateFile};
 
 const EXAMPLES: &str = "\
 Each line of the input is one event as a JSON object. Standard output has one answer per line (of a file on a terminal: \
@@ -79,12 +79,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let path = arguments.state.clone().unwrap_or_else(of_file);
             // On a terminal the acknowledgements of a large file would bury the refusals.
             let show_all = !(arguments.quiet || std::io::stdout().is_terminal());
-            resumable(&arguments, address, Lines::new(input, keys), &path, total, show_all).await
+            resumable(&arguments, address, InputLines::new(input, keys), &path, total, show_all).await
         }
         (None, Some(id)) => {
             let of_id = || PathBuf::from(format!("{id}.tidegate-enqueue"));
             let path = arguments.state.clone().unwrap_or_else(of_id);
-            let lines = Lines::new(Box::new(tokio::io::stdin()), Keys::of_input(&id));
+            let lines = InputLines::new(Box::new(tokio::io::stdin()), Keys::of_input(&id));
             resumable(&arguments, address, lines, &path, 0, !arguments.quiet).await
         }
         (None, None) if arguments.state.is_some() || arguments.accept_repeats => {
@@ -121,14 +121,14 @@ async fn opened(path: &Path, id: Option<String>) -> Result<(Input, u64, Keys), F
 async fn resumable(
     arguments: &Arguments,
     address: SocketAddr,
-    mut lines: Lines,
+    mut lines: InputLines,
     path: &Path,
     total: u64,
     show_all: bool,
 ) -> Result<(), Failure> {
     let clock = Clock::system();
     let mut signals = Signals::new()?;
-    let fresh = State::new(lines.keys(), &address.to_string(), clock.now());
+    let fresh = PassState::new(lines.keys(), &address.to_string(), clock.now());
     let mut state = StateFile::open(path, fresh, arguments.accept_repeats, clock.now())?;
     let from = state.now().answered_lines;
     if from > 0 {
@@ -136,10 +136,10 @@ async fn resumable(
         lines.skip(from, state.now().digest.as_deref()).await?;
     }
     let progress = Progress::after("enqueued", from, total);
-    let shown = Shown::new(show_all);
+    let shown = AnswerPrinter::new(show_all);
     let patience = Patience::new(Duration::from_secs(arguments.retry_for), clock.clone());
     let started = clock.now();
-    let mut pass = Pass::new(address, lines, &mut state, progress, shown, clock.clone());
+    let mut pass = EnqueuePass::new(address, lines, &mut state, progress, shown, clock.clone());
     let outcome = tokio::select! {
         // A signal ends the pass between two of its steps; the state is written below in either case.
         outcome = pass.run(patience) => Some(outcome),

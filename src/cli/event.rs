@@ -65,9 +65,26 @@ fn lines(event: &Value, now: Timestamp) -> String {
     pairs(rows.into_iter().map(|(name, value)| (name, printable(&value))))
 }
 
-/// The state, and of an event that has ended how.
+/// The state, and of an event that has ended how and why.
 pub(super) fn standing(event: &Value) -> String {
-    let words = ["/state", "/outcome", "/cause"].map(|pointer| text(event, pointer));
+    let [state, outcome, cause, reason] =
+        ["/state", "/outcome", "/cause", "/reason"].map(|pointer| text(event, pointer).to_owned());
+    let mut words = vec![state, outcome, cause];
+    // A reason that is the outcome once more says nothing new.
+    if !words.contains(&reason) {
+        words.push(reason);
+    }
+    let status = count(event, "/last_status");
+    let last = format!("http_{status}");
+    if status > 0 && !words.contains(&last) {
+        words.push(format!("last answer {last}"));
+    }
+    let [policy, name, limit] =
+        ["/policy/id", "/policy/name", "/limit/kind"].map(|pointer| text(event, pointer));
+    if !limit.is_empty() {
+        let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+        words.push(format!("turned away by the {limit} of {policy}{name}"));
+    }
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
@@ -96,6 +113,26 @@ mod tests {
         assert!(shown.contains("call       POST http://a.test/\\u{1b}x\n"), "{shown}");
         let settled = json!({"id": "0198", "state": "settled", "outcome": "expired", "cause": "held"});
         assert_eq!(lines(&settled, now), "event      0198\nstate      settled, expired, held\n");
+        let state = |more: Value| {
+            let mut event = json!({"state": "settled", "outcome": "dead"});
+            let members = more.as_object().expect("members").clone();
+            event.as_object_mut().expect("members").extend(members);
+            standing(&event)
+        };
+        assert_eq!(state(json!({"reason": "http_404", "last_status": 404})), "settled, dead, http_404");
+        assert_eq!(
+            state(json!({"reason": "timeout", "last_status": 503})),
+            "settled, dead, timeout, last answer http_503"
+        );
+        let by = json!({"id": "p", "name": "CRM", "system": "file", "config": null});
+        assert_eq!(
+            state(json!({"reason": "over_quota", "policy": by, "limit": {"kind": "quota"}})),
+            "settled, dead, over_quota, turned away by the quota of p (CRM)"
+        );
+        assert_eq!(
+            standing(&json!({"state": "settled", "outcome": "expired", "reason": "expired"})),
+            "settled, expired"
+        );
     }
 
     #[test]

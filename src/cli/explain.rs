@@ -7,7 +7,7 @@ use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
 use crate::cli::event::{event_id, standing};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Cell, Colour, OutputArguments, Style, Table, left, printable};
+use crate::cli::output::{Cell, Colour, OutputArguments, Style, TextTable, left, printable};
 use crate::cli::words::{count, grouped, list, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -106,7 +106,7 @@ fn policies(candidates: &[Value], style: Style) -> String {
     if candidates.is_empty() {
         return "no policy has a pattern that matches\n".to_owned();
     }
-    let mut table = Table::new(&[left("POLICY"), left("VERDICT"), left("WHY")]);
+    let mut table = TextTable::new(&[left("POLICY"), left("VERDICT"), left("WHY")]);
     for candidate in candidates {
         let verdict = text(candidate, "/verdict");
         let colour = if verdict == "applies" { Colour::Good } else { Colour::Dim };

@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Config, ConfigError, File, Flag, Inputs, Loaded};
+use crate::config::{Config, ConfigError, File, Flag, Inputs, LoadedConfig};
 use exit::Failure;
 
 /// Holds HTTP calls in a durable queue until every limit has room, and delivers them.
@@ -115,16 +115,16 @@ struct ConfigArguments {
 }
 
 impl ConfigArguments {
-    fn load(&self) -> Result<Loaded, Failure> {
+    fn load(&self) -> Result<LoadedConfig, Failure> {
         Ok(self.read()?)
     }
 
-    fn read(&self) -> Result<Loaded, ConfigError> {
+    fn read(&self) -> Result<LoadedConfig, ConfigError> {
         Config::load(&self.inputs())
     }
 
     /// For who has no use for how the policies are written.
-    fn read_to_run(&self) -> Result<Loaded, ConfigError> {
+    fn read_to_run(&self) -> Result<LoadedConfig, ConfigError> {
         Config::load_to_run(&self.inputs())
     }
 

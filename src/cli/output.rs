@@ -50,7 +50,7 @@ pub(super) enum Colour {
 
 /// Rows under a header, cut to the width of the terminal.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
+pub(super) struct TextTable {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
 }
@@ -151,7 +151,7 @@ impl From<u64> for Cell {
     }
 }
 
-impl Table {
+impl TextTable {
     /// A table with these columns and no rows.
     pub(super) fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
@@ -225,8 +225,8 @@ mod tests {
 
     const PLAIN: Style = Style { colours: false, columns: None };
 
-    fn table() -> Table {
-        let mut table = Table::new(&[left("ID"), right("WAITING"), left("HELD BY")]);
+    fn table() -> TextTable {
+        let mut table = TextTable::new(&[left("ID"), right("WAITING"), left("HELD BY")]);
         table.row(["crm".into(), 12.into(), Cell::coloured("pause", Some(Colour::Warning))]);
         table.row(["a-rather-long-name".into(), 100_000.into(), "-".into()]);
         table
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn control_characters_reach_no_terminal() {
-        let mut table = Table::new(&[left("A")]);
+        let mut table = TextTable::new(&[left("A")]);
         table.row(["x\u{1b}[31m\ny".into()]);
         assert_eq!(table.render(PLAIN), "A\nx\\u{1b}[31m\\ny\n");
     }

@@ -12,11 +12,11 @@ use serde_json::json;
 use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
-use crate::cli::output::{Cell, Colour, OutputArguments, Table, left, right};
+use crate::cli::output::{Cell, Colour, OutputArguments, TextTable, left, right};
 use crate::cli::words::{age, or_dash};
 use crate::clock::{Clock, Timestamp};
 use export::Export;
-use fetched::{Listed, answered, read};
+use fetched::{FetchedPolicy, answered, read};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -64,7 +64,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn list(common: &Common) -> Result<(), Failure> {
     let config = common.config.load()?.config;
     let answered = answered(&mut Client::connect(config.listen.address).await?).await?;
-    let listed: Vec<Listed> = answered.iter().map(read).collect::<Result<_, _>>()?;
+    let listed: Vec<FetchedPolicy> = answered.iter().map(read).collect::<Result<_, _>>()?;
     let now = Clock::system().wall();
     common.output.print(&json!({"policies": answered}), |style| match listed.as_slice() {
         [] => "there are no policies\n".to_owned(),
@@ -79,8 +79,8 @@ async fn export(common: &Common) -> Result<(), Failure> {
     common.output.print(&export, |_| export.to_toml())
 }
 
-fn table(listed: &[Listed], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
+fn table(listed: &[FetchedPolicy], now: Timestamp) -> TextTable {
+    let mut table = TextTable::new(&[
         left("POLICY"),
         left("ORIGIN"),
         left("STATE"),

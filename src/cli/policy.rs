@@ -77,7 +77,7 @@ struct SetUsage {
     one: One,
     /// Which of its limits
     #[arg(long, value_enum)]
-    limit: Limit,
+    limit: LimitArgument,
     /// How many starts are used
     #[arg(long, value_name = "N")]
     used: u32,
@@ -87,7 +87,7 @@ struct SetUsage {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Limit {
+enum LimitArgument {
     Quota,
     Window,
 }
@@ -175,8 +175,8 @@ impl SetUsage {
     async fn run(self) -> Result<(), Failure> {
         let Self { one, limit, used, key } = self;
         let limit = match limit {
-            Limit::Quota => "quota",
-            Limit::Window => "window",
+            LimitArgument::Quota => "quota",
+            LimitArgument::Window => "window",
         };
         let key: BTreeMap<String, String> = key.into_iter().collect();
         let body = json!({"limit": limit, "key": key, "used": used});

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::app::{self, App, AppError, AppErrorKind, FeedSummary, Report, Running};
+use crate::app::{self, App, AppError, AppErrorKind, EventReport, FeedSummary, Running};
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
@@ -61,12 +61,12 @@ async fn feed_and_deliver(running: &Running) -> Result<FeedSummary, Failure> {
     Ok(fed)
 }
 
-fn ended(report: Report) -> u64 {
+fn ended(report: EventReport) -> u64 {
     report.delivered + report.dead + report.expired + report.dropped
 }
 
 /// Success means that everything was accepted and delivered.
-fn verdict(outcome: Option<Result<FeedSummary, Failure>>, report: Report) -> Result<(), Failure> {
+fn verdict(outcome: Option<Result<FeedSummary, Failure>>, report: EventReport) -> Result<(), Failure> {
     let Some(fed) = outcome else {
         let waiting = report.waiting;
         return Err(Failure::new(format!("interrupted: {waiting} events wait in the data directory")));
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn only_a_whole_delivery_is_well() {
         let whole = FeedSummary { accepted: 2, refused: 0, unanswered: 0 };
-        let all = Report { delivered: 2, ..Report::default() };
+        let all = EventReport { delivered: 2, ..EventReport::default() };
         assert!(verdict(Some(Ok(whole)), all).is_ok());
         assert!(verdict(Some(Ok(FeedSummary { refused: 1, ..whole })), all).is_err());
-        assert!(verdict(Some(Ok(whole)), Report { dead: 1, ..all }).is_err());
+        assert!(verdict(Some(Ok(whole)), EventReport { dead: 1, ..all }).is_err());
         assert!(verdict(Some(Ok(FeedSummary { unanswered: 1, ..whole })), all).is_err());
         assert!(verdict(None, all).is_err());
         assert!(verdict(Some(Err(Failure::new("broken"))), all).is_err());

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use clap::Args;
 use tracing::{error, info, warn};
 
-use crate::app::{self, App, AppError, FeedSummary, Report, Running, ServiceManager};
+use crate::app::{self, App, AppError, EventReport, FeedSummary, Running, ServiceManager};
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
 use crate::cli::signals::{Hangups, Signals};
-use crate::config::{Config, ConfigError, Loaded};
+use crate::config::{Config, ConfigError, LoadedConfig};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -69,7 +69,7 @@ pub(super) async fn stop(
     running: Running,
     config: &Config,
     signals: &mut Signals,
-) -> Result<Report, Failure> {
+) -> Result<EventReport, Failure> {
     tokio::select! {
         report = running.drain(config.dispatch.shutdown_grace) => Ok(report?),
         () = signals.next() => Err(Failure::new("stopped at once by a second signal; nothing accepted is lost")),
@@ -84,7 +84,7 @@ fn reloading<'a>(
     running: &'a Running,
     manager: &'a ServiceManager,
     arguments: &'a ConfigArguments,
-    start: &'a Loaded,
+    start: &'a LoadedConfig,
     hangups: &'a mut Hangups,
 ) -> Forever<'a> {
     Box::pin(async move {
@@ -106,7 +106,7 @@ fn reloading<'a>(
 }
 
 /// Reads on a thread of its own: a file on a slow disk must not delay anything else.
-async fn read_again(arguments: ConfigArguments) -> Option<Result<Loaded, ConfigError>> {
+async fn read_again(arguments: ConfigArguments) -> Option<Result<LoadedConfig, ConfigError>> {
     tokio::task::spawn_blocking(move || arguments.read_to_run()).await.ok()
 }
 

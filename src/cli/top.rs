@@ -22,7 +22,7 @@ use crate::cli::policies::fetched;
 use crate::clock::{Clock, Timestamp};
 use rows::{Attempts, Row};
 use screen::Screen;
-use signals::{Asked, Signals};
+use signals::{SignalRequest, TopSignals};
 
 /// The shortest time between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ enum Sort {
 }
 
 /// All of it at one moment.
-struct Look {
+struct TopLook {
     at: Timestamp,
     status: Value,
     rows: Vec<Row>,
@@ -83,7 +83,7 @@ struct Look {
 /// Calls by policy as they were counted, and when.
 type Counted = (Arc<Attempts>, Timestamp);
 
-impl Look {
+impl TopLook {
     fn counted(&self) -> Option<Counted> {
         Some((self.attempts.clone(), self.at))
     }
@@ -98,7 +98,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let first = look(address, None).await?;
     // A rate needs two looks.
     tokio::time::sleep(REFRESH).await;
-    let Look { at, status, mut rows, .. } = look(address, first.counted()).await?;
+    let TopLook { at, status, mut rows, .. } = look(address, first.counted()).await?;
     sort(&mut rows, arguments.sort);
     let all = json!({"status": status, "policies": rows});
     arguments.output.print(&all, |style| rows::table(&rows, at).render(style))
@@ -106,7 +106,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// Draws until a key or a signal ends it, also while the daemon does not answer.
 async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+    let mut signals = TopSignals::new()?;
     // The first look fails before the screen is taken.
     let mut first = pin!(look(address, None));
     let mut last = loop {
@@ -114,7 +114,9 @@ async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
             first = &mut first => break first?,
             asked = signals.next() => asked,
         };
-        if asked == Asked::End || asked == Asked::Stop && signals.stop().await? == Asked::End {
+        if asked == SignalRequest::End
+            || asked == SignalRequest::Stop && signals.stop().await? == SignalRequest::End
+        {
             return Ok(());
         }
     };
@@ -136,10 +138,11 @@ async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
             }
             key = screen.key() => key?,
             asked = signals.next() => {
-                if asked == Asked::Stop {
+                if asked == SignalRequest::Stop {
                     screen.give_back();
                 }
-                if asked == Asked::End || asked == Asked::Stop && signals.stop().await? == Asked::End {
+                let ends = |request| request == SignalRequest::End;
+                if ends(asked) || asked == SignalRequest::Stop && ends(signals.stop().await?) {
                     return Ok(());
                 }
                 screen.take_again()?;
@@ -163,7 +166,7 @@ async fn later(
     address: SocketAddr,
     pause: Duration,
     before: Option<Counted>,
-) -> (Result<Look, Failure>, Duration) {
+) -> (Result<TopLook, Failure>, Duration) {
     tokio::time::sleep(pause).await;
     let begun = Clock::system().now();
     let looked = tokio::time::timeout(LOOK_LIMIT, look(address, before)).await;
@@ -171,7 +174,7 @@ async fn later(
 }
 
 /// Asks for everything; rates are those since what was counted `before`.
-async fn look(address: SocketAddr, before: Option<Counted>) -> Result<Look, Failure> {
+async fn look(address: SocketAddr, before: Option<Counted>) -> Result<TopLook, Failure> {
     let mut client = Client::connect(address).await?;
     let status = client.get("/v1/status").await?;
     let (code, metrics) = client.call(Method::GET, "/metrics", None).await?;
@@ -183,7 +186,7 @@ async fn look(address: SocketAddr, before: Option<Counted>) -> Result<Look, Fail
     let since = before.as_ref().map(|(attempts, then)| (&**attempts, at.since(*then)));
     let listed = fetched::listed(&mut client).await?;
     let rows = listed.iter().map(|policy| Row::of(policy, &attempts, since)).collect();
-    Ok(Look { at, status, rows, attempts })
+    Ok(TopLook { at, status, rows, attempts })
 }
 
 fn sort(rows: &mut [Row], order: Sort) {

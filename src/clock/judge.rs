@@ -26,13 +26,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::source::Reading;
+use super::source::ClockReading;
 use super::{Timestamp, nanos};
 
 /// What a process leaves behind about its line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mark {
+pub struct ClockMark {
     /// The line at the moment of the mark.
     pub line_ns: u64,
     /// The wall clock at that moment.
@@ -42,7 +42,7 @@ pub struct Mark {
     /// The boot clock at that moment.
     pub boot_ns: u64,
     /// The wall clock was in doubt.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) doubt: Option<ClockDoubt>,
     /// How far the line was ahead of a wall clock that was found right: the next start takes it back.
     pub(super) ahead_ns: u64,
     /// An operator has confirmed the wall clock since.
@@ -54,7 +54,7 @@ pub struct Mark {
 /// A doubt that goes on, with what its end needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Doubt {
+pub(super) struct ClockDoubt {
     /// The line at the moment when it began.
     from_ns: u64,
     /// How far the line was behind the wall clock before: it had begun with a clock that was corrected later.
@@ -82,16 +82,16 @@ pub enum Suspicion {
 
 /// How a line begins, and whether its wall clock is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ClockVerdict {
     /// The first moment of the line.
     pub line: Timestamp,
     /// Why the wall clock is in doubt, if it is.
     pub suspicion: Option<Suspicion>,
-    pub(super) doubt: Option<Doubt>,
+    pub(super) doubt: Option<ClockDoubt>,
     pub(super) corrections: Vec<Correction>,
 }
 
-impl Verdict {
+impl ClockVerdict {
     pub(super) const fn manual(line: Timestamp) -> Self {
         Self { line, suspicion: None, doubt: None, corrections: Vec::new() }
     }
@@ -144,7 +144,7 @@ const MARK_AGE: Duration = Duration::from_secs(60);
 /// Most corrections that are kept, the newest: their events have ended long before there are more.
 const CORRECTIONS: usize = 32;
 
-impl Mark {
+impl ClockMark {
     /// What is known without a mark: the newest moment on record, of an unknown boot.
     #[must_use]
     pub const fn unknown(newest: Timestamp) -> Self {
@@ -168,9 +168,14 @@ impl Mark {
 }
 
 /// Judges the wall clock of `reading` by the mark of the last process and the newest moment on its record.
-pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, bound: Duration) -> Verdict {
+pub(super) fn judge(
+    mark: Option<&ClockMark>,
+    newest: Timestamp,
+    reading: &ClockReading,
+    bound: Duration,
+) -> ClockVerdict {
     let wall = reading.wall;
-    let Some(mark) = mark else { return Verdict::manual(wall.max(newest)) };
+    let Some(mark) = mark else { return ClockVerdict::manual(wall.max(newest)) };
     // A boot clock behind the mark's is another one whatever the id says: time namespaces share the id.
     let is_same_boot =
         !mark.boot_id.is_empty() && *mark.boot_id == *reading.boot_id && reading.boot_ns >= mark.boot_ns;
@@ -185,7 +190,7 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
     }
     let corrections = mark.corrections.clone();
     if is_same_boot && mark.doubt.is_none() {
-        return Verdict { line, suspicion: None, doubt: None, corrections };
+        return ClockVerdict { line, suspicion: None, doubt: None, corrections };
     }
     let suspicion = if wall + TOLERANCE < line {
         Some(Suspicion::Behind(line.since(wall)))
@@ -198,15 +203,15 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
     let suspicion = suspicion.filter(|_| !mark.is_confirmed);
     let begun = || {
         let behind_ns = mark.wall_ns.saturating_sub(mark.line_ns);
-        Doubt { from_ns: line.as_nanos(), behind_ns }
+        ClockDoubt { from_ns: line.as_nanos(), behind_ns }
     };
     let doubt = mark.doubt.or_else(|| suspicion.map(|_| begun()));
     let line = if doubt.is_none() { line.max(wall) } else { line };
-    Verdict { line, suspicion, doubt, corrections }
+    ClockVerdict { line, suspicion, doubt, corrections }
 }
 
 /// Ends a doubt at the moment `line` with a wall clock that is right.
-pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
+pub(super) fn settle(doubt: ClockDoubt, line: Timestamp, wall: Timestamp) -> Leap {
     let from = Timestamp(doubt.from_ns);
     // The line never moves back within a process: dates lie later on it until the next start.
     if wall + TOLERANCE < line {

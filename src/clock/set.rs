@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::source::{LATEST, Reading};
+use super::source::{ClockReading, LATEST};
 use super::{Timestamp, nanos};
 
 /// Where the readings of a clock come from that a test sets.
@@ -31,9 +31,9 @@ impl Set {
         }
     }
 
-    pub(super) fn read(&self) -> Reading {
+    pub(super) fn read(&self) -> ClockReading {
         match self {
-            Self::Manual(_) => Reading {
+            Self::Manual(_) => ClockReading {
                 wall: self.wall(),
                 boot_ns: self.boot_ns(),
                 awake_ns: self.boot_ns(),
@@ -44,7 +44,7 @@ impl Set {
                 // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it,
                 // look like a step.
                 let now = script.lock().clone();
-                Reading { wall: now.wall.min(LATEST), ..now }
+                ClockReading { wall: now.wall.min(LATEST), ..now }
             }
         }
     }
@@ -61,14 +61,14 @@ impl Set {
 
 /// The readings of a scripted clock: a machine whose clocks do as they are told. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Script(Arc<Mutex<Reading>>);
+pub struct Script(Arc<Mutex<ClockReading>>);
 
 impl Script {
     /// A machine that was booted an hour before, unsynchronised.
     #[must_use]
     pub fn new(boot_id: &str, wall: Timestamp) -> Self {
         let up_ns = 3_600_000_000_000;
-        Self(Arc::new(Mutex::new(Reading {
+        Self(Arc::new(Mutex::new(ClockReading {
             wall,
             boot_ns: up_ns,
             awake_ns: up_ns,
@@ -102,7 +102,7 @@ impl Script {
         self.lock().is_synchronised = is_synchronised;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reading> {
+    fn lock(&self) -> MutexGuard<'_, ClockReading> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,7 +30,7 @@ pub(super) const LATEST: Timestamp = Timestamp::from_millis(7_258_118_400_000);
 
 /// What the clocks of the machine say at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// The wall clock; before 1970 counts as 1970, after 2200 as 2200.
     pub wall: Timestamp,
     /// Time since the boot, with suspended time, in nanoseconds.
@@ -44,13 +44,13 @@ pub struct Reading {
 }
 
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum ClockSource {
     System(Arc<str>),
     #[cfg(any(test, feature = "testkit"))]
     Set(Set),
 }
 
-impl Source {
+impl ClockSource {
     pub(super) fn boot_ns(&self) -> u64 {
         match self {
             Self::System(_) => read_ns(ClockId::Boottime),
@@ -67,12 +67,12 @@ impl Source {
         }
     }
 
-    pub(super) fn read(&self) -> Reading {
+    pub(super) fn read(&self) -> ClockReading {
         match self {
             Self::System(boot_id) => {
                 // As close to each other as can be: a pause between the two would look like a step.
                 let (wall, boot_ns) = (self.wall(), self.boot_ns());
-                Reading {
+                ClockReading {
                     wall,
                     boot_ns,
                     awake_ns: read_ns(ClockId::Monotonic),

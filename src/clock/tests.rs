@@ -15,14 +15,14 @@ fn script(boot: &str, wall: Timestamp) -> (Script, Clock) {
 }
 
 /// What a process left that began at `START`, saw an hour and then went down.
-fn left_behind() -> Mark {
+fn left_behind() -> ClockMark {
     let (script, clock) = script("one", START);
     assert_eq!(clock.begin(None, Timestamp::ZERO, BOUND).suspicion, None);
     script.advance(HOUR);
     clock.mark().expect("not a manual clock")
 }
 
-fn begin(clock: &Clock, mark: &Mark) -> Option<Suspicion> {
+fn begin(clock: &Clock, mark: &ClockMark) -> Option<Suspicion> {
     clock.begin(Some(mark), Timestamp::ZERO, BOUND).suspicion
 }
 
@@ -37,7 +37,7 @@ fn arithmetic_saturates_at_both_ends() {
 #[test]
 fn a_reading_of_a_script_is_of_one_moment() {
     let (script, clock) = script("one", START);
-    let since_boot = |reading: Reading| reading.wall.as_nanos() - reading.boot_ns;
+    let since_boot = |reading: ClockReading| reading.wall.as_nanos() - reading.boot_ns;
     let expected = since_boot(clock.read());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn in_the_same_boot_a_stepped_wall_clock_means_nothing() {
 
 #[test]
 fn a_boot_clock_behind_the_mark_s_is_another_boot() {
-    let mark = Mark { boot_ns: u64::MAX / 4, ..left_behind() };
+    let mark = ClockMark { boot_ns: u64::MAX / 4, ..left_behind() };
     let (_, clock) = script("one", START + HOUR * 2);
     assert_eq!(begin(&clock, &mark), None);
     assert_eq!(clock.now(), START + HOUR * 2, "the wall clock says how long it was");
@@ -168,8 +168,15 @@ fn no_figure_of_a_mark_and_no_reading_ages_anything_without_a_doubt() {
                 .flat_map(|id| walls.iter().flat_map(move |w| doubts.map(|d| (*id, *w, d))))
             {
                 let boot_id = boot_id.to_owned();
-                let mark =
-                    Mark { line_ns, wall_ns, boot_id, boot_ns, doubt, ahead_ns, ..Mark::unknown(START) };
+                let mark = ClockMark {
+                    line_ns,
+                    wall_ns,
+                    boot_id,
+                    boot_ns,
+                    doubt,
+                    ahead_ns,
+                    ..ClockMark::unknown(START)
+                };
                 let (script, clock) = script("one", wall);
                 let verdict = clock.begin(Some(&mark), Timestamp::ZERO, BOUND);
                 script.advance(HOUR);
@@ -192,7 +199,7 @@ fn no_figure_of_a_mark_and_no_reading_ages_anything_without_a_doubt() {
 }
 
 /// A process that was in doubt when it went down.
-fn left_behind_in_doubt() -> Mark {
+fn left_behind_in_doubt() -> ClockMark {
     let (_, clock) = script("two", START + HOUR * 30);
     begin(&clock, &left_behind()).expect("in doubt");
     clock.mark().expect("marked")
@@ -201,7 +208,7 @@ fn left_behind_in_doubt() -> Mark {
 /// A virtual machine that is put back to a snapshot: the boot goes on under the same name, its clocks are behind.
 #[test]
 fn a_machine_that_was_put_back_is_judged_by_its_wall_clock() {
-    let mark = Mark { boot_ns: HOUR.as_nanos() as u64 * 9, ..left_behind() };
+    let mark = ClockMark { boot_ns: HOUR.as_nanos() as u64 * 9, ..left_behind() };
     for (wall, suspicion) in [
         (START + HOUR, None),
         (START - HOUR * 2, Some(Suspicion::Behind(HOUR * 3))),
@@ -216,7 +223,7 @@ fn a_machine_that_was_put_back_is_judged_by_its_wall_clock() {
 /// Without the name of the boot nothing is the same boot.
 #[test]
 fn a_boot_without_a_name_is_another_one() {
-    let mark = Mark { boot_id: String::new(), ..left_behind() };
+    let mark = ClockMark { boot_id: String::new(), ..left_behind() };
     for boot in ["", "one"] {
         let (_, clock) = script(boot, START + HOUR * 8);
         assert_eq!(begin(&clock, &mark), Some(Suspicion::Ahead(HOUR * 7)), "{boot:?}");
@@ -227,7 +234,7 @@ fn a_boot_without_a_name_is_another_one() {
 fn a_clock_that_swings_to_and_fro_is_never_proven() {
     let (script, clock) = script("one", START);
     script.set_synchronised(true);
-    let mut watch = Watch::default();
+    let mut watch = WallClockWatch::default();
     for round in 0..300_u32 {
         script.advance(Duration::from_secs(1));
         if round % 30 == 0 {
@@ -248,7 +255,7 @@ fn a_clock_that_swings_to_and_fro_is_never_proven() {
 
 #[test]
 fn without_a_mark_the_newest_record_stands_in() {
-    let mark = Mark::unknown(START);
+    let mark = ClockMark::unknown(START);
     for (wall, is_believed) in [(START + HOUR, true), (START + HOUR * 7, false), (START - HOUR, false)] {
         let (_, clock) = script("two", wall);
         assert_eq!(begin(&clock, &mark).is_none(), is_believed, "{wall}");
@@ -297,7 +304,7 @@ fn a_confirmed_mark_is_believed_at_the_next_start() {
     let mark = left_behind();
     let (_, clock) = script("two", START + HOUR * 30);
     begin(&clock, &mark);
-    let mark = Mark { is_confirmed: true, ..clock.mark().expect("marked") };
+    let mark = ClockMark { is_confirmed: true, ..clock.mark().expect("marked") };
     let (_, clock) = script("three", START + HOUR * 30);
     assert_eq!(begin(&clock, &mark), None);
     assert_eq!((clock.now(), clock.is_trusted(), clock.is_confirmed()), (START + HOUR, false, true));
@@ -317,7 +324,7 @@ fn a_confirmed_mark_is_believed_at_the_next_start() {
 #[test]
 fn a_synchronised_clock_is_proven_after_a_minute_without_a_step() {
     let (script, clock) = script("one", START);
-    let mut watch = Watch::default();
+    let mut watch = WallClockWatch::default();
     let mut pass = |seconds: u32| {
         (0..seconds).for_each(|_| {
             script.advance(Duration::from_secs(1));
@@ -338,7 +345,7 @@ fn a_synchronised_clock_is_proven_after_a_minute_without_a_step() {
 #[test]
 fn steps_and_suspensions_are_told_once() {
     let (script, clock) = script("one", START);
-    let mut watch = Watch::default();
+    let mut watch = WallClockWatch::default();
     let mut look = || watch.look(clock.read());
     assert_eq!(look(), []);
     script.set_wall(START + HOUR * 7);

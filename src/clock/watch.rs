@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::source::Reading;
+use super::source::ClockReading;
 
 /// A difference between two clocks beyond this is a step.
 const STEP_NS: i128 = 1_000_000_000;
@@ -24,15 +24,15 @@ pub(crate) enum Anomaly {
 
 /// Compares one reading with the one before.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    last: Option<Reading>,
+pub(crate) struct WallClockWatch {
+    last: Option<ClockReading>,
     /// The boot clock when the wall clock was first seen synchronised after its last step.
     steady_since_ns: Option<u64>,
 }
 
-impl Watch {
+impl WallClockWatch {
     /// Takes a reading in; returns what has happened since the one before.
-    pub(crate) fn look(&mut self, now: Reading) -> Vec<Anomaly> {
+    pub(crate) fn look(&mut self, now: ClockReading) -> Vec<Anomaly> {
         let mut anomalies = Vec::new();
         if let Some(last) = &self.last {
             // Signed and wide: clocks may go either way, by any amount.

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::config::layers::Block;
+use crate::config::layers::ConfigBlock;
 use crate::config::policies::{members, place, problem};
-use crate::config::{Place, Problem};
+use crate::config::{ConfigPlace, ConfigProblem};
 use crate::event::{CanonicalUrl, Labels, TraceContext, forbidden_header};
 use crate::ingest::Target;
 use crate::policy::{Fault, Given, Members, nearest};
@@ -25,16 +25,16 @@ const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// Checks all blocks and notes every problem. With `known`, other labels are problems.
 pub(super) fn targets(
-    blocks: &[Block],
+    blocks: &[ConfigBlock],
     known: Option<&BTreeSet<String>>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Vec<Target> {
     let mut found = Vec::with_capacity(blocks.len());
-    let mut sources: BTreeMap<String, Place> = BTreeMap::new();
+    let mut sources: BTreeMap<String, ConfigPlace> = BTreeMap::new();
     for (at, block) in blocks.iter().enumerate() {
         let members = members(block);
         let called = format!("cloudevents {}", at + 1);
-        let mut reader = Reader { members: &members, known, faults: Vec::new() };
+        let mut reader = TargetReader { members: &members, known, faults: Vec::new() };
         if at == MAX_BLOCKS {
             reader.note(&[], format!("is one too many; at most {MAX_BLOCKS} blocks are read"));
         }
@@ -48,7 +48,7 @@ pub(super) fn targets(
                 None => drop(sources.insert(source.clone(), place)),
             }
         }
-        let Reader { faults, .. } = reader;
+        let TargetReader { faults, .. } = reader;
         // A block with any fault makes no target: the fault may be in what the call would carry.
         found.extend(target.filter(|_| faults.is_empty()));
         problems.extend(faults.into_iter().map(|fault| problem(block, &called, fault)));
@@ -60,13 +60,13 @@ pub(super) fn targets(
     found
 }
 
-struct Reader<'a> {
+struct TargetReader<'a> {
     members: &'a Members,
     known: Option<&'a BTreeSet<String>>,
     faults: Vec<Fault>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TargetReader<'a> {
     /// `None` when a member breaks a rule; what is absent takes its default.
     fn target(&mut self) -> Option<Target> {
         for (name, _) in &self.members.0 {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// In order of their places; never empty.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 /// One problem of a configuration, shown in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where the value that breaks the rule stands.
-    pub place: Place,
+    pub place: ConfigPlace,
     /// Which setting, or what else it is about.
     pub subject: String,
     /// The rule and the way out.
@@ -24,7 +24,7 @@ pub struct Problem {
 
 /// Where a value stands, in the order in which layers are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ConfigPlace {
     /// The defaults that are compiled in.
     Defaults,
     /// A line of a file, from 1; no line when the file as a whole is meant.
@@ -58,13 +58,13 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.place, self.subject, self.detail)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Defaults => f.write_str("default"),

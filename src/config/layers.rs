@@ -10,7 +10,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{FILE_VARIABLE, Variable};
-use crate::config::{DEFAULTS, Place, Problem};
+use crate::config::{ConfigPlace, ConfigProblem, DEFAULTS};
 use crate::policy::nearest;
 
 /// The file that is read when none is named.
@@ -59,7 +59,7 @@ pub struct Flag {
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Given {
+pub(super) enum GivenValue {
     /// A value in TOML, which has a type already.
     Typed(toml::Value),
     /// As text: its type is the setting's.
@@ -70,36 +70,36 @@ pub(super) enum Given {
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Placed {
-    pub(super) given: Given,
-    pub(super) place: Place,
+pub(super) struct PlacedValue {
+    pub(super) given: GivenValue,
+    pub(super) place: ConfigPlace,
 }
 
 /// A table whose members know where they stand.
 #[derive(Debug, Clone)]
-pub(super) struct Block {
-    pub(super) place: Place,
+pub(super) struct ConfigBlock {
+    pub(super) place: ConfigPlace,
     /// In the order of the text.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<ConfigMember>,
 }
 
-/// A member of a [`Block`], with its place.
+/// A member of a [`ConfigBlock`], with its place.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
+pub(super) struct ConfigMember {
     pub(super) name: String,
     pub(super) value: toml::Value,
-    pub(super) place: Place,
+    pub(super) place: ConfigPlace,
     /// The members of a value that is itself a table.
-    pub(super) within: Option<Block>,
+    pub(super) within: Option<ConfigBlock>,
 }
 
 /// Values by the name of their setting, and the blocks beside them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layers {
-    settings: BTreeMap<String, Placed>,
+    settings: BTreeMap<String, PlacedValue>,
     /// Blocks in the order of the file, by their name as in [`BLOCKS`].
-    blocks: BTreeMap<&'static str, Vec<Block>>,
-    warnings: Vec<Problem>,
+    blocks: BTreeMap<&'static str, Vec<ConfigBlock>>,
+    warnings: Vec<ConfigProblem>,
 }
 
 impl Inputs {
@@ -132,43 +132,43 @@ impl Inputs {
 
 impl Layers {
     /// Reads all layers, the lowest first: a later one covers an earlier one.
-    pub(super) fn read(inputs: &Inputs, problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn read(inputs: &Inputs, problems: &mut Vec<ConfigProblem>) -> Self {
         let mut layers = Self::default();
         // First, and without a list of known settings: the defaults are that list.
-        layers.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
+        layers.lay_toml(DEFAULTS, &|_| ConfigPlace::Defaults, None, problems);
         let known: Vec<String> = layers.settings.keys().cloned().collect();
         if let Some((path, required)) = inputs.path() {
             layers.lay_file(&path, required, &known, problems);
         }
         layers.lay_environment(&inputs.environment, &known, problems);
         for flag in &inputs.flags {
-            let place = Place::Flag { flag: flag.flag };
+            let place = ConfigPlace::Flag { flag: flag.flag };
             let given = match flag.values.as_slice() {
-                [value] => Given::Text(value.clone()),
-                several => Given::Texts(several.to_vec()),
+                [value] => GivenValue::Text(value.clone()),
+                several => GivenValue::Texts(several.to_vec()),
             };
-            layers.settings.insert(flag.setting.to_owned(), Placed { given, place });
+            layers.settings.insert(flag.setting.to_owned(), PlacedValue { given, place });
         }
         layers
     }
 
     /// A text alone, as if it were a file of this name.
-    pub(super) fn of_text(text: &str, called: &Path, problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn of_text(text: &str, called: &Path, problems: &mut Vec<ConfigProblem>) -> Self {
         let mut defaults = Self::default();
-        defaults.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
+        defaults.lay_toml(DEFAULTS, &|_| ConfigPlace::Defaults, None, problems);
         let known: Vec<String> = defaults.settings.keys().cloned().collect();
         let mut layers = Self::default();
         let path: Arc<Path> = called.into();
-        let place = |line| Place::File { path: Arc::clone(&path), line };
+        let place = |line| ConfigPlace::File { path: Arc::clone(&path), line };
         layers.lay_toml(text, &place, Some(&known), problems);
         layers
     }
 
-    fn lay_file(&mut self, path: &Path, required: bool, known: &[String], problems: &mut Vec<Problem>) {
+    fn lay_file(&mut self, path: &Path, required: bool, known: &[String], problems: &mut Vec<ConfigProblem>) {
         let shared: Arc<Path> = path.into();
-        let place = |line| Place::File { path: Arc::clone(&shared), line };
+        let place = |line| ConfigPlace::File { path: Arc::clone(&shared), line };
         let mut refuse = |detail: String| {
-            problems.push(Problem { place: place(None), subject: "file".to_owned(), detail });
+            problems.push(ConfigProblem { place: place(None), subject: "file".to_owned(), detail });
         };
         match std::fs::read_to_string(path) {
             Ok(text) if text.len() > MAX_FILE_BYTES => {
@@ -181,28 +181,28 @@ impl Layers {
     }
 
     /// The value that is in use, with its place.
-    pub(super) fn get(&self, setting: &str) -> Option<&Placed> {
+    pub(super) fn get(&self, setting: &str) -> Option<&PlacedValue> {
         self.settings.get(setting)
     }
 
     /// The blocks of one of the names [`BLOCKS`], in the order of the file.
-    pub(super) fn blocks(&self, name: &str) -> &[Block] {
+    pub(super) fn blocks(&self, name: &str) -> &[ConfigBlock] {
         self.blocks.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The `[[policy]]` blocks, which are not kept.
-    pub(super) fn take_policies(&mut self) -> Vec<Block> {
+    pub(super) fn take_policies(&mut self) -> Vec<ConfigBlock> {
         self.blocks.remove(POLICY).unwrap_or_default()
     }
 
     /// Variables that were passed over and look as if they were meant for tidegate.
-    pub(super) fn warnings(&self) -> &[Problem] {
+    pub(super) fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
     }
 
     /// The settings whose values are given otherwise in `other`, in the order of their names.
     pub(super) fn differing(&self, other: &Self) -> Vec<&str> {
-        let same = |setting: &str, placed: &Placed| {
+        let same = |setting: &str, placed: &PlacedValue| {
             other.get(setting).is_some_and(|there| there.given == placed.given)
         };
         // Both have every setting of the defaults, so that one direction is enough.
@@ -214,9 +214,9 @@ impl Layers {
     fn lay_toml(
         &mut self,
         text: &str,
-        place: &dyn Fn(Option<usize>) -> Place,
+        place: &dyn Fn(Option<usize>) -> ConfigPlace,
         known: Option<&[String]>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<ConfigProblem>,
     ) {
         // Found once: thousands of policies ask for the lines of all their members.
         let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
@@ -226,7 +226,7 @@ impl Layers {
         for error in &errors {
             let line = error.span().map(|span| line_of(span.start));
             let detail = error.message().to_owned();
-            problems.push(Problem { place: place(line), subject: "syntax".to_owned(), detail });
+            problems.push(ConfigProblem { place: place(line), subject: "syntax".to_owned(), detail });
         }
         // What a broken text seems to say is not judged: its settings would only bring further problems.
         if !errors.is_empty() {
@@ -249,7 +249,7 @@ impl Layers {
                 }
                 (_, Some(name)) => problems.push(no_block(at(section.span().start), name)),
                 (DeValue::Table(rows), None) => self.lay_section(section_name, &rows, &at, known, problems),
-                (_, None) => problems.push(Problem {
+                (_, None) => problems.push(ConfigProblem {
                     place: at(section.span().start),
                     subject: section_name.to_string(),
                     detail: "settings stand in sections, as [listen] address".to_owned(),
@@ -262,9 +262,9 @@ impl Layers {
         &mut self,
         section: &str,
         rows: &DeTable<'_>,
-        at: &dyn Fn(usize) -> Place,
+        at: &dyn Fn(usize) -> ConfigPlace,
         known: Option<&[String]>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<ConfigProblem>,
     ) {
         for (key, value) in rows {
             let setting = format!("{section}.{}", key.get_ref());
@@ -272,7 +272,8 @@ impl Layers {
             if let Some(known) = known.filter(|known| !known.contains(&setting)) {
                 problems.push(unknown(place, setting, known));
             } else {
-                self.settings.insert(setting, Placed { given: Given::Typed(typed(value.get_ref())), place });
+                self.settings
+                    .insert(setting, PlacedValue { given: GivenValue::Typed(typed(value.get_ref())), place });
             }
         }
     }
@@ -281,16 +282,16 @@ impl Layers {
         &mut self,
         environment: &[(String, String)],
         known: &[String],
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<ConfigProblem>,
     ) {
         let variables: Vec<String> = known.iter().map(|setting| variable_of(setting)).collect();
         for (variable, value) in environment {
-            let place = Place::Environment { variable: variable.clone() };
+            let place = ConfigPlace::Environment { variable: variable.clone() };
             match Variable::of(variable, value, known) {
                 Variable::Other => {}
                 Variable::Setting(setting) => {
-                    let given = Given::Text(value.clone());
-                    self.settings.insert(setting.to_owned(), Placed { given, place });
+                    let given = GivenValue::Text(value.clone());
+                    self.settings.insert(setting.to_owned(), PlacedValue { given, place });
                 }
                 Variable::Mistaken => problems.push(unknown(place, variable.clone(), &variables)),
                 Variable::Unknown => self.warnings.push(unknown(place, variable.clone(), &variables)),
@@ -300,16 +301,16 @@ impl Layers {
 }
 
 /// The members of a table with their places.
-fn block_of(place: Place, rows: &DeTable<'_>, at: &dyn Fn(usize) -> Place) -> Block {
+fn block_of(place: ConfigPlace, rows: &DeTable<'_>, at: &dyn Fn(usize) -> ConfigPlace) -> ConfigBlock {
     let mut rows: Vec<_> = rows.iter().collect();
     // The table need not keep the order of the text, in which members are shown and reported.
     rows.sort_by_key(|(key, _)| key.span().start);
     let members = rows.into_iter().map(|(key, value)| {
         let place = at(key.span().start);
         let within = value.get_ref().as_table().map(|rows| block_of(place.clone(), rows, at));
-        Member { name: key.get_ref().to_string(), value: typed(value.get_ref()), place, within }
+        ConfigMember { name: key.get_ref().to_string(), value: typed(value.get_ref()), place, within }
     });
-    Block { place, members: members.collect() }
+    ConfigBlock { place, members: members.collect() }
 }
 
 /// The value that a text stands for. A number that is too large for its type becomes a float, so that its setting
@@ -332,10 +333,10 @@ fn typed(value: &DeValue<'_>) -> toml::Value {
     }
 }
 
-fn no_block(place: Place, name: &str) -> Problem {
+fn no_block(place: ConfigPlace, name: &str) -> ConfigProblem {
     let what = if name == POLICY { "policies" } else { "targets of CloudEvents" };
     let detail = format!("{what} stand in blocks of their own, each under a line [[{name}]]");
-    Problem { place, subject: name.to_owned(), detail }
+    ConfigProblem { place, subject: name.to_owned(), detail }
 }
 
 /// The environment variable of a setting.
@@ -344,7 +345,7 @@ pub(super) fn variable_of(setting: &str) -> String {
 }
 
 /// Names the nearest known name, where one is near, else the ones of the same section.
-fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
+fn unknown(place: ConfigPlace, subject: String, known: &[String]) -> ConfigProblem {
     let way_out = match nearest(&subject, known.iter().map(String::as_str)) {
         Some(name) => format!("did you mean {name}?"),
         None => {
@@ -354,7 +355,7 @@ fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
             if same.is_empty() { "see the commented defaults".to_owned() } else { same.join(", ") + " exist" }
         }
     };
-    Problem { place, subject, detail: format!("unknown setting; {way_out}") }
+    ConfigProblem { place, subject, detail: format!("unknown setting; {way_out}") }
 }
 
 /// The part of a setting's or its variable's name that says the section.

@@ -17,7 +17,7 @@ mod layers;
 mod policies;
 mod print;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
 use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::event::Labels;
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
 use crate::policy::Bounds;
@@ -35,7 +36,7 @@ use crate::telemetry::defect;
 use crate::telemetry::logging::Format;
 use crate::{manage, traces};
 
-pub(crate) use error::{ConfigError, Place, Problem};
+pub(crate) use error::{ConfigError, ConfigPlace, ConfigProblem};
 pub use layers::{File, Flag, Inputs};
 pub(crate) use policies::{FilePolicy, policy_block};
 
@@ -64,7 +65,7 @@ pub struct Config {
     /// The section `[egress]`: which private addresses may be called.
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// `[labels] strict`: with it, the only labels that events may carry and policies may name.
     pub known_labels: Option<BTreeSet<String>>,
     /// The sections of the dialects, and what `[manage]` and others say to all of them.
@@ -74,7 +75,7 @@ pub struct Config {
     /// The section `[metrics]`: how many policies have series.
     pub metrics: Metrics,
     /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
-    pub traces: traces::Options,
+    pub traces: traces::TraceOptions,
     /// The section `[log]`: level and form of log lines.
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
@@ -168,7 +169,7 @@ pub struct Log {
 
 /// A checked configuration that remembers where its values come from.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The checked values of all settings.
     pub config: Config,
     layers: layers::Layers,
@@ -179,27 +180,27 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.
-    pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    pub fn load(inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         Self::load_and_keep(true, inputs)
     }
 
     /// The same without how the policies are written, which takes more memory than the policies themselves:
-    /// [`Loaded::to_toml`] does not show them.
+    /// [`LoadedConfig::to_toml`] does not show them.
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.
-    pub fn load_to_run(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    pub fn load_to_run(inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         Self::load_and_keep(false, inputs)
     }
 
-    fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<LoadedConfig, ConfigError> {
         let mut problems = Vec::new();
         let mut layers = layers::Layers::read(inputs, &mut problems);
         // Also after problems of reading: those of single values are then reported together with them.
         let config = check::check(&mut layers, keep_blocks, &mut problems);
         match config {
             // A value may have been made although another one is wrong: all have to be right.
-            Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
+            Some(config) if problems.is_empty() => Ok(LoadedConfig { config, layers }),
             _ => {
                 defect!(unless !problems.is_empty(), "a configuration that is refused without a reason");
                 // A stable order: problems at one place stay in the order of the checks.
@@ -210,7 +211,7 @@ impl Config {
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// The configuration in use as TOML, each value with its origin.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -219,7 +220,7 @@ impl Loaded {
 
     /// Variables that were passed over and look as if they were meant for tidegate; none is an error.
     #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[ConfigProblem] {
         self.layers.warnings()
     }
 

@@ -7,8 +7,8 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::layers::{Block, Layers, Member, POLICY};
-use crate::config::{ConfigError, Place, Problem};
+use crate::config::layers::{ConfigBlock, ConfigMember, Layers, POLICY};
+use crate::config::{ConfigError, ConfigPlace, ConfigProblem};
 use crate::event::PolicyId;
 use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, write};
 use crate::telemetry::defect;
@@ -59,15 +59,15 @@ pub(crate) fn policy_block(definition: &serde_json::Value) -> String {
 }
 
 /// Checks all blocks and notes every problem. With `known`, other labels are problems.
-pub(super) fn policies<B: Borrow<Block>>(
+pub(super) fn policies<B: Borrow<ConfigBlock>>(
     blocks: impl Iterator<Item = B>,
     known: Option<&BTreeSet<String>>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Vec<FilePolicy> {
     let mut found = Vec::new();
-    let mut names: BTreeMap<PolicyId, Place> = BTreeMap::new();
+    let mut names: BTreeMap<PolicyId, ConfigPlace> = BTreeMap::new();
     for (at, block) in blocks.enumerate() {
-        let block: &Block = block.borrow();
+        let block: &ConfigBlock = block.borrow();
         let members = members(block);
         // By its number until its name is known to be one.
         let mut called = format!("policy {}", at + 1);
@@ -93,8 +93,8 @@ pub(super) fn policies<B: Borrow<Block>>(
 }
 
 /// The members of a block, in the order of the text.
-pub(super) fn members(block: &Block) -> Members {
-    let member = |Member { name, value, within, .. }: &Member| {
+pub(super) fn members(block: &ConfigBlock) -> Members {
+    let member = |ConfigMember { name, value, within, .. }: &ConfigMember| {
         let given = within.as_ref().map_or_else(|| given(value), |within| Given::Table(members(within)));
         (name.clone(), given)
     };
@@ -115,14 +115,14 @@ fn given(value: &toml::Value) -> Given {
     }
 }
 
-pub(super) fn problem(block: &Block, called: &str, fault: Fault) -> Problem {
+pub(super) fn problem(block: &ConfigBlock, called: &str, fault: Fault) -> ConfigProblem {
     let field = fault.field();
     let subject = if field.is_empty() { called.to_owned() } else { format!("{called}: {field}") };
-    Problem { place: place(block, &fault.path), subject, detail: fault.detail }
+    ConfigProblem { place: place(block, &fault.path), subject, detail: fault.detail }
 }
 
 /// Where a member stands, or what it would be part of.
-pub(super) fn place(block: &Block, path: &[String]) -> Place {
+pub(super) fn place(block: &ConfigBlock, path: &[String]) -> ConfigPlace {
     let Some((first, rest)) = path.split_first() else { return block.place.clone() };
     let Some(member) = block.members.iter().find(|member| member.name == *first) else {
         return block.place.clone();

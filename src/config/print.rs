@@ -1,7 +1,7 @@
 //! The configuration in use as TOML, each value with its origin.
 
-use crate::config::layers::{BLOCKS, Block, Given, Layers, Member, variable_of};
-use crate::config::{DEFAULTS, Place};
+use crate::config::layers::{BLOCKS, ConfigBlock, ConfigMember, GivenValue, Layers, variable_of};
+use crate::config::{ConfigPlace, DEFAULTS};
 use crate::telemetry::defect;
 
 /// Walks the defaults file, so that sections and settings come in its order; the text is itself a valid
@@ -28,20 +28,20 @@ pub(super) fn to_toml(layers: &Layers) -> String {
             continue;
         };
         let value = match &placed.given {
-            Given::Typed(value) => value.to_string(),
-            Given::Text(text) => of_text(default, text),
-            Given::Texts(texts) => list(texts.iter().map(String::as_str)),
+            GivenValue::Typed(value) => value.to_string(),
+            GivenValue::Text(text) => of_text(default, text),
+            GivenValue::Texts(texts) => list(texts.iter().map(String::as_str)),
         };
         let origin = match &placed.place {
-            Place::Defaults => format!("default; {}", variable_of(&setting)),
+            ConfigPlace::Defaults => format!("default; {}", variable_of(&setting)),
             other => other.to_string(),
         };
         out.push_str(&format!("{key} = {value} # {origin}\n"));
     }
     for kind in BLOCKS {
-        for Block { place, members } in layers.blocks(kind) {
+        for ConfigBlock { place, members } in layers.blocks(kind) {
             out.push_str(&format!("\n[[{kind}]] # {place}\n"));
-            for Member { name, value, place, .. } in members {
+            for ConfigMember { name, value, place, .. } in members {
                 out.push_str(&format!("{name} = {value} # {place}\n"));
             }
         }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::manage::Place;
 use crate::manage::adobe::SandboxKind;
 use crate::manage::responsys::Statuses;
 
@@ -36,13 +37,29 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.queue.ttl, Duration::from_secs(6 * 3600));
     assert_eq!(config.queue.drain, Duration::from_secs(24 * 3600));
     assert_eq!(config.queue.unmatched, Unmatched::Refuse);
-    assert_eq!(config.labels.get("sandbox").map(String::as_str), Some("prod"));
-    assert!(!config.labels.contains_key("account"));
+    assert_eq!(config.labels.get("sandbox"), Some("prod"));
+    assert!(config.labels.get("account").is_none());
     assert!(config.egress.allow.is_empty());
     let sandboxes = config.dialects.capping.adobe.sandboxes;
     assert!(
         sandboxes.iter().any(|sandbox| sandbox.name == "prod" && sandbox.kind == SandboxKind::Production)
     );
+}
+
+/// One that no rule reads would be printed and documented, and do nothing.
+#[test]
+fn every_setting_is_read() {
+    let sections: toml::Table = DEFAULTS.parse().expect("TOML");
+    for (section, settings) in &sections {
+        for key in settings.as_table().expect("a section").keys() {
+            // No setting takes such a value.
+            let file = file(&format!("[{section}]\n{key} = [[[]]]\n"));
+            let read = Config::load(&inputs(&file, &[], Vec::new()));
+            let problems = read.err().map(|error| error.problems).unwrap_or_default();
+            let subject = format!("{section}.{key}");
+            assert!(problems.iter().any(|problem| problem.subject == subject), "{subject}: {problems:?}");
+        }
+    }
 }
 
 #[test]
@@ -160,6 +177,35 @@ fn accounts_are_tables_with_a_name() {
         ("limit_status = 200", "responsys.limit_status: must be a whole number from 400 to 599"),
     ] {
         let problems = problems(&format!("[responsys]\n{wrong}\n"), &[], Vec::new());
+        assert!(problems.len() == 1 && problems[0].contains(told), "{wrong}: {problems:#?}");
+    }
+}
+
+#[test]
+fn places_of_labels_are_named_in_words() {
+    let load = |text: &str| Config::load(&inputs(&file(text), &[], Vec::new()));
+    let text = "[mediarithmics]\nplugin_version_in = \"path 2\"\ndatamart_in = \"header X-Mart\"\n\
+                organisation_in = \"query org\"\n[responsys]\naccount_in = \"host\"\nendpoint = \"http://h:1/a/\"\n\
+                accounts = [{ name = \"acme\", users = [\"v\"] }]\n";
+    let dialects = load(text).expect("valid").config.dialects;
+    let of_plugins = dialects.mediarithmics;
+    assert_eq!(of_plugins.plugin_version_in, Some(Place::Segment(2)));
+    assert_eq!(of_plugins.datamart_in, Some(Place::Header("x-mart".parse().expect("valid"))));
+    assert_eq!(
+        (of_plugins.organisation_in, of_plugins.container_in),
+        (Some(Place::Query("org".to_owned())), None)
+    );
+    let responsys = dialects.responsys;
+    assert_eq!((responsys.account_in, responsys.user_in), (Some(Place::Host), None));
+    assert_eq!(responsys.endpoint.as_deref(), Some("http://h:1/a"));
+    assert_eq!(responsys.accounts[0].1.users, ["v"]);
+    for (wrong, told) in [
+        ("[responsys]\nuser_in = \"cookie x\"", "responsys.user_in: must be \"header NAME\""),
+        ("[mediarithmics]\ncontainer_in = \"path 0\"", "mediarithmics.container_in: must be \"header NAME\""),
+        ("[responsys]\nendpoint = \"h:1\"", "responsys.endpoint: must be the start of an http"),
+        ("[responsys]\nendpoint = \"http://h?x=1\"", "responsys.endpoint: must be the start of an http"),
+    ] {
+        let problems = problems(&format!("{wrong}\n"), &[], Vec::new());
         assert!(problems.len() == 1 && problems[0].contains(told), "{wrong}: {problems:#?}");
     }
 }

@@ -10,8 +10,8 @@ use chrono::{DateTime, NaiveDateTime};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use super::egress::Blocked;
-use super::hears::{self, Systems};
+use super::egress::BlockedAddress;
+use super::hears::{self, Answer, Systems};
 use crate::clock::Timestamp;
 use crate::event::{Cause, NameFailure, Outcome, Shortage, Wait};
 use crate::names::NameError;
@@ -20,12 +20,26 @@ use crate::names::NameError;
 const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
 
 /// The outcome of a complete response head and of its body, where [that may decide](hears::may_be_told_by_body) and
-/// is complete; empty otherwise.
-///
+/// is complete; empty otherwise. An endpoint that says when it wants the next call is left alone whatever the answer.
+pub(super) fn answer(
+    systems: &Systems,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    wall: Timestamp,
+) -> Outcome {
+    match (meaning(systems, status, headers, body, wall), hears::next(systems, headers)) {
+        // It holds the lane by itself.
+        (wait @ Outcome::Wait(_), _) => wait,
+        (end, Some(next)) => Outcome::Paced { end: Box::new(end), next },
+        (end, None) => end,
+    }
+}
+
 /// 2xx is delivered whatever becomes of the body. What `systems` hear of being busy is a wait under any
 /// status of failure. For the rest 408, 425, 429 and 5xx may heal; everything else will not, redirects included,
 /// which are never followed.
-pub(super) fn answer(
+fn meaning(
     systems: &Systems,
     status: StatusCode,
     headers: &HeaderMap,
@@ -36,7 +50,7 @@ pub(super) fn answer(
         return Outcome::Wait(wait);
     }
     if hears::may_be_told_by_body(systems, status, headers)
-        && let Some(outcome) = hears::told_by_body(systems, body, wall)
+        && let Some(outcome) = hears::told_by_body(systems, &Answer { status, headers, body, wall })
     {
         return outcome;
     }
@@ -49,7 +63,7 @@ pub(super) fn answer(
 }
 
 /// The address that the egress guard denied, if that is why an attempt failed.
-pub(super) fn blocked(error: &reqwest::Error) -> Option<&Blocked> {
+pub(super) fn blocked(error: &reqwest::Error) -> Option<&BlockedAddress> {
     find(error)
 }
 

@@ -19,7 +19,7 @@ use super::guards::Guards;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{Blocked, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
+use super::{BlockedAddress, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
@@ -175,7 +175,7 @@ impl HttpDeliverer {
         self.judge(response, started + total).await
     }
 
-    fn denied(&self, guards: &Guards, blocked: &Blocked, accepted_at: Timestamp) -> Outcome {
+    fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
         let outcome = guards.denied(blocked.address, accepted_at);
         self.withheld.note(&outcome, blocked, self.clock.now());
         outcome
@@ -197,7 +197,7 @@ impl HttpDeliverer {
             let _cut = timeout_at(soon, read(response, |_| {})).await;
             return by_head;
         }
-        let end = if matches!(by_head, Outcome::Reject { .. }) { deadline } else { soon };
+        let end = if matches!(by_head.end(), Outcome::Reject { .. }) { deadline } else { soon };
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;

@@ -23,7 +23,7 @@ pub struct EgressGuard {
 /// An address that must not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address {address} is not public ({range}) and not listed in egress.allow")]
-pub struct Blocked {
+pub struct BlockedAddress {
     /// The address as it was given or resolved.
     pub address: IpAddr,
     /// The denied range that holds it, or holds the IPv4 address inside it.
@@ -40,10 +40,10 @@ impl EgressGuard {
     /// Checks one address.
     ///
     /// # Errors
-    /// [`Blocked`] names the range.
-    pub fn check(&self, address: IpAddr) -> Result<(), Blocked> {
+    /// [`BlockedAddress`] names the range.
+    pub fn check(&self, address: IpAddr) -> Result<(), BlockedAddress> {
         match denied_range(address) {
-            Some(range) if !self.allows(address) => Err(Blocked { address, range }),
+            Some(range) if !self.allows(address) => Err(BlockedAddress { address, range }),
             _ => Ok(()),
         }
     }
@@ -52,8 +52,8 @@ impl EgressGuard {
     /// connector asks no resolver for an address, so this has to be called before each attempt.
     ///
     /// # Errors
-    /// [`Blocked`] names the range.
-    pub fn check_literal(&self, url: &CanonicalUrl) -> Result<(), Blocked> {
+    /// [`BlockedAddress`] names the range.
+    pub fn check_literal(&self, url: &CanonicalUrl) -> Result<(), BlockedAddress> {
         url.ip_literal().map_or(Ok(()), |address| self.check(address))
     }
 

@@ -21,18 +21,18 @@ const JUDGED_BEFORE: Duration = Duration::from_secs(60);
 /// The guards, the present one last. Cheap enough to be copied at each change.
 #[derive(Debug, Clone)]
 pub(super) struct Guards {
-    earlier: Vec<Known>,
-    present: Known,
+    earlier: Vec<KnownGuard>,
+    present: KnownGuard,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownGuard {
     guard: EgressGuard,
     /// To the millisecond, as the ids of events.
     since: Timestamp,
 }
 
-impl Known {
+impl KnownGuard {
     fn new(guard: EgressGuard, now: Timestamp) -> Self {
         Self { guard, since: Timestamp::from_millis(now.as_millis()) }
     }
@@ -41,16 +41,17 @@ impl Known {
 impl Guards {
     /// The first guard of a process that begins `now`.
     pub(super) fn first(guard: EgressGuard, now: Timestamp) -> Self {
-        Self { earlier: Vec::new(), present: Known::new(guard, now) }
+        Self { earlier: Vec::new(), present: KnownGuard::new(guard, now) }
     }
 
     /// The same, and this guard from `now` on.
     pub(super) fn then(&self, guard: EgressGuard, now: Timestamp) -> Self {
         // With the present guard and the new one `MOST` remain.
         let before = self.earlier.len().saturating_sub(MOST - 2);
-        let earlier: Vec<Known> = self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
+        let earlier: Vec<KnownGuard> =
+            self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
         debug_assert!(earlier.len() < MOST, "guards beyond those that are remembered");
-        Self { earlier, present: Known::new(guard, now) }
+        Self { earlier, present: KnownGuard::new(guard, now) }
     }
 
     /// The guard by which calls go.

@@ -12,13 +12,19 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use crate::clock::Timestamp;
-use crate::event::{Outcome, Said, Wait};
+use crate::event::{Cause, Outcome, Said, Wait};
 
 /// Knows how the endpoints of one system say that they are busy, over a limit, or will not take a call. Pure: by header
 /// and code, without a clock of its own.
 pub trait Hears: fmt::Debug + Send + Sync {
     /// Every code that [`Hears::head`] and [`Hears::body`] can report.
     fn words(&self) -> Words;
+
+    /// When the endpoint wants the next call, as the head of an answer of any status says beside what it means.
+    fn next(&self, headers: &HeaderMap) -> Option<Wait> {
+        let _nothing = headers;
+        None
+    }
 
     /// What the head of an answer of 400 or above says; `None` when it says nothing of the kind. `wall` is the time of
     /// the answer.
@@ -27,11 +33,30 @@ pub trait Hears: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What the complete JSON body of an answer of 400 or above says, of which no head was recognised.
-    fn body(&self, body: &[u8], wall: Timestamp) -> Option<Outcome> {
-        let _nothing = (body, wall);
+    /// Whether the body of an answer of 400 or above may say something of the kind.
+    fn may_say(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let _any = status;
+        is_json(headers)
+    }
+
+    /// What the complete body of an answer of 400 or above says, of which no head was recognised.
+    fn body(&self, answer: &Answer<'_>) -> Option<Outcome> {
+        let _nothing = answer;
         None
     }
+}
+
+/// An answer with its complete body.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// Its status, 400 or above.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body as it came.
+    pub body: &'a [u8],
+    /// The time of the answer.
+    pub wall: Timestamp,
 }
 
 /// What endpoints of one system may say.
@@ -56,20 +81,46 @@ pub(super) fn told_by_head(
     if status.as_u16() < 400 {
         return None;
     }
-    systems.iter().find_map(|one| one.head(status, headers, wall))
+    systems.iter().find_map(|one| {
+        let wait = one.head(status, headers, wall)?;
+        debug_assert!(one.words().have(Some(Cause::Busy(wait.said()))), "{wait:?} is not listed");
+        Some(wait)
+    })
 }
 
-/// Whether only the body can tell: it is an error in JSON, and the head does not say that the endpoint is busy.
+/// When the endpoint wants the next call, whatever it answered; `None` when it does not say.
+pub(super) fn next(systems: &Systems, headers: &HeaderMap) -> Option<Wait> {
+    systems.iter().find_map(|one| one.next(headers))
+}
+
+/// Whether only the body can tell: it is an error in a form that some system uses for that, and the head does not say that
+/// the endpoint is busy.
 pub(super) fn may_be_told_by_body(systems: &Systems, status: StatusCode, headers: &HeaderMap) -> bool {
     status.as_u16() >= 400
-        && is_json(headers)
+        && systems.iter().any(|one| one.may_say(status, headers))
         // Only whether the head is recognised counts here, so any time will do.
         && told_by_head(systems, status, headers, Timestamp::ZERO).is_none()
 }
 
 /// What a complete body says, of an answer of which it [may tell](may_be_told_by_body).
-pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> Option<Outcome> {
-    systems.iter().find_map(|one| one.body(body, wall))
+pub(super) fn told_by_body(systems: &Systems, answer: &Answer<'_>) -> Option<Outcome> {
+    let mut listening = systems.iter().filter(|one| one.may_say(answer.status, answer.headers));
+    listening.find_map(|one| {
+        let outcome = one.body(answer)?;
+        debug_assert!(one.words().have(outcome.cause()), "{outcome:?} is not listed");
+        Some(outcome)
+    })
+}
+
+impl Words {
+    /// Whether this is one of them: each has its series of metrics from the start.
+    fn have(&self, cause: Option<Cause>) -> bool {
+        match cause {
+            Some(Cause::Busy(said)) => self.waits.contains(&said),
+            Some(Cause::Denied(said)) => self.denials.contains(&said),
+            _ => false,
+        }
+    }
 }
 
 /// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.
@@ -119,6 +170,8 @@ mod tests {
             assert!(!asked(status, &[]), "{status}");
         }
         assert!(!asked(429, &[JSON, (MICS_DELAY, "5")]) && asked(500, &[JSON, (MICS_DELAY, "5")]));
+        let html = [("content-type", "text/html; charset=utf-8")];
+        assert_eq!([400, 429, 500, 503].map(|status| asked(status, &html)), [false, true, false, true]);
         for status in [200, 204, 301, 399] {
             assert!(!asked(status, &[JSON]), "{status}");
         }

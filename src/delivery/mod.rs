@@ -28,9 +28,9 @@ use crate::event::{CanonicalUrl, EventId, Outcome};
 pub(crate) use classify::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
-pub(crate) use egress::Blocked;
+pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
-pub(crate) use hears::{Hears, Words, until_edge};
+pub(crate) use hears::{Answer, Hears, Words, until_edge};
 
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ pub trait Deliver: Send + Sync + 'static {
     /// Prepares to make calls under another guard, without any connection that was made under the present one.
     ///
     /// # Errors
-    /// [`DeliveryError`] when that cannot be had; nothing has changed then.
+    /// [`DeliveryError`] when there can be no client for it; nothing has changed then.
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         let _nothing_is_guarded = egress;
         Ok(Box::new(|| {}))

@@ -27,7 +27,7 @@ pub(crate) fn told(status: u16, head: &[(&'static str, &'static str)], body: &st
     answer(&manage::hears(), status, &headers(head), body.as_bytes(), WALL)
 }
 
-/// A wait of so many milliseconds.
+/// A wait of this many milliseconds.
 pub(crate) fn wait(said: Said, ms: u64) -> Outcome {
     Outcome::Wait(Wait::new(said, Duration::from_millis(ms)))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Blocked;
+use super::BlockedAddress;
 use crate::clock::Timestamp;
 use crate::event::Outcome;
 
@@ -22,13 +22,13 @@ pub(super) struct Withheld(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    last: Option<(Blocked, Timestamp)>,
+    last: Option<(BlockedAddress, Timestamp)>,
     logged_at: Option<Timestamp>,
 }
 
 impl Withheld {
     /// Notes what became of a call to a denied address, and logs it unless something was logged a short time before `now`.
-    pub(super) fn note(&self, outcome: &Outcome, blocked: &Blocked, now: Timestamp) {
+    pub(super) fn note(&self, outcome: &Outcome, blocked: &BlockedAddress, now: Timestamp) {
         if *outcome != Outcome::Withheld {
             return;
         }

@@ -34,7 +34,7 @@ const FAILED: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// The read-ahead of one lane: how much of it, and which page is on its way.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct ReadWindow {
     entries: usize,
     /// The queue has, or may have, plain entries that are not loaded.
     more: bool,
@@ -48,7 +48,7 @@ pub(super) struct Window {
     not_before: Timestamp,
 }
 
-impl Window {
+impl ReadWindow {
     pub(super) fn new() -> Self {
         Self {
             entries: LANE_ENTRIES.0,
@@ -84,7 +84,7 @@ impl Window {
 
     /// How many entries to ask for now, of the `most` that the lane may hold: none, the free part of the window, or a
     /// few for the sake of a due one.
-    pub(super) fn wants(&self, held: Held, most: usize, now: Timestamp) -> usize {
+    pub(super) fn wants(&self, held: LaneBuffered, most: usize, now: Timestamp) -> usize {
         if self.loading.is_some() || now < self.not_before {
             return 0;
         }
@@ -136,7 +136,7 @@ impl Window {
 
 /// What a lane holds when it asks for a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
+pub(super) struct LaneBuffered {
     pub(super) entries: usize,
     pub(super) bytes: usize,
     /// Entries with a due time are loaded, due or not.
@@ -167,7 +167,7 @@ impl Ahead {
     }
 
     /// Learns whether a lane holds entries.
-    pub(super) fn count(&mut self, window: &mut Window, holds: bool) {
+    pub(super) fn count(&mut self, window: &mut ReadWindow, holds: bool) {
         match (window.holds, holds) {
             (false, true) => self.lanes += 1,
             (true, false) => {
@@ -180,7 +180,7 @@ impl Ahead {
     }
 
     /// Puts a lane in the queue of those that get a page.
-    pub(super) fn enqueue(&mut self, lane: LaneId, window: &mut Window) {
+    pub(super) fn enqueue(&mut self, lane: LaneId, window: &mut ReadWindow) {
         if !window.queued && window.loading.is_none() {
             window.queued = true;
             self.queue.push_back(lane);
@@ -208,7 +208,7 @@ impl Ahead {
 
     /// How many entries a lane would get now. One that gets none holds some: it is to be asked for again when one of
     /// them has gone, not before.
-    pub(super) fn grants(&self, window: &Window, held: Held, now: Timestamp) -> usize {
+    pub(super) fn grants(&self, window: &ReadWindow, held: LaneBuffered, now: Timestamp) -> usize {
         let bytes = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
         // As with entries, a lane reads on when half of what it may hold has gone.
         let most = if held.bytes > bytes / 2 {
@@ -220,14 +220,19 @@ impl Ahead {
     }
 
     /// The part of one lane in what is left for all.
-    fn part_of(&self, left: usize, held: Held) -> usize {
+    fn part_of(&self, left: usize, held: LaneBuffered) -> usize {
         // A lane without entries is not counted among the others yet.
         let newcomer = usize::from(held.entries == 0);
         left / (self.lanes + newcomer).max(1)
     }
 
     /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
-    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
+    pub(super) fn page(
+        &mut self,
+        window: &mut ReadWindow,
+        held: LaneBuffered,
+        now: Timestamp,
+    ) -> Option<ReadLimit> {
         window.queued = false;
         let entries = self.grants(window, held, now);
         if entries == 0 {
@@ -246,7 +251,7 @@ impl Ahead {
     }
 
     /// A page came or failed: its reservation ends.
-    pub(super) fn ended(&mut self, window: &Window) {
+    pub(super) fn ended(&mut self, window: &ReadWindow) {
         let asked = window.loading.unwrap_or(0);
         defect!(unless asked <= self.asked, "a page that is larger than what was asked for");
         self.loads = self.loads.saturating_sub(1);

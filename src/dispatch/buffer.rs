@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::dispatch::groups::Rank;
+use crate::dispatch::groups::EntryRank;
 use crate::event::{Entry, EventId, Tries};
 use crate::telemetry::defect;
 
@@ -145,10 +145,10 @@ impl Buffer {
     }
 
     /// When its next entry goes, unless nothing is there that is due at `now`.
-    pub(super) fn rank(&self, now: Timestamp) -> Option<Rank> {
+    pub(super) fn rank(&self, now: Timestamp) -> Option<EntryRank> {
         let due = self.due.first_key_value().map(|(place, _)| *place).filter(|(due_at, _)| *due_at <= now);
-        let plain = || self.plain.first_key_value().map(|(id, _)| Rank::Plain(*id));
-        due.map(|(due_at, id)| Rank::Due(due_at, id)).or_else(plain)
+        let plain = || self.plain.first_key_value().map(|(id, _)| EntryRank::Plain(*id));
+        due.map(|(due_at, id)| EntryRank::Due(due_at, id)).or_else(plain)
     }
 
     /// Whether something that was put off may be sent at `now`.

@@ -20,7 +20,7 @@ pub(super) struct GroupId(u64);
 
 /// When the next entry of a lane goes, among those of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(super) enum EntryRank {
     /// An entry that was put off and is due since this moment.
     Due(Timestamp, EventId),
     /// An entry that was neither tried nor put off; they go in order of acceptance.
@@ -32,7 +32,7 @@ struct Group {
     /// How many lanes of it are present, with something to send or not.
     lanes: usize,
     /// Those that have something to send.
-    ready: BTreeSet<(Rank, LaneId)>,
+    ready: BTreeSet<(EntryRank, LaneId)>,
     /// It stands in the planner's turns.
     is_in_line: bool,
     /// The limiter that stopped it last.
@@ -77,7 +77,7 @@ impl Groups {
     }
 
     /// Puts a lane among those of its group that have something to send; it stood there with the rank of `before`.
-    pub(super) fn list(&mut self, id: GroupId, lane: LaneId, before: Option<Rank>, rank: Rank) {
+    pub(super) fn list(&mut self, id: GroupId, lane: LaneId, before: Option<EntryRank>, rank: EntryRank) {
         let Some(group) = self.groups.get_mut(&id) else {
             defect!("a lane in line of a group that is gone");
             return;
@@ -167,8 +167,12 @@ mod tests {
     fn what_is_due_ranks_before_what_was_not_tried() {
         let at = Timestamp::from_millis;
         let id = |n| EventId::new(1, n);
-        let ranks =
-            [Rank::Due(at(5), id(9)), Rank::Due(at(6), id(1)), Rank::Plain(id(2)), Rank::Plain(id(3))];
+        let ranks = [
+            EntryRank::Due(at(5), id(9)),
+            EntryRank::Due(at(6), id(1)),
+            EntryRank::Plain(id(2)),
+            EntryRank::Plain(id(3)),
+        ];
         assert!(ranks.is_sorted());
     }
 }

@@ -9,10 +9,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Leap;
-use crate::dispatch::input::Figures;
+use crate::dispatch::input::PlannerFigures;
 use crate::dispatch::planner::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::{Admission, Kind, LimiterFigures, StateUsageError, Tried};
+use crate::limit::{Admission, LimitKind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
 
@@ -24,14 +24,14 @@ const LIMITERS_AT_ONCE: usize = 1024;
 /// A cheap handle of the running [`Service`](super::Service).
 #[derive(Clone)]
 pub(crate) struct DispatchHandle {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedSender<PlannerCommand>,
     pub(super) quiet: watch::Receiver<bool>,
     pub(super) queue: Queue,
 }
 
-pub(super) enum Command {
+pub(super) enum PlannerCommand {
     Ping(oneshot::Sender<()>),
-    Figures(oneshot::Sender<Figures>),
+    Figures(oneshot::Sender<PlannerFigures>),
     Limiters {
         from: usize,
         most: usize,
@@ -48,7 +48,7 @@ pub(super) enum Command {
     Promise {
         lanes: Vec<Lane>,
         /// By which promises are given back.
-        back: mpsc::UnboundedSender<Command>,
+        back: mpsc::UnboundedSender<PlannerCommand>,
         answer: oneshot::Sender<Vec<Tried>>,
     },
     Withdraw(LaneKey),
@@ -68,7 +68,7 @@ pub(crate) struct UsageStatement {
     /// Its label values, as in [`crate::limit::LimiterFigures::key`].
     pub key: Box<str>,
     /// Which of its limits: the quota or the window.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// How many starts are used of the present period or window.
     pub used: u32,
 }
@@ -87,12 +87,12 @@ pub(crate) enum StateUsageFailed {
 impl DispatchHandle {
     /// Waits until the dispatcher has come round to answer; `false` once it has stopped.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.ask(Command::Ping).await.is_some()
+        self.ask(PlannerCommand::Ping).await.is_some()
     }
 
     /// What is going on; `None` once the dispatcher has stopped.
-    pub(crate) async fn figures(&self) -> Option<Figures> {
-        self.ask(Command::Figures).await
+    pub(crate) async fn figures(&self) -> Option<PlannerFigures> {
+        self.ask(PlannerCommand::Figures).await
     }
 
     /// The state of every limiter, read in portions; `None` once the dispatcher has stopped.
@@ -102,7 +102,7 @@ impl DispatchHandle {
         while let Some(from) = next {
             // Each portion is a command of its own: calls start between them.
             let most = LIMITERS_AT_ONCE;
-            let (page, after) = self.ask(|answer| Command::Limiters { from, most, answer }).await?;
+            let (page, after) = self.ask(|answer| PlannerCommand::Limiters { from, most, answer }).await?;
             all.extend(page);
             next = after;
         }
@@ -117,23 +117,23 @@ impl DispatchHandle {
         most: usize,
     ) -> Option<Vec<LimiterFigures>> {
         let policy = policy.clone();
-        self.ask(|answer| Command::LimitersOf { policy, after, most, answer }).await
+        self.ask(|answer| PlannerCommand::LimitersOf { policy, after, most, answer }).await
     }
 
     /// What a lane waits for at present; `None` once the dispatcher has stopped.
     pub(crate) async fn report(&self, lane: Lane) -> Option<LaneReport> {
-        self.ask(|answer| Command::Report(lane, answer)).await
+        self.ask(|answer| PlannerCommand::Report(lane, answer)).await
     }
 
     /// Drops what waits under a policy now; returns how much that was when all of it is dropped. Goes on when the
     /// caller goes away.
     pub(crate) async fn purge(&self, policy: PolicyId) -> Option<u64> {
-        self.ask(|answer| Command::Purge(policy, answer)).await
+        self.ask(|answer| PlannerCommand::Purge(policy, answer)).await
     }
 
     /// Ends the doubt about the wall clock ([`crate::clock::Clock::trust`]); `None` when there is none.
     pub(crate) async fn trust(&self) -> Option<Leap> {
-        self.ask(Command::Trust).await.flatten()
+        self.ask(PlannerCommand::Trust).await.flatten()
     }
 
     /// States what is used of a limit: on record and counted on return. Goes on when the caller goes away. `None` once
@@ -142,10 +142,10 @@ impl DispatchHandle {
         &self,
         statement: UsageStatement,
     ) -> Option<Result<(), StateUsageFailed>> {
-        self.ask(|answer| Command::StateUsage(statement, answer)).await
+        self.ask(|answer| PlannerCommand::StateUsage(statement, answer)).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> PlannerCommand) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         // Either end fails only when the dispatcher has stopped.
         self.commands.send(command(answer)).ok()?;
@@ -156,7 +156,7 @@ impl DispatchHandle {
     /// after the next start. [`Service::run`](super::Service::run) returns when all is settled.
     pub(crate) fn stop(&self, grace: Duration) {
         // A dispatcher that has stopped already needs no command.
-        let _ = self.commands.send(Command::Stop { grace });
+        let _ = self.commands.send(PlannerCommand::Stop { grace });
     }
 
     /// Waits until the queue holds nothing and nothing is in flight, or the dispatcher has stopped.
@@ -181,14 +181,14 @@ impl DispatchHandle {
 
 impl ReadAhead for DispatchHandle {
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>> {
-        async move { self.ask(|answer| Command::Place(lane, id, answer)).await.flatten() }.boxed()
+        async move { self.ask(|answer| PlannerCommand::Place(lane, id, answer)).await.flatten() }.boxed()
     }
 }
 
 impl Admission for DispatchHandle {
     fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>> {
         let back = self.commands.clone();
-        self.ask(|answer| Command::Promise { lanes, back, answer }).boxed()
+        self.ask(|answer| PlannerCommand::Promise { lanes, back, answer }).boxed()
     }
 
     fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {

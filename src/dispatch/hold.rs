@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::retry::{WITHHELD_WAIT, next_milli};
-use crate::event::{Cause, NameFailure, Outcome, Said};
+use crate::event::{Cause, NameFailure, Outcome, Said, Wait};
 
 /// When the breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub(crate) enum HoldReason {
     Shortage,
     /// The egress guard denies its address, which an earlier one may have allowed.
     Egress,
-    /// It has its share of all calls in flight, and the others leave no more: see [`super::Options::max_inflight`].
+    /// It has its share of all calls in flight, and the others leave no more: see
+    /// [`super::PlannerOptions::max_inflight`].
     Share,
     /// Its next entries cannot be read from the disk.
     Unread,
@@ -221,7 +222,8 @@ impl Holds {
         if has_connected(outcome) {
             self.egress = None;
         }
-        match outcome {
+        outcome.next().into_iter().for_each(|next| self.leave_alone(next, now));
+        match outcome.end() {
             // Until the very moment at which the call is due again, which goes first then.
             Outcome::Withheld => self.egress = Some(next_milli(now, WITHHELD_WAIT)),
             // It was denied before it could be sent, by the guard and not by its endpoint.
@@ -243,12 +245,17 @@ impl Holds {
                 self.shortage = self.shortage.max(Some(now + hold));
             }
             // Neither a failure nor a sign that it takes calls again.
-            Outcome::Wait(wait) => {
-                self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.said())));
-            }
+            Outcome::Wait(wait) => self.leave_alone(*wait, now),
+            // No end is one.
+            Outcome::Paced { .. } => {}
             // Any answer proves that the endpoint is up.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
         }
+    }
+
+    /// The endpoint has said so. The longest wait holds.
+    fn leave_alone(&mut self, wait: Wait, now: Timestamp) {
+        self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.said())));
     }
 }
 
@@ -284,8 +291,8 @@ impl Breaker {
 
 /// Whether the egress guard has let the call through for certain.
 fn has_connected(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Delivered { .. } | Outcome::Wait(_) | Outcome::Retry { .. } => true,
+    match outcome.end() {
+        Outcome::Delivered { .. } | Outcome::Wait(_) | Outcome::Retry { .. } | Outcome::Paced { .. } => true,
         Outcome::Reject { cause } => *cause != Cause::Blocked,
         Outcome::Unprocessed { .. } | Outcome::Shortage { .. } | Outcome::Withheld => false,
     }
@@ -306,8 +313,8 @@ fn speaks_against_endpoint(cause: &Cause) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::testing::{API_LIMIT, CAPACITY, SERVICE_OVER_QPS};
-    use crate::event::{Shortage, Wait};
+    use crate::event::Shortage;
+    use crate::event::testing::{API_LIMIT, CAPACITY, NEXT_MESSAGE, SERVICE_OVER_QPS};
 
     const POLICY: BreakerPolicy =
         BreakerPolicy { failures: 3, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(4) };
@@ -383,6 +390,21 @@ mod tests {
         assert_eq!(holds.current(ms(30_000)).map(|hold| hold.reason), Some(HoldReason::Breaker));
         holds.ended(&busy(CAPACITY, 1), &POLICY, 1.0, ms(31_000));
         assert!(holds.allow(0, ms(32_000)) && !holds.allow(1, ms(32_000)), "single calls go on trying it");
+    }
+
+    #[test]
+    fn an_answer_that_paces_the_next_call_holds_the_lane_and_counts_as_what_it_is() {
+        let next = Wait::new(NEXT_MESSAGE, Duration::from_secs(2));
+        let paced = |end: Outcome| Outcome::Paced { end: Box::new(end), next };
+        let mut holds = Holds::default();
+        holds.ended(&FINE, &POLICY, 1.0, ms(0));
+        assert_eq!(holds.current(ms(0)), None, "the control");
+        holds.ended(&paced(FINE), &POLICY, 1.0, ms(0));
+        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(2_000)), busy: Some(NEXT_MESSAGE) };
+        assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(2_000))));
+        assert!(!holds.allow(0, ms(1_999)) && holds.allow(99, ms(2_000)));
+        (0..3).for_each(|_| holds.ended(&paced(down()), &POLICY, 1.0, ms(10_000)));
+        assert!(holds.allow(0, ms(12_000)) && !holds.allow(1, ms(12_000)), "three failures in a row");
     }
 
     #[test]

@@ -10,11 +10,12 @@ use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
-use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Kind, Reservation, UsageToState, Worked};
+use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
+use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
-use crate::queue::{LaneSignal, Loaded};
+use crate::queue::{LaneSignal, LoadedPage};
 use crate::store::ReadLimit;
+use crate::telemetry::LaneSeries;
 
 /// Names one attempt that has its permit; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +35,7 @@ pub(crate) enum Input {
     /// Lanes whose page could not be read are to be tried again now.
     ReadAgain,
     /// A page that an [`Effect::Load`] asked for.
-    Loaded(LaneKey, Loaded),
+    Loaded(LaneKey, LoadedPage),
     /// The page could not be read.
     LoadFailed(LaneKey),
     /// An attempt has ended, whatever came of it.
@@ -95,12 +96,12 @@ pub(crate) enum Effect {
         ticket: Ticket,
     },
     /// Record what becomes of an entry.
-    Settle(Settled),
+    Settle(SettledEntry),
 }
 
 /// The planner is done with an entry for now.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct SettledEntry {
     /// The entry, as the queue handed it out.
     pub entry: Box<Entry>,
     /// Where it stands: the policies that govern it and their label values.
@@ -108,16 +109,20 @@ pub(crate) struct Settled {
     /// What becomes of the entry, on record from now on.
     pub settlement: Settlement,
     /// The attempt that led to it, if one did.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<AttemptReport>,
+    /// The limit that turned it away, if one did.
+    pub limited: Option<Limited>,
 }
 
 /// How an attempt went, for the metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attempt {
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptReport {
     /// Why it failed; `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
+    /// Where it counts.
+    pub series: LaneSeries,
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -126,8 +131,10 @@ pub(crate) struct Start<'a> {
     /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows
     /// the attempt needs neither.
     pub entry: &'a mut Entry,
-    /// Where it stands: for the labels of metrics.
+    /// Where it stands.
     pub lane: &'a Lane,
+    /// Where it counts.
+    pub series: LaneSeries,
     /// The longest that the attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
     /// How long it waited since it might go.
@@ -136,7 +143,7 @@ pub(crate) struct Start<'a> {
 
 /// The bounds within which the planner works.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct PlannerOptions {
     /// How failed attempts are repeated, and how often.
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
@@ -152,7 +159,7 @@ pub(crate) struct Options {
     pub held: bool,
 }
 
-impl Default for Options {
+impl Default for PlannerOptions {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
@@ -167,11 +174,9 @@ impl Default for Options {
 
 /// What is going on at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Figures {
+pub(crate) struct PlannerFigures {
     /// The moment at which the figures were begun.
     pub now: Timestamp,
-    /// Calls in flight in all lanes together.
-    pub inflight: usize,
     /// Lanes that hold entries or wait for some.
     pub lanes: usize,
     /// Entries read ahead and not started.
@@ -181,7 +186,7 @@ pub(crate) struct Figures {
     /// Calls in flight per policy label.
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
-    pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
+    pub violations: std::collections::BTreeMap<(PolicyId, LimitKind), u64>,
     /// What limits did since the process began, by policy: see [`Gate::worked`](crate::limit::Gate::worked).
     pub worked: Vec<(PolicyId, Worked)>,
     /// What is wrong with lanes, or soon will be.

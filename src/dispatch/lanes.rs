@@ -4,18 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::ahead::{Held, Window};
+use crate::dispatch::ahead::{LaneBuffered, ReadWindow};
 use crate::dispatch::buffer::{Buffer, Dues};
-use crate::dispatch::groups::{GroupId, Rank};
+use crate::dispatch::groups::{EntryRank, GroupId};
 use crate::dispatch::hold::Holds;
-use crate::dispatch::planner::looks::Watch;
+use crate::dispatch::planner::looks::LaneWatch;
 use crate::dispatch::planner::purge::Purging;
 use crate::dispatch::shares::Share;
 use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Binding;
 use crate::policy::{GenerationState, Runtime, RuntimePolicy};
-use crate::telemetry::defect;
+use crate::telemetry::{LaneSeries, defect};
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +43,7 @@ pub(super) enum Fate {
 
 /// Where a lane stands in the planner's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TurnPlace {
     /// Nowhere: it has nothing to send, or is held.
     Out,
     /// Among those of its group that take turns.
@@ -52,16 +52,18 @@ pub(super) enum Place {
     Full,
 }
 
-pub(super) struct LaneState {
+pub(super) struct DispatchLane {
     pub(super) lane: Lane,
+    /// What happens in it counts there; see [`DispatchLane::series`].
+    series: LaneSeries,
     pub(super) binding: Binding,
     pub(super) fate: Fate,
     pub(super) timeout: Option<Duration>,
-    pub(super) place: Place,
+    pub(super) place: TurnPlace,
     /// Lanes that differ from it in their host alone.
     pub(super) group: GroupId,
     /// Under which it stands in line last.
-    pub(super) rank: Option<Rank>,
+    pub(super) rank: Option<EntryRank>,
     pub(super) inflight: usize,
     pub(super) share: Share,
     /// It joins the turns before all others: its turn had come when it had to wait for a page.
@@ -71,9 +73,9 @@ pub(super) struct LaneState {
     pub(super) promises: u32,
     /// Whose entries, up to a moment, are dropped.
     pub(super) purge: Option<Purging>,
-    pub(super) window: Window,
+    pub(super) window: ReadWindow,
     pub(super) unread: UnreadTime,
-    pub(super) watch: Watch,
+    pub(super) watch: LaneWatch,
     pub(super) buffer: Buffer,
     pub(super) dues: Dues,
     /// For when its timer is set.
@@ -82,19 +84,20 @@ pub(super) struct LaneState {
     pub(super) expiry_check: Option<Timestamp>,
 }
 
-impl LaneState {
+impl DispatchLane {
     /// A lane without entries, in the place that the policies give it now.
-    pub(super) fn new(lane: Lane, binding: Binding, ruled: Ruled, group: GroupId) -> Self {
-        let Ruled { fate, timeout, paused } = ruled;
+    pub(super) fn new(lane: Lane, binding: Binding, ruled: LanePolicies, group: GroupId) -> Self {
+        let LanePolicies { fate, timeout, paused } = ruled;
         let mut holds = Holds::default();
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         Self {
+            series: LaneSeries::of(&lane),
             lane,
             binding,
             fate,
             timeout,
-            place: Place::Out,
+            place: TurnPlace::Out,
             group,
             rank: None,
             inflight: 0,
@@ -103,9 +106,9 @@ impl LaneState {
             holds,
             promises: 0,
             purge: None,
-            window: Window::new(),
+            window: ReadWindow::new(),
             unread: UnreadTime::default(),
-            watch: Watch::default(),
+            watch: LaneWatch::default(),
             buffer: Buffer::default(),
             dues: Dues::default(),
             armed: None,
@@ -113,9 +116,17 @@ impl LaneState {
         }
     }
 
+    /// The series in which it counts now.
+    pub(super) fn series(&mut self) -> &LaneSeries {
+        if !self.series.are_current() {
+            self.series = LaneSeries::of(&self.lane);
+        }
+        &self.series
+    }
+
     /// Whether nothing would be lost by forgetting it; with `holds_too` what its endpoint asked for would be.
     pub(super) fn is_idle(&self, holds_too: bool, now: Timestamp) -> bool {
-        self.place == Place::Out
+        self.place == TurnPlace::Out
             && self.inflight == 0
             && self.promises == 0
             && self.purge.is_none()
@@ -157,8 +168,8 @@ impl LaneState {
     }
 
     /// What it holds and waits for, as the read-ahead needs it.
-    pub(super) fn held(&self, now: Timestamp) -> Held {
-        Held {
+    pub(super) fn held(&self, now: Timestamp) -> LaneBuffered {
+        LaneBuffered {
             entries: self.buffer.len(),
             bytes: self.buffer.bytes(),
             due_loaded: self.buffer.first_due().is_some(),
@@ -187,7 +198,7 @@ impl LaneState {
     }
 
     /// Applies what the policies say now.
-    pub(super) fn rule(&mut self, ruled: &Ruled) {
+    pub(super) fn rule(&mut self, ruled: &LanePolicies) {
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
         self.holds.pause(ruled.paused);
@@ -195,14 +206,14 @@ impl LaneState {
 }
 
 /// What the policies say about a lane. The fate of several policies is the worst of them; a doubt is worse than an end.
-pub(super) struct Ruled {
+pub(super) struct LanePolicies {
     pub(super) fate: Fate,
     pub(super) timeout: Option<Duration>,
     /// The end of the longest pause, if there is one.
     pub(super) paused: Option<Option<Timestamp>>,
 }
 
-impl Ruled {
+impl LanePolicies {
     /// While `now` is in doubt no drain is over and no pause has an end.
     pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Option<Timestamp>) -> Self {
         let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
@@ -247,7 +258,7 @@ pub(super) struct Lanes {
     by_key: HashMap<LaneKey, LaneId>,
     /// Those that a policy governs, so that a change of it need not look at all others.
     by_policy: HashMap<PolicyId, BTreeSet<LaneId>>,
-    slots: Vec<Option<LaneState>>,
+    slots: Vec<Option<DispatchLane>>,
     free: Vec<LaneId>,
 }
 
@@ -256,7 +267,7 @@ impl Lanes {
         self.by_key.get(key).copied()
     }
 
-    pub(super) fn insert(&mut self, state: LaneState) -> LaneId {
+    pub(super) fn insert(&mut self, state: DispatchLane) -> LaneId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // Lanes are bounded by memory long before this number ends.
@@ -275,15 +286,15 @@ impl Lanes {
         id
     }
 
-    pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut LaneState> {
+    pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut DispatchLane> {
         self.slots.get_mut(id.0 as usize)?.as_mut()
     }
 
-    pub(super) fn get(&self, id: LaneId) -> Option<&LaneState> {
+    pub(super) fn get(&self, id: LaneId) -> Option<&DispatchLane> {
         self.slots.get(id.0 as usize)?.as_ref()
     }
 
-    pub(super) fn remove(&mut self, id: LaneId) -> Option<LaneState> {
+    pub(super) fn remove(&mut self, id: LaneId) -> Option<DispatchLane> {
         let state = self.slots.get_mut(id.0 as usize).and_then(Option::take)?;
         // Before its number is used again: nothing may find the next lane by this key.
         let named = self.by_key.remove(state.lane.key());
@@ -315,7 +326,7 @@ impl Lanes {
         &mut self,
         from: usize,
         most: usize,
-    ) -> (impl Iterator<Item = (LaneId, &mut LaneState)>, Option<usize>) {
+    ) -> (impl Iterator<Item = (LaneId, &mut DispatchLane)>, Option<usize>) {
         let until = from.saturating_add(most).min(self.slots.len());
         let next = (until < self.slots.len()).then_some(until);
         let page = self.slots.get_mut(from.min(until)..until).unwrap_or_default();
@@ -329,7 +340,7 @@ impl Lanes {
     }
 
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = &LaneState> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DispatchLane> {
         self.slots.iter().flatten()
     }
 
@@ -362,7 +373,7 @@ mod tests {
         let timeout = |key: &str| {
             let part = PolicyRef { policy: id("p"), generation: 1 };
             let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
-            Ruled::by(&lane, &runtime, None).timeout
+            LanePolicies::by(&lane, &runtime, None).timeout
         };
         assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
         assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
@@ -381,7 +392,7 @@ mod tests {
             let part =
                 |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
             let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
-            Ruled::by(&lane, &Runtime::build(&book).expect("small"), Some(now)).fate
+            LanePolicies::by(&lane, &Runtime::build(&book).expect("small"), Some(now)).fate
         };
         assert_eq!(fate(&[("p", 1)]), Fate::Live);
         assert_eq!(fate(&[("p", 2)]), Fate::Unknown, "above what was issued");

@@ -24,10 +24,10 @@ mod unread;
 pub(crate) use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub(crate) use hold::{BreakerPolicy, Hold, HoldReason};
 #[cfg(test)]
-pub(crate) use input::{Attempt, Effect, Input, Settled, Ticket};
-pub(crate) use input::{Figures, Options};
+pub(crate) use input::{AttemptReport, Effect, Input, SettledEntry, Ticket};
+pub(crate) use input::{PlannerFigures, PlannerOptions};
 #[cfg(test)]
 pub(crate) use planner::Planner;
-pub(crate) use planner::report::{Blocked, LaneReport};
+pub(crate) use planner::report::{BlockedLimit, LaneReport};
 pub(crate) use retry::RetryPolicy;
-pub(crate) use service::{Parts, Service};
+pub(crate) use service::{DispatcherParts, Service};

@@ -71,7 +71,7 @@ fn share(roll: f64) -> f64 {
 
 /// An attempt that has ended, with what its entry needs for what follows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended<'a> {
+pub(crate) struct EndedAttempt<'a> {
     /// What the delivery reported of it.
     pub outcome: &'a Outcome,
     /// Tries made before this one, counted and free.
@@ -88,7 +88,7 @@ pub(crate) struct Ended<'a> {
     pub is_time_trusted: bool,
 }
 
-impl Ended<'_> {
+impl EndedAttempt<'_> {
     /// The entry comes back after `wait` with these tries on record, if it may still start then.
     fn put_off(&self, wait: Duration, tries: Tries) -> Settlement {
         let due_at = next_milli(self.now, wait);
@@ -104,11 +104,12 @@ impl Ended<'_> {
 
 /// Decides what becomes of the entry. `roll` lies in `0.0..1.0`.
 #[must_use]
-pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
+pub(crate) fn settle(ended: EndedAttempt<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
     let (counted, free) = (ended.tries.and_attempt(), ended.tries.and_free());
     let attempts = counted.attempts();
-    match ended.outcome {
-        Outcome::Delivered { .. } => Settlement::Delivered,
+    match ended.outcome.end() {
+        // No end says anything of the next call.
+        Outcome::Delivered { .. } | Outcome::Paced { .. } => Settlement::Delivered,
         Outcome::Reject { cause } => Settlement::Dead { reason: cause.to_string(), attempts },
         Outcome::Retry { cause, .. } if !ended.is_probe && attempts >= policy.max_attempts.get() => {
             Settlement::Dead { reason: exhausted(cause), attempts }
@@ -161,8 +162,8 @@ mod tests {
     }
 
     /// The end of an attempt after `tries`.
-    fn ended(outcome: &Outcome, tries: Tries) -> Ended<'_> {
-        Ended {
+    fn ended(outcome: &Outcome, tries: Tries) -> EndedAttempt<'_> {
+        EndedAttempt {
             outcome,
             tries,
             is_probe: false,
@@ -176,7 +177,7 @@ mod tests {
     /// After the attempt of that number.
     fn after(outcome: &Outcome, attempts: u16, roll: f64, ttl_ms: u64) -> Settlement {
         let expires_at = NOW + Duration::from_millis(ttl_ms);
-        let ended = Ended { expires_at, ..ended(outcome, Tries::of(attempts - 1)) };
+        let ended = EndedAttempt { expires_at, ..ended(outcome, Tries::of(attempts - 1)) };
         settle(ended, &RetryPolicy::default(), roll)
     }
 
@@ -238,7 +239,7 @@ mod tests {
             }
         }
         let outcome = wait(200);
-        let alone = Ended { is_lane_held: false, ..ended(&outcome, Tries::NONE) };
+        let alone = EndedAttempt { is_lane_held: false, ..ended(&outcome, Tries::NONE) };
         assert_eq!(settle(alone, &RetryPolicy::default(), 0.5), due(11_001, 0));
     }
 
@@ -254,9 +255,9 @@ mod tests {
             let mut before = Tries::NONE;
             for wait_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 300_000] {
                 let tries = before.and_free();
-                let end = Ended { is_probe, ..ended(&outcome, before) };
+                let end = EndedAttempt { is_probe, ..ended(&outcome, before) };
                 assert_eq!(settle(end, &policy, 1.0), due_after(10_001 + wait_ms, tries), "{outcome:?}");
-                let late = Ended { expires_at: NOW + Duration::from_millis(wait_ms), ..end };
+                let late = EndedAttempt { expires_at: NOW + Duration::from_millis(wait_ms), ..end };
                 assert_eq!(settle(late, &policy, 1.0), Settlement::Expired, "the TTL ends it");
                 before = tries;
             }
@@ -266,7 +267,7 @@ mod tests {
             assert_eq!(counted, dead(&exhausted(&cause), 1));
         }
         let gone = Outcome::Reject { cause: Cause::Status(410) };
-        let probe = Ended { is_probe: true, ..ended(&gone, Tries::NONE) };
+        let probe = EndedAttempt { is_probe: true, ..ended(&gone, Tries::NONE) };
         assert_eq!(settle(probe, &policy, 1.0), dead("http_410", 1), "an answer is an answer");
     }
 
@@ -290,7 +291,7 @@ mod tests {
         for tries in [Tries::NONE, Tries::of(7).and_free()] {
             let within = |ms| {
                 let expires_at = NOW + Duration::from_millis(ms);
-                settle(Ended { expires_at, ..ended(&Outcome::Withheld, tries) }, &policy, 0.5)
+                settle(EndedAttempt { expires_at, ..ended(&Outcome::Withheld, tries) }, &policy, 0.5)
             };
             assert_eq!(within(3_600_000), due_after(40_001, tries));
             assert_eq!(within(10_000), due_after(19_999, tries), "not before it is over");
@@ -318,7 +319,7 @@ mod tests {
                 retry_after: asked_ms.map(Duration::from_millis),
             };
             let asked = Duration::from_millis(asked_ms.unwrap_or(0)).min(MAX_RETRY_AFTER);
-            let ended = Ended { now, expires_at, ..ended(&outcome, Tries::of(attempts - 1)) };
+            let ended = EndedAttempt { now, expires_at, ..ended(&outcome, Tries::of(attempts - 1)) };
             match settle(ended, &policy, roll) {
                 Settlement::Reschedule { due_at, tries: recorded, doubted_at: None } => {
                     prop_assert!(due_at > now && due_at < expires_at);

@@ -19,20 +19,20 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed, UsageStatement};
-use crate::dispatch::input::{Effect, Input, Options, Settled, Start, Ticket};
+use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
+use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::event::{Cause, LaneKey, Outcome, Settlement};
+use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
-use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
+use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
 use crate::traces::Tracer;
 
-use commands::Asked;
-use recording::Records;
-use tasks::{Begun, CallEnd, LoadEnd, begin};
+use commands::OpenQuestions;
+use recording::UsageRecorder;
+use tasks::{CallEnd, FirstPoll, LoadReporter, begin};
 
 /// Most messages taken from one channel at a time: the others get their turn between.
 const BATCH: usize = 256;
@@ -41,7 +41,7 @@ const BATCH: usize = 256;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What the dispatcher works with, to be given once.
-pub(crate) struct Parts {
+pub(crate) struct DispatcherParts {
     /// Where entries come from and where decisions go.
     pub queue: Queue,
     /// Where it hears which lanes have work.
@@ -53,7 +53,7 @@ pub(crate) struct Parts {
     /// The steady clock that the queue uses, too.
     pub clock: Clock,
     /// Bounds on calls in flight and on the read-ahead, the rules of retries and of the breaker.
-    pub options: Options,
+    pub options: PlannerOptions,
     /// The limits, with what an earlier process consumed.
     pub gate: Gate,
     /// Where starts to come are put on record; open.
@@ -70,29 +70,29 @@ pub(crate) struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the runtime that the planner acts by: older ones that come late are left alone.
-    ruled_by: u64,
+    /// What the planner acts by: older ones that come late are left alone.
+    ruled_by: Arc<Runtime>,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
-    records: Records,
+    records: UsageRecorder,
     tracer: Tracer,
-    commands: mpsc::UnboundedReceiver<Command>,
-    asked: Asked,
+    commands: mpsc::UnboundedReceiver<PlannerCommand>,
+    asked: OpenQuestions,
     quiet: watch::Sender<bool>,
     /// Bounded in fact: one report per call in flight, and one page per lane being read.
-    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    reports: (mpsc::UnboundedSender<TaskReport>, mpsc::UnboundedReceiver<TaskReport>),
     tasks: JoinSet<()>,
     effects: Vec<Effect>,
 }
 
 /// What a task brings back to the dispatcher.
-enum Report {
+enum TaskReport {
     Finished {
         ticket: Ticket,
         outcome: Outcome,
         took: Duration,
     },
-    Loaded(LaneKey, Result<Loaded, QueueError>),
+    Loaded(LaneKey, Result<LoadedPage, QueueError>),
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
     Recorded(Vec<Reservation>, bool),
@@ -100,18 +100,18 @@ enum Report {
 }
 
 /// What ended a wait of the dispatcher.
-enum Event {
-    Reports(Vec<Report>),
+enum WakeReason {
+    Reports(Vec<TaskReport>),
     Signals(Vec<LaneSignal>),
     Runtime(Arc<Runtime>),
-    Command(Command),
+    Command(PlannerCommand),
     Woken,
 }
 
 impl Service {
     /// Builds the dispatcher; nothing happens before [`Service::run`].
     #[must_use]
-    pub(crate) fn new(mut parts: Parts) -> (Self, DispatchHandle) {
+    pub(crate) fn new(mut parts: DispatcherParts) -> (Self, DispatchHandle) {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
         let reports = mpsc::unbounded_channel();
@@ -128,13 +128,13 @@ impl Service {
             queue: parts.queue,
             signals: parts.signals,
             policies: parts.policies,
-            ruled_by: runtime.number(),
+            ruled_by: runtime,
             deliver: parts.deliver,
             clock: parts.clock,
-            records: Records::new(parts.usages, reports.0.clone()),
+            records: UsageRecorder::new(parts.usages, reports.0.clone()),
             tracer: parts.tracer,
             commands,
-            asked: Asked::default(),
+            asked: OpenQuestions::default(),
             quiet,
             reports,
             tasks: JoinSet::new(),
@@ -147,12 +147,14 @@ impl Service {
     pub(crate) async fn run(mut self) {
         loop {
             match self.next_event().await {
-                Event::Reports(reports) => self.take_reports(reports),
-                Event::Signals(signals) => signals.into_iter().for_each(|signal| self.step(signal.into())),
-                Event::Runtime(runtime) => self.rule(runtime),
-                Event::Command(Command::Stop { grace }) => break self.drain(grace).await,
-                Event::Command(command) => self.obey(command),
-                Event::Woken => self.step(Input::Tick),
+                WakeReason::Reports(reports) => self.take_reports(reports),
+                WakeReason::Signals(signals) => {
+                    signals.into_iter().for_each(|signal| self.step(signal.into()))
+                }
+                WakeReason::Runtime(runtime) => self.rule(runtime),
+                WakeReason::Command(PlannerCommand::Stop { grace }) => break self.drain(grace).await,
+                WakeReason::Command(command) => self.obey(command),
+                WakeReason::Woken => self.step(Input::Tick),
             }
             self.asked.go_on(&mut self.planner, self.clock.now());
             // Reaps finished tasks; their results came through the channel.
@@ -171,16 +173,16 @@ impl Service {
     }
 
     fn rule(&mut self, runtime: Arc<Runtime>) {
-        if runtime.number() < self.ruled_by {
+        if runtime.number() < self.ruled_by.number() {
             // A newer one was taken while this one was on its way.
             return;
         }
-        self.ruled_by = runtime.number();
+        self.ruled_by = Arc::clone(&runtime);
         self.step(Input::Policies(Arc::clone(&runtime)));
         self.policies.act_by(&runtime);
     }
 
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> WakeReason {
         // Figures are taken in parts: the next one follows when all else had its chance.
         let wake = if self.asked.is_busy() { Some(Timestamp::ZERO) } else { self.planner.next_wake() };
         let mut reports = Vec::new();
@@ -188,36 +190,38 @@ impl Service {
         // In random order, as `select!` has it by default: a channel that is never empty does not keep the others
         // waiting.
         let event = tokio::select! {
-            Some(command) = self.commands.recv() => Event::Command(command),
-            _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
-            _ = self.signals.recv_many(&mut signals, BATCH) => Event::Signals(signals),
-            runtime = self.policies.changed() => Event::Runtime(runtime),
-            () = wait(&self.clock, wake) => Event::Woken,
+            Some(command) = self.commands.recv() => WakeReason::Command(command),
+            _ = self.reports.1.recv_many(&mut reports, BATCH) => WakeReason::Reports(reports),
+            _ = self.signals.recv_many(&mut signals, BATCH) => WakeReason::Signals(signals),
+            runtime = self.policies.changed() => WakeReason::Runtime(runtime),
+            () = wait(&self.clock, wake) => WakeReason::Woken,
         };
         self.catch_up();
         event
     }
 
-    fn take_reports(&mut self, reports: Vec<Report>) {
+    fn take_reports(&mut self, reports: Vec<TaskReport>) {
         for report in reports {
             let input = match report {
-                Report::Finished { ticket, outcome, took } => Input::Finished { ticket, outcome, took },
-                Report::Loaded(lane, Ok(loaded)) => Input::Loaded(lane, loaded),
-                Report::Loaded(lane, Err(error)) => {
+                TaskReport::Finished { ticket, outcome, took } => Input::Finished { ticket, outcome, took },
+                TaskReport::Loaded(lane, Ok(loaded)) => Input::Loaded(lane, loaded),
+                TaskReport::Loaded(lane, Err(error)) => {
                     warn!(%lane, %error, "lane not read; it will be tried again");
                     Input::LoadFailed(lane)
                 }
-                Report::NotLoaded(lane) => {
+                TaskReport::NotLoaded(lane) => {
                     error!(%lane, "lane not read after a panic; it will be tried again");
                     Input::LoadFailed(lane)
                 }
-                Report::UsageStated(stated, answer) => {
+                TaskReport::UsageStated(stated, answer) => {
                     self.step(Input::UsageStated(*stated));
                     // The caller may have gone.
                     let _ = answer.send(Ok(()));
                     continue;
                 }
-                Report::Recorded(reservations, is_recorded) => Input::Recorded { reservations, is_recorded },
+                TaskReport::Recorded(reservations, is_recorded) => {
+                    Input::Recorded { reservations, is_recorded }
+                }
             };
             self.step(input);
         }
@@ -245,17 +249,17 @@ impl Service {
     }
 
     /// Carries out a command. The caller may have gone: answers that nobody hears are dropped.
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: PlannerCommand) {
         let now = self.clock.now();
         match command {
-            Command::Trust(answer) => {
+            PlannerCommand::Trust(answer) => {
                 let leap = self.clock.trust();
                 if let Some(leap) = &leap {
                     self.step(Input::TimeTrusted(leap.clone()));
                 }
                 drop(answer.send(leap));
             }
-            Command::Purge(policy, answer) => {
+            PlannerCommand::Purge(policy, answer) => {
                 // What was accepted before is known before.
                 let mut signals = Vec::new();
                 self.signals.take_all(&mut signals);
@@ -265,21 +269,21 @@ impl Service {
                 self.carry_out();
                 self.step(Input::Tick);
             }
-            Command::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
+            PlannerCommand::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
                 match self.planner.gate().usage_to_state(&policy, &key, kind, used, now) {
                     Ok(to_state) => drop(self.tasks.spawn(self.records.state(to_state, answer))),
                     Err(error) => drop(answer.send(Err(error.into()))),
                 }
             }
             // Ends the loop that calls this.
-            Command::Stop { .. } => {}
+            PlannerCommand::Stop { .. } => {}
             question => self.asked.answer(question, &mut self.planner, now),
         }
     }
 
     fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
         let queue = self.queue.clone();
-        let end = LoadEnd::of(lane.clone(), self.reports.0.clone());
+        let end = LoadReporter::of(lane.clone(), self.reports.0.clone());
         self.tasks.spawn(async move {
             let page = queue.load(&lane, limit, all_due).await;
             end.report(lane, page);
@@ -289,7 +293,7 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let Start { entry, lane, timeout, waited } = start;
+        let Start { entry, lane, series, timeout, waited } = start;
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
@@ -301,7 +305,8 @@ impl Service {
             body: std::mem::take(&mut entry.event.body),
             timeout,
         };
-        QueueWaited { lane, waited }.emit();
+        self.queue.started(entry);
+        QueueWaited { series: &series, waited }.emit();
         let end = CallEnd {
             ticket,
             started_at,
@@ -314,8 +319,8 @@ impl Service {
         // The first poll has taken time, and the thread may have lost the processor before it.
         self.planner.under_way(ticket, self.clock.now());
         match begun {
-            Begun::Over(outcome) => end.report(outcome),
-            Begun::UnderWay(call) => {
+            FirstPoll::Over(outcome) => end.report(outcome),
+            FirstPoll::UnderWay(call) => {
                 self.tasks.spawn(async move {
                     let outcome = call.await;
                     end.report(outcome);
@@ -324,17 +329,20 @@ impl Service {
         }
     }
 
-    fn settle(&self, settled: Settled) {
+    fn settle(&self, settled: SettledEntry) {
         lines::log(&settled);
-        let lane = &settled.lane;
+        lines::log_dead(&settled, &self.ruled_by);
         if let Some(attempt) = &settled.attempt {
+            let (lane, series) = (settled.lane.key(), &attempt.series);
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
-            AttemptFinished { lane, result, took: attempt.took }.emit();
+            AttemptFinished { lane, series, result, took: attempt.took }.emit();
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
-                RetryScheduled { lane, cause: cause.label() }.emit();
+                RetryScheduled { lane, series, cause: cause.label() }.emit();
             }
         }
-        self.queue.settle(&settled.entry, settled.settlement);
+        let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());
+        let facts = Facts { status, limited: settled.limited };
+        self.queue.settle_because(&settled.entry, settled.settlement, facts);
     }
 
     async fn drain(mut self, grace: Duration) {

@@ -52,17 +52,17 @@ pub(super) struct Share {
     /// It counts among the lanes with work.
     has_work: bool,
     /// Where it waits, and among lanes of which kind; `None` when it does not.
-    place: Option<(Kind, Place)>,
+    place: Option<(ShareKind, ShareOrder)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ShareKind {
     Answered,
     Unanswered,
 }
 
 /// By slots in use, then in the order in which they began to wait.
-type Place = (usize, u64);
+type ShareOrder = (usize, u64);
 
 impl Default for Share {
     /// Nothing is known of its endpoint.
@@ -72,8 +72,8 @@ impl Default for Share {
 }
 
 impl Share {
-    fn kind(&self) -> Kind {
-        if self.unanswered < UNANSWERED_MAX { Kind::Answered } else { Kind::Unanswered }
+    fn kind(&self) -> ShareKind {
+        if self.unanswered < UNANSWERED_MAX { ShareKind::Answered } else { ShareKind::Unanswered }
     }
 }
 
@@ -84,8 +84,8 @@ pub(super) struct Shares {
     in_use: usize,
     /// How many lanes have work at present.
     lanes: usize,
-    answered: BTreeSet<(Place, LaneId)>,
-    unanswered: BTreeSet<(Place, LaneId)>,
+    answered: BTreeSet<(ShareOrder, LaneId)>,
+    unanswered: BTreeSet<(ShareOrder, LaneId)>,
     next_number: u64,
 }
 
@@ -143,7 +143,7 @@ impl Shares {
         self.give_back(share, slots);
         // Also a refusal: what counts is that calls to this endpoint come back.
         let is_answer = matches!(
-            outcome,
+            outcome.end(),
             Outcome::Delivered { .. }
                 | Outcome::Reject { .. }
                 | Outcome::Wait(_)
@@ -183,28 +183,28 @@ impl Shares {
         if self.is_full() {
             return None;
         }
-        [(Kind::Answered, &self.answered), (Kind::Unanswered, &self.unanswered)].into_iter().find_map(
-            |(kind, waiting)| {
+        [(ShareKind::Answered, &self.answered), (ShareKind::Unanswered, &self.unanswered)]
+            .into_iter()
+            .find_map(|(kind, waiting)| {
                 let ((used, _), lane) = *waiting.first()?;
                 (used < self.bound(kind)).then_some(lane)
-            },
-        )
+            })
     }
 
-    fn waiting(&mut self, kind: Kind) -> &mut BTreeSet<(Place, LaneId)> {
+    fn waiting(&mut self, kind: ShareKind) -> &mut BTreeSet<(ShareOrder, LaneId)> {
         match kind {
-            Kind::Answered => &mut self.answered,
-            Kind::Unanswered => &mut self.unanswered,
+            ShareKind::Answered => &mut self.answered,
+            ShareKind::Unanswered => &mut self.unanswered,
         }
     }
 
     /// How many slots a lane of this kind may use.
-    fn bound(&self, kind: Kind) -> usize {
+    fn bound(&self, kind: ShareKind) -> usize {
         // Without lanes nobody asks, but the division must not fail.
         let lanes = self.lanes.max(1);
         let bound = match kind {
-            Kind::Answered => (self.most / (2 * lanes)).max((self.most / 2).saturating_sub(self.in_use)),
-            Kind::Unanswered => self.most.saturating_sub(self.in_use) / lanes,
+            ShareKind::Answered => (self.most / (2 * lanes)).max((self.most / 2).saturating_sub(self.in_use)),
+            ShareKind::Unanswered => self.most.saturating_sub(self.in_use) / lanes,
         };
         bound.max(1)
     }

@@ -8,6 +8,7 @@ mod holds;
 mod hosts;
 mod looks;
 mod outages;
+mod reading;
 mod retries;
 mod shares;
 mod sim;
@@ -24,13 +25,13 @@ use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
 use crate::dispatch::shares::Shares;
-use crate::dispatch::{Effect, Input, Options, Planner, Ticket};
+use crate::dispatch::{Effect, Input, Planner, PlannerOptions, Ticket};
 use crate::event::{
     Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement, Tries,
 };
 use crate::limit::{Gate, STALE_AFTER};
 use crate::policy::{Book, DRAIN_WINDOW, Origin, Pace, Runtime, testing};
-use crate::queue::Loaded;
+use crate::queue::LoadedPage;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const FINE: Outcome = Outcome::Delivered { status: 200 };
@@ -88,7 +89,7 @@ impl Bench {
     fn new(book: &Book) -> Self {
         let runtime = Arc::new(Runtime::build(book).expect("small"));
         let dice = fastrand::Rng::with_seed(1);
-        let planner = Planner::new(Gate::new(), &runtime, Options::default(), dice, START);
+        let planner = Planner::new(Gate::new(), &runtime, PlannerOptions::default(), dice, START);
         Self {
             planner,
             now: START,
@@ -128,7 +129,8 @@ impl Bench {
                     let waiting = self.waiting.entry(lane.clone()).or_default();
                     let page = waiting.drain(..limit.entries.min(waiting.len())).collect::<Vec<_>>();
                     let more = !page.is_empty();
-                    let loaded = Input::Loaded(lane.clone(), Loaded { entries: page, more, next_due: None });
+                    let loaded =
+                        Input::Loaded(lane.clone(), LoadedPage { entries: page, more, next_due: None });
                     self.planner.step(loaded, self.now, &mut effects);
                 }
                 Effect::Send { ticket } => match &mut self.hold {
@@ -393,7 +395,7 @@ fn entries_that_are_announced_while_a_page_is_read_are_read_next() {
     bench.fill(&lane, [1]);
     bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
     // The page was read before.
-    bench.step(Input::Loaded(lane, Loaded::default()));
+    bench.step(Input::Loaded(lane, LoadedPage::default()));
     assert_eq!(bench.sent_ids(), [1]);
     assert_eq!(bench.loads, 2);
 }

@@ -30,7 +30,7 @@ pub(super) enum AskAgain {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TurnState {
     Open,
     Shut(AskAgain),
 }
@@ -40,23 +40,28 @@ enum State {
 type Number = u64;
 const MIDDLE: Number = u64::MAX / 2;
 
-type Waiting = BTreeSet<(Number, GroupId)>;
+type WaitingGroups = BTreeSet<(Number, GroupId)>;
 
 #[derive(Debug)]
-struct Line {
-    draining: Waiting,
-    active: Waiting,
-    state: State,
+struct TurnLine {
+    draining: WaitingGroups,
+    active: WaitingGroups,
+    state: TurnState,
     /// The number under which it stands in `Turns::open`.
     listed: Option<Number>,
 }
 
-impl Line {
+impl TurnLine {
     const fn new() -> Self {
-        Self { draining: Waiting::new(), active: Waiting::new(), state: State::Open, listed: None }
+        Self {
+            draining: WaitingGroups::new(),
+            active: WaitingGroups::new(),
+            state: TurnState::Open,
+            listed: None,
+        }
     }
 
-    fn waiting(&mut self, draining: bool) -> &mut Waiting {
+    fn waiting(&mut self, draining: bool) -> &mut WaitingGroups {
         if draining { &mut self.draining } else { &mut self.active }
     }
 
@@ -75,8 +80,8 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) struct Turns {
     /// Lanes that no limiter has stopped yet.
-    free: Waiting,
-    lines: BTreeMap<LimiterId, Line>,
+    free: WaitingGroups,
+    lines: BTreeMap<LimiterId, TurnLine>,
     /// The open lines with lanes in them, by the number of their first lane.
     open: BTreeSet<(Number, LimiterId)>,
     wakes: BTreeSet<(Timestamp, LimiterId)>,
@@ -88,7 +93,7 @@ pub(super) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            free: Waiting::new(),
+            free: WaitingGroups::new(),
             lines: BTreeMap::new(),
             open: BTreeSet::new(),
             wakes: BTreeSet::new(),
@@ -125,13 +130,13 @@ impl Turns {
 
     /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
     pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
-        let line = self.lines.entry(limiter).or_insert_with(Line::new);
+        let line = self.lines.entry(limiter).or_insert_with(TurnLine::new);
         let is_new = line.waiting(draining).insert((turn.number, turn.group));
         defect!(unless is_new, "a group that waits twice with one number");
-        if let State::Shut(AskAgain::At(at)) = line.state {
+        if let TurnState::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
-        line.state = State::Shut(again);
+        line.state = TurnState::Shut(again);
         if let AskAgain::At(at) = again {
             self.wakes.insert((at, limiter));
         }
@@ -141,7 +146,8 @@ impl Turns {
     /// A slot of the limiter became free, or more is on record.
     pub(super) fn released(&mut self, limiter: LimiterId) {
         // A line that waits for a time does not lack a slot: it stays shut until then.
-        if self.lines.get(&limiter).is_some_and(|line| line.state == State::Shut(AskAgain::WhenReleased)) {
+        if self.lines.get(&limiter).is_some_and(|line| line.state == TurnState::Shut(AskAgain::WhenReleased))
+        {
             self.reopen(limiter);
         }
     }
@@ -149,10 +155,10 @@ impl Turns {
     /// What the limiter said last no longer holds.
     pub(super) fn reopen(&mut self, limiter: LimiterId) {
         let Some(line) = self.lines.get_mut(&limiter) else { return };
-        if let State::Shut(AskAgain::At(at)) = line.state {
+        if let TurnState::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
-        line.state = State::Open;
+        line.state = TurnState::Open;
         self.list(limiter);
     }
 
@@ -181,7 +187,7 @@ impl Turns {
                 let (_, limiter) = first_open?;
                 let line = self.lines.get_mut(&limiter)?;
                 let first = line.first()?;
-                defect!(unless line.state == State::Open, "a turn in the line of a limiter that is shut");
+                defect!(unless line.state == TurnState::Open, "a turn in the line of a limiter that is shut");
                 let _ = line.draining.remove(&first) || line.active.remove(&first);
                 self.list(limiter);
                 first
@@ -193,7 +199,7 @@ impl Turns {
     /// Brings `open` up to date after something happened to a line; an open one without lanes is given up.
     fn list(&mut self, limiter: LimiterId) {
         let Some(line) = self.lines.get_mut(&limiter) else { return };
-        let is_open = line.state == State::Open;
+        let is_open = line.state == TurnState::Open;
         let first = line.first();
         let number = first.map(|(number, _)| number).filter(|_| is_open);
         if line.listed != number {
@@ -235,13 +241,13 @@ impl Turns {
     /// Dissolves the lines of these limiters: those that stood there may be asked again, in the order in which they
     /// stood, draining first.
     pub(super) fn dissolve(&mut self, limiters: impl IntoIterator<Item = LimiterId>) {
-        let mut waiting = [Waiting::new(), Waiting::new()];
+        let mut waiting = [WaitingGroups::new(), WaitingGroups::new()];
         for limiter in limiters {
             let Some(mut line) = self.lines.remove(&limiter) else { continue };
             if let Some(listed) = line.listed {
                 self.open.remove(&(listed, limiter));
             }
-            if let State::Shut(AskAgain::At(at)) = line.state {
+            if let TurnState::Shut(AskAgain::At(at)) = line.state {
                 self.wakes.remove(&(at, limiter));
             }
             waiting[0].append(&mut line.draining);

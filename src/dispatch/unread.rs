@@ -4,7 +4,7 @@
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{Hold, HoldReason};
-use crate::dispatch::lanes::{LaneState, Place};
+use crate::dispatch::lanes::{DispatchLane, TurnPlace};
 use crate::event::{Entry, Settlement};
 
 /// The last time in which pages of a lane could not be read, from the first that failed to the one that came.
@@ -54,7 +54,7 @@ impl HeldByDoubt {
     }
 }
 
-impl LaneState {
+impl DispatchLane {
     /// The doubts by which the end of its entries is told apart.
     pub(super) fn doubt(&self) -> HeldByDoubt {
         HeldByDoubt { is_unknown: self.holds.is_unknown(), unread: self.unread }
@@ -69,7 +69,7 @@ impl LaneState {
             Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
         };
         let kept = Hold { reason: HoldReason::Clock, until: None, busy: None };
-        let share = || (self.place == Place::Full).then_some(Hold::SHARE);
+        let share = || (self.place == TurnPlace::Full).then_some(Hold::SHARE);
         self.holds
             .current(now)
             .or_else(share)
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dispatch::ahead::{Held, Window};
+    use crate::dispatch::ahead::{LaneBuffered, ReadWindow};
 
     #[test]
     fn what_expired_while_it_could_not_be_read_is_told_apart() {
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_page_that_failed_is_asked_for_again_after_its_pause_or_when_an_operator_says_so() {
-        let nothing = Held { entries: 0, bytes: 0, due_loaded: false, due_pending: false };
-        let (mut window, start) = (Window::new(), Timestamp::from_millis(1_000));
+        let nothing = LaneBuffered { entries: 0, bytes: 0, due_loaded: false, due_pending: false };
+        let (mut window, start) = (ReadWindow::new(), Timestamp::from_millis(1_000));
         window.announced();
         window.failed(start);
         window.failed(start);

@@ -1,6 +1,5 @@
 //! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// A checked, sorted map of text to text.
@@ -79,17 +78,21 @@ impl Labels {
         Ok(Self(pairs.into_boxed_slice()))
     }
 
-    /// The same with the label of `defaults` for each key that is not given.
+    /// The same with `others` for the keys that it lacks; of several with one key the first counts.
     ///
     /// # Errors
     /// The first rule that a label breaks.
-    pub fn with_defaults<'l>(
-        given: impl Iterator<Item = (&'l str, &'l str)> + Clone,
-        defaults: &BTreeMap<String, String>,
+    pub(crate) fn or<'l>(
+        &self,
+        others: impl IntoIterator<Item = (&'l str, &'l str)>,
     ) -> Result<Self, LabelError> {
-        let missing = defaults.iter().filter(|(key, _)| given.clone().all(|(have, _)| have != key.as_str()));
-        let pairs = given.clone().map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Self::new(pairs.chain(missing.map(|(key, value)| (key.clone(), value.clone()))))
+        let mut pairs: Vec<(&str, &str)> = self.iter().collect();
+        for (key, value) in others {
+            if pairs.iter().all(|(have, _)| *have != key) {
+                pairs.push((key, value));
+            }
+        }
+        Self::new(pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())))
     }
 
     /// Whether a text can be a key.
@@ -132,6 +135,14 @@ mod tests {
         assert_eq!(labels.get("org"), Some("ACME"));
         assert_eq!(labels.get("Org"), None);
         assert_eq!(labels.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["api_key", "org"]);
+    }
+
+    #[test]
+    fn others_count_for_the_keys_that_are_missing_alone() {
+        let given = labels(&[("org", "ACME"), ("api_key", "k1")]).expect("valid");
+        let filled = given.or([("org", "OTHER"), ("account", "a"), ("account", "b")]).expect("valid");
+        assert_eq!(Ok(filled), labels(&[("org", "ACME"), ("api_key", "k1"), ("account", "a")]));
+        assert!(matches!(given.or([("account", "a\n")]), Err(LabelError::Value { key }) if key == "account"));
     }
 
     #[test]

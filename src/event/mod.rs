@@ -5,8 +5,10 @@
 //!
 //! Must not know: how an event arrives, is stored, limited or sent.
 
+mod call;
 mod digest;
 mod entry;
+mod form;
 mod headers;
 mod id;
 mod labels;
@@ -15,6 +17,8 @@ mod method;
 mod name_failure;
 mod outcome;
 mod pointer;
+mod query;
+mod reason;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,10 +26,13 @@ mod trace;
 mod tries;
 mod url;
 mod wait;
+mod why;
 
+pub(crate) use call::Call;
 pub(crate) use digest::digest128;
 pub(crate) use entry::Entry;
 pub use entry::Event;
+pub(crate) use form::form_pairs;
 pub(crate) use headers::forbidden_header;
 pub use id::EventId;
 pub(crate) use labels::LabelError;
@@ -37,9 +44,12 @@ pub(crate) use name_failure::NameFailure;
 pub(crate) use outcome::Cause;
 pub use outcome::{Outcome, Settlement};
 pub(crate) use pointer::json_pointer;
+pub(crate) use query::encoded;
+pub use reason::Reason;
 pub(crate) use shortage::Shortage;
 pub(crate) use trace::TraceContext;
 pub use tries::Tries;
 pub use url::CanonicalUrl;
 pub(crate) use url::UrlError;
 pub(crate) use wait::{Said, Wait};
+pub(crate) use why::{Facts, Limited, Why};

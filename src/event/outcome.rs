@@ -36,6 +36,13 @@ pub enum Outcome {
     /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
     /// call nor of the endpoint.
     Wait(Wait),
+    /// The endpoint answered, and said beside that when it wants the next call.
+    Paced {
+        /// What became of this attempt: delivered, failed or refused by the answer.
+        end: Box<Self>,
+        /// How long to leave the endpoint alone.
+        next: Wait,
+    },
     /// The egress guard denies its address, and the guard by which the event was accepted may have allowed it: no
     /// connection was made. The next change of the guard may allow it again.
     Withheld,
@@ -47,6 +54,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What became of the attempt, whatever the endpoint said about the next one.
+    #[must_use]
+    pub fn end(&self) -> &Self {
+        match self {
+            Self::Paced { end, .. } => end,
+            other => other,
+        }
+    }
+
+    /// How long the endpoint wants to be left alone although it has taken or refused the call.
+    #[must_use]
+    pub const fn next(&self) -> Option<Wait> {
+        match self {
+            Self::Paced { next, .. } => Some(*next),
+            _ => None,
+        }
+    }
+
     /// Why it did not succeed; `None` when it did.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
@@ -57,6 +82,7 @@ impl Outcome {
             | Self::Shortage { cause }
             | Self::Reject { cause } => Some(cause.clone()),
             Self::Wait(wait) => Some(Cause::Busy(wait.said())),
+            Self::Paced { end, .. } => end.cause(),
             Self::Withheld => Some(Cause::Blocked),
         }
     }
@@ -94,6 +120,15 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The status of the answer, where there was one that this is about.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(*status),
+            _ => None,
+        }
+    }
+
     /// The metric label: `3xx`, `4xx`, `429`, `5xx`, `timeout`, `connect`, …
     #[must_use]
     pub const fn label(&self) -> &'static str {

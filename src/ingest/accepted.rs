@@ -10,9 +10,9 @@ use crate::store::Appended;
 use crate::telemetry::policy_list;
 
 /// What is said about events once it is known that they are durable. Empty, and free, at other levels.
-pub(super) struct Lines(Vec<(Lane, Option<String>)>);
+pub(super) struct AcceptedLog(Vec<(Lane, Option<String>)>);
 
-impl Lines {
+impl AcceptedLog {
     pub(super) fn of(batch: &[NewEvent]) -> Self {
         // The queue takes the batch, so that what is to be logged has to be copied before: at other levels for nothing.
         if !tracing::enabled!(tracing::Level::DEBUG) {

@@ -8,10 +8,13 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::ingest::intake::{Receipt, Verdict};
+use crate::ingest::ended::EndBody;
+use crate::ingest::intake::{IntakeAnswer, Receipt};
+use crate::ingest::prospects::AboutPolicies;
 use crate::limit::Forecast;
-use crate::problem::{FieldError, Problem};
-use crate::queue::{End, Standing, Waiting};
+use crate::policy::Runtime;
+use crate::problem::{About, FieldError, Problem};
+use crate::queue::{Standing, WaitingEntry};
 use crate::telemetry::defect;
 
 /// The receipt of a durable event.
@@ -77,6 +80,8 @@ pub(super) struct RefusedLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_seconds: Option<u64>,
+    #[serde(flatten)]
+    about: &'a About,
 }
 
 /// Where an event stands and, until it has ended, what it is and when it may go.
@@ -87,14 +92,12 @@ pub(super) struct StateBody<'a> {
     id: String,
     /// One of `ready`, `delayed`, `inflight` and `settled`.
     state: &'static str,
-    /// How it ended; known only for events that ended lately.
+    /// How it ended; of successes known only for the last ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<&'static str>,
-    /// `held` when it expired while a doubt held its lane.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cause: Option<&'static str>,
+    #[serde(flatten)]
+    why: Option<EndBody>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
 }
@@ -137,23 +140,27 @@ fn forecast(forecast: Forecast) -> ForecastBody {
 }
 
 /// The state of an event, without its body, headers and query; `None` when it is unknown.
-pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
+pub(super) fn state(
+    id: EventId,
+    standing: &Standing,
+    runtime: &Runtime,
+    about: &AboutPolicies,
+) -> Option<Vec<u8>> {
     let state = standing.word()?;
-    let end = match standing {
-        Standing::Settled(end) => *end,
+    let known = match standing {
+        Standing::Settled(known) => known.as_ref(),
         _ => None,
     };
-    let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
     Some(json(&StateBody {
         id: id.to_string(),
         state,
-        outcome,
-        cause,
+        outcome: known.map(|known| known.end.word()),
+        why: known.map(|known| EndBody::of(known, runtime, about)),
         waiting: standing.waiting().map(waiting_body),
     }))
 }
 
-fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
+fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),
@@ -166,7 +173,7 @@ fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
 }
 
 /// Appends what is answered for the event of one line, without a line end.
-pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &Verdict) {
+pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &IntakeAnswer) {
     match verdict {
         Ok(receipt) => {
             // Encoded on the stack: a text for each line of a large batch would be an allocation each.
@@ -198,12 +205,13 @@ pub(super) fn refused_line(out: &mut Vec<u8>, line: u64, problem: &Problem) {
             detail: &problem.detail,
             errors: &problem.errors,
             retry_after_seconds: problem.retry_after_seconds,
+            about: &problem.about,
         },
     );
 }
 
 /// A JSON list with one member per event, numbered from 1.
-pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
+pub(super) fn list(verdicts: &[IntakeAnswer]) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 + verdicts.len() * 80);
     out.push(b'[');
     for (number, verdict) in (1..).zip(verdicts) {
@@ -217,7 +225,7 @@ pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
 }
 
 /// One JSON object per event, each ended by a line feed; numbers are those of the lines.
-pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> Bytes {
+pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v IntakeAnswer)>) -> Bytes {
     let mut out = Vec::with_capacity(verdicts.size_hint().0 * 80);
     for (number, verdict) in verdicts {
         line(&mut out, number, verdict);

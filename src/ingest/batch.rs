@@ -5,14 +5,13 @@
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::TraceContext;
 use crate::ingest::answer;
-use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
-use crate::ingest::intake::{Intake, Verdict};
-use crate::ingest::lines::{Block, Line, Splitter};
+use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES, OfRequest};
+use crate::ingest::intake::{Intake, IntakeAnswer};
+use crate::ingest::lines::{BatchLine, LineBlock, Splitter};
 use crate::ingest::problems::shutting_down;
 use crate::problem::{Problem, codes};
-use crate::telemetry::{Source, defect};
+use crate::telemetry::{EventSource, defect};
 
 /// Most events that are made durable together.
 const BATCH_EVENTS: usize = 1000;
@@ -44,11 +43,11 @@ pub(super) struct Answers {
 }
 
 impl Feed {
-    /// `trace` is that of the request, if lines come with one.
-    pub(super) fn new(intake: &Intake, trace: Option<TraceContext>) -> Self {
+    /// `of_request` is what the request says about all lines, if they come with one.
+    pub(super) fn new(intake: &Intake, of_request: OfRequest) -> Self {
         Self {
             splitter: Splitter::new(MAX_EVENT_BYTES),
-            decoder: intake.decoder().within(trace),
+            decoder: intake.decoder().within(of_request),
             batch: Batch::default(),
             intake: intake.clone(),
         }
@@ -97,18 +96,18 @@ impl Feed {
         Bytes::from(out)
     }
 
-    fn decode(&mut self, block: &Block) {
+    fn decode(&mut self, block: &LineBlock) {
         // A stream may last for hours: each block is accepted at its own time, not at that of the request.
         self.decoder.tick(self.intake.clock());
         self.batch.bytes += block.bytes.len();
         for (number, line) in &block.lines {
             let item = match line {
-                Line::Text(place) => {
+                BatchLine::Text(place) => {
                     let text = block.bytes.get(place.clone());
                     defect!(unless text.is_some(), "a line outside its block");
                     self.decoder.decode(&block.bytes, text.unwrap_or_default(), None)
                 }
-                Line::TooLong => Err(Box::new(line_too_long())),
+                BatchLine::TooLong => Err(Box::new(line_too_long())),
             };
             self.batch.numbers.push(*number);
             self.batch.items.push(item);
@@ -119,13 +118,13 @@ impl Feed {
 impl Batch {
     /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
     /// reader of the stream stop.
-    pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
+    pub(super) async fn hand_in(self, intake: Intake, source: EventSource) -> Answers {
         // The semaphore behind it is never closed, so that there is always an answer in the end.
         let Some(share) = intake.reserve_bytes(self.bytes).await else {
             defect!("no more room is given out for events under way");
             return Answers::default();
         };
-        let verdicts: Vec<Verdict> = intake.take(self.items, source, share).await;
+        let verdicts: Vec<IntakeAnswer> = intake.take(self.items, source, share).await;
         defect!(unless verdicts.len() == self.numbers.len(), "lines and answers of different number");
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

@@ -57,24 +57,24 @@ impl Mode {
 }
 
 /// What the call carries: the CloudEvent itself, in headers and body.
-struct Sent {
+struct CarriedEvent {
     headers: HeaderMap,
     body: Bytes,
 }
 
 /// Makes events of the CloudEvents of one request.
-pub(super) struct Reader<'r> {
+pub(super) struct CloudEventReader<'r> {
     pub(super) decoder: Decoder,
     pub(super) targets: &'r Targets,
 }
 
 /// A CloudEvent that passed the rules, or the ones that it breaks, and which of its attributes says what is called.
-pub(super) struct Read {
+pub(super) struct ReadCloudEvent {
     pub(super) decoded: Result<Decoded, Box<Problem>>,
     target: &'static str,
 }
 
-impl Read {
+impl ReadCloudEvent {
     /// Puts a refusal of the event, which names its members, into the words of CloudEvents.
     pub(super) fn words(&self) -> impl Fn(Box<Problem>) -> Box<Problem> + use<> {
         let (target, is_in_words) = (self.target, self.decoded.is_err());
@@ -93,36 +93,45 @@ impl Read {
     }
 }
 
-impl Reader<'_> {
+impl CloudEventReader<'_> {
     /// The event of a request in binary mode.
-    pub(super) fn binary(&mut self, headers: &HeaderMap, body: Bytes) -> Read {
+    pub(super) fn binary(&mut self, headers: &HeaderMap, body: Bytes) -> ReadCloudEvent {
         let is_carried = |name: &str| name.starts_with(PREFIX) || name == CONTENT_TYPE.as_str();
         let carried = headers.iter().filter(|(name, _)| is_carried(name.as_str()));
         let carried = carried.map(|(name, value)| (name.clone(), value.clone())).collect();
-        self.read(Ok(Attributes::of_headers(headers)), Sent { headers: carried, body })
+        self.read(Ok(Attributes::of_headers(headers)), CarriedEvent { headers: carried, body })
     }
 
     /// The event of a request in structured mode, which is sent on with the same content type.
-    pub(super) fn structured(&mut self, headers: &HeaderMap, body: &Bytes) -> Read {
+    pub(super) fn structured(&mut self, headers: &HeaderMap, body: &Bytes) -> ReadCloudEvent {
         let kind = headers.get(CONTENT_TYPE).cloned().unwrap_or(JSON);
         self.one_of_json(body.clone(), text(body), kind)
     }
 
     /// The event of one of a batch, whose text lies in `body`: it is sent on in structured mode.
-    pub(super) fn batched(&mut self, body: &Bytes, one: &RawValue) -> Read {
+    pub(super) fn batched(&mut self, body: &Bytes, one: &RawValue) -> ReadCloudEvent {
         // The text borrows from `body`, so that to slice at its place cannot panic.
         self.one_of_json(body.slice_ref(one.get().as_bytes()), Ok(one.get()), JSON)
     }
 
-    fn one_of_json(&mut self, body: Bytes, text: Result<&str, Box<Problem>>, kind: HeaderValue) -> Read {
+    fn one_of_json(
+        &mut self,
+        body: Bytes,
+        text: Result<&str, Box<Problem>>,
+        kind: HeaderValue,
+    ) -> ReadCloudEvent {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
-        self.read(text.and_then(Attributes::of_json), Sent { headers, body })
+        self.read(text.and_then(Attributes::of_json), CarriedEvent { headers, body })
     }
 
-    fn read(&mut self, attributes: Result<Attributes<'_>, Box<Problem>>, sent: Sent) -> Read {
+    fn read(
+        &mut self,
+        attributes: Result<Attributes<'_>, Box<Problem>>,
+        sent: CarriedEvent,
+    ) -> ReadCloudEvent {
         let attributes = match attributes {
             Ok(attributes) => attributes,
-            Err(problem) => return Read { decoded: Err(problem), target: rules::URL },
+            Err(problem) => return ReadCloudEvent { decoded: Err(problem), target: rules::URL },
         };
         let (targets, values) = (self.targets, &attributes.values);
         // What a producer names is never called with the headers of a target, which may be credentials.
@@ -131,7 +140,7 @@ impl Reader<'_> {
             _ => None,
         };
         let said_by = if target.is_some() { "source" } else { rules::URL };
-        Read { decoded: decoded(&mut self.decoder, attributes, target, sent), target: said_by }
+        ReadCloudEvent { decoded: decoded(&mut self.decoder, attributes, target, sent), target: said_by }
     }
 }
 
@@ -155,7 +164,7 @@ fn decoded(
     decoder: &mut Decoder,
     mut attributes: Attributes<'_>,
     target: Option<&Target>,
-    mut sent: Sent,
+    mut sent: CarriedEvent,
 ) -> Result<Decoded, Box<Problem>> {
     if sent.body.len() > MAX_BODY_BYTES {
         return Err(Box::new(body_too_large("", sent.body.len())));
@@ -195,7 +204,7 @@ fn decoded(
 
 /// What makes two CloudEvents of one key the same where a target says what is called: the CloudEvent alone. The target
 /// may be another one when a producer repeats itself.
-fn content(sent: &Sent) -> u64 {
+fn content(sent: &CarriedEvent) -> u64 {
     let mut digest = Fingerprint::new();
     for (name, value) in &sent.headers {
         digest.part(name.as_str().as_bytes());

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{
-    CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
+    Call, CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
 };
 use crate::ingest::diagnose::{diagnose, not_json};
 use crate::ingest::digest::{self, Fingerprint};
@@ -42,8 +42,21 @@ const URL_CACHE: usize = 256;
 /// An event that passed the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decoded {
+    /// Its labels are its own ones and the defaults.
     pub event: Event,
+    /// The labels that it carries itself.
+    pub own: Labels,
+    /// The defaults that it was filled up with.
+    pub fallback: Arc<Labels>,
     pub dedup: Option<Dedup>,
+}
+
+impl Decoded {
+    /// What can be read from its call.
+    pub(super) fn call(&self) -> Call<'_> {
+        let Event { method, url, headers, body, .. } = &self.event;
+        Call { method, url, headers, body, own: &self.own, fallback: &self.fallback }
+    }
 }
 
 /// Decodes events. Keep one per stream: it remembers the urls that it has seen.
@@ -53,8 +66,16 @@ pub(super) struct Decoder {
     now: Timestamp,
     /// `None` while it is in doubt.
     wall: Option<Timestamp>,
-    /// Of the request that brings the events.
-    trace: Option<TraceContext>,
+    request: OfRequest,
+}
+
+/// What a request says about all of its events.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OfRequest {
+    /// The trace to which events belong that name none of their own.
+    pub trace: Option<TraceContext>,
+    /// The labels of events that do not carry them, filled up with the defaults; `None` where these are all.
+    pub labels: Option<Arc<Labels>>,
 }
 
 /// Rules that one event broke so far.
@@ -81,12 +102,23 @@ impl Broken {
 
 impl Decoder {
     pub(super) fn new(defaults: Arc<Defaults>, clock: &Clock) -> Self {
-        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: certain_wall(clock), trace: None }
+        Self {
+            defaults,
+            urls: HashMap::new(),
+            now: clock.now(),
+            wall: certain_wall(clock),
+            request: OfRequest::default(),
+        }
     }
 
-    /// Events that name no trace of their own belong to this one.
-    pub(super) fn within(self, trace: Option<TraceContext>) -> Self {
-        Self { trace, ..self }
+    /// The events that follow come with this request.
+    pub(super) fn within(self, request: OfRequest) -> Self {
+        Self { request, ..self }
+    }
+
+    /// The labels that an event has where neither it nor its call names one: those of its request, then the defaults.
+    fn fallback(&self) -> &Arc<Labels> {
+        self.request.labels.as_ref().unwrap_or(&self.defaults.labels)
     }
 
     /// Sets the moment of acceptance of what follows.
@@ -116,7 +148,7 @@ impl Decoder {
         let method = method(wire.method.as_ref(), &mut broken);
         let mut headers = headers(wire.headers.as_ref(), &mut broken);
         let (body, content_type) = body(block, &wire, &mut broken)?;
-        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(&wire, &mut broken);
         let key = idempotency_key(wire.idempotency_key.as_ref(), key, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
@@ -126,8 +158,8 @@ impl Decoder {
             // A content type that the event names itself goes before that of its body.
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
-        TraceContext::settle(&mut headers, self.trace.as_ref());
-        Ok(keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, key))
+        TraceContext::settle(&mut headers, self.request.trace.as_ref());
+        Ok(self.keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, own, key))
     }
 
     /// The event of a call whose headers and body are known; those of `wire` do not count.
@@ -141,14 +173,14 @@ impl Decoder {
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);
         let method = method(wire.method.as_ref(), &mut broken);
-        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(wire, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
         };
-        TraceContext::settle(&mut headers, self.trace.as_ref());
+        TraceContext::settle(&mut headers, self.request.trace.as_ref());
         let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
-        Ok(keyed(event, Some(key)))
+        Ok(self.keyed(event, own, Some(key)))
     }
 
     fn url(&mut self, text: &str, broken: &mut Broken) -> Option<CanonicalUrl> {
@@ -175,16 +207,26 @@ impl Decoder {
         }
     }
 
-    fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> Labels {
+    fn keyed(&self, event: Event, own: Labels, key: Option<&str>) -> Decoded {
+        let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
+        Decoded { event, own, fallback: Arc::clone(self.fallback()), dedup }
+    }
+
+    /// Its own labels, and the same with the defaults.
+    fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> (Labels, Labels) {
         let given = given.map_or(&[][..], |pairs| &pairs.0);
         if let Some(known) = &self.defaults.known_labels {
             refuse_unknown_labels(known, given, broken);
         }
-        let given = given.iter().map(|(key, value)| (&**key, &**value));
-        self.defaults.fill(given).unwrap_or_else(|error| {
-            broken.add("/labels", error.to_string());
-            Labels::default()
-        })
+        let own = Labels::new(given.iter().map(|(key, value)| ((**key).to_owned(), (**value).to_owned())));
+        let filled = own.and_then(|own| Ok((own.or(self.fallback().iter())?, own)));
+        match filled {
+            Ok((filled, own)) => (own, filled),
+            Err(error) => {
+                broken.add("/labels", error.to_string());
+                Default::default()
+            }
+        }
     }
 
     fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> Times {
@@ -242,11 +284,6 @@ impl Decoder {
         }
         Times { due_at: (!delay.is_zero()).then(|| whole_millis(self.now + delay)), ..times }
     }
-}
-
-fn keyed(event: Event, key: Option<&str>) -> Decoded {
-    let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
-    Decoded { event, dedup }
 }
 
 /// When an event may go, and until when.

@@ -148,7 +148,14 @@ impl IntoResponses for HandIn {
         let which = "Or a code of the system whose limit it is. With `manage.refusals = \"dialect\"` one event is then \
                      answered with that system's own status, headers and body.";
         // Which codes the dialects have is not known here; that there are others is said in words.
-        also_other_codes(&mut responses, "429", which);
+        for status in ["403", "429"] {
+            also_other_codes(&mut responses, status, which);
+        }
+        if let Some(RefOr::T(over_limit)) = responses.get("429") {
+            let mut over_limit = over_limit.clone();
+            over_limit.description = "As 429, where that system is set to say so.".to_owned();
+            responses.insert("409".to_owned(), over_limit.into());
+        }
         responses
     }
 }
@@ -238,5 +245,9 @@ pub(super) fn delayed() -> Value {
 }
 
 pub(super) fn settled() -> Value {
-    json!({"id": ID, "state": "settled", "outcome": "delivered"})
+    let policy = json!({"id": "orders", "name": null, "system": "file", "config": null});
+    json!({
+        "id": ID, "state": "settled", "outcome": "dead", "reason": "over_quota", "policy": policy,
+        "limit": {"kind": "quota", "key": "", "calls": 1000, "per": "day"},
+    })
 }

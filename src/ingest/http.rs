@@ -14,24 +14,24 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
 
-use crate::event::{EventId, TraceContext};
+use crate::event::EventId;
 use crate::ingest::answer::{ReceiptBody, StateBody};
-use crate::ingest::cloudevents::{self, Mode, Read};
-use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
+use crate::ingest::cloudevents::{self, Mode, ReadCloudEvent};
+use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES, OfRequest};
 use crate::ingest::diagnose::not_json;
-use crate::ingest::intake::{Intake, Receipt, Verdict};
+use crate::ingest::intake::{Intake, IntakeAnswer, Receipt};
 use crate::ingest::problems::internal;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::codes::{self, Code};
 use crate::problem::{BodyFault, Problem, is_encoded, media_type};
-use crate::telemetry::{EventsRejected, Source, defect};
+use crate::telemetry::{EventSource, EventsRejected, defect};
 
 /// Most events in a JSON list; streams have no such bound.
 pub(crate) const MAX_LIST_EVENTS: usize = 1000;
 /// Longest body of a request with a JSON list or a batch, in bytes.
 pub(crate) const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
 
-type Refusal = Box<Problem>;
+type BoxedProblem = Box<Problem>;
 
 /// The routes of the events door.
 pub(crate) fn routes(intake: Intake) -> Router {
@@ -91,19 +91,20 @@ fn refuse(problem: Problem) -> Response {
 }
 
 /// An error is of the request as a whole; refused events have been counted, and their answer is an answer.
-async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, BoxedProblem> {
     intake.check_held()?;
     if is_encoded(headers) {
         return Err(refused(codes::UNSUPPORTED_ENCODING, "send the body without Content-Encoding"));
     }
-    match Kind::of(headers) {
-        Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
-        Kind::Json => one_or_list(intake, headers, body).await,
-        Kind::Lines if idempotency_key(headers)?.is_some() => {
+    let of_request = intake.of_request(headers)?;
+    match BodyKind::of(headers) {
+        BodyKind::CloudEvents(mode) => cloudevents(intake, mode, headers, body, of_request).await,
+        BodyKind::Json => one_or_list(intake, headers, body, of_request).await,
+        BodyKind::Lines if idempotency_key(headers)?.is_some() => {
             Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\""))
         }
-        Kind::Lines => Ok(ndjson::respond(intake, body, TraceContext::of(headers))),
-        Kind::Other => {
+        BodyKind::Lines => Ok(ndjson::respond(intake, body, of_request)),
+        BodyKind::Other => {
             let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
                         CloudEvents";
             Err(refused(codes::UNSUPPORTED_MEDIA_TYPE, rule))
@@ -112,7 +113,7 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
 }
 
 /// How the body of a request is read, which its headers alone decide.
-enum Kind {
+enum BodyKind {
     /// One event or a list, read to its end.
     Json,
     /// One event per line, read as a stream: lines are answered while more arrive.
@@ -123,7 +124,7 @@ enum Kind {
     Other,
 }
 
-impl Kind {
+impl BodyKind {
     fn of(headers: &HeaderMap) -> Self {
         let kind = media_type(headers);
         // Before other types: in binary mode any of them may carry a CloudEvent.
@@ -141,33 +142,37 @@ impl Kind {
 /// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits
 /// for every other body to its end: the listener has to set the deadline.
 pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
-    matches!(Kind::of(headers), Kind::Lines)
+    matches!(BodyKind::of(headers), BodyKind::Lines)
 }
 
-async fn one_or_list(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let trace = TraceContext::of(headers);
+async fn one_or_list(
+    intake: &Intake,
+    headers: &HeaderMap,
+    body: Body,
+    of_request: OfRequest,
+) -> Result<Response, BoxedProblem> {
     // A large body keeps its place until it is answered, because it is held in memory until then.
     let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {
         return match key {
-            None => list(intake, &body, trace).await,
+            None => list(intake, &body, of_request).await,
             Some(_) => Err(bad_key("one key cannot name a list; give each event its \"idempotency_key\"")),
         };
     }
-    one(intake, &body, key, trace).await
+    one(intake, &body, key, of_request).await
 }
 
 async fn one(
     intake: &Intake,
     body: &Bytes,
     key: Option<&str>,
-    trace: Option<TraceContext>,
-) -> Result<Response, Refusal> {
+    of_request: OfRequest,
+) -> Result<Response, BoxedProblem> {
     if body.len() > MAX_EVENT_BYTES {
         return Err(too_large(MAX_EVENT_BYTES));
     }
-    let decoded = intake.decoder().within(trace).decode(body, body, key);
+    let decoded = intake.decoder().within(of_request).decode(body, body, key);
     take_one(intake, decoded, body.len(), |problem| problem).await
 }
 
@@ -177,7 +182,8 @@ async fn cloudevents(
     mode: Mode,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+    of_request: OfRequest,
+) -> Result<Response, BoxedProblem> {
     if mode == Mode::Unknown {
         let rule = "CloudEvents are read as application/cloudevents+json, as application/cloudevents-batch+json, or with their \
                     attributes as headers";
@@ -187,13 +193,13 @@ async fn cloudevents(
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
     }
     let (body, _large) = read_all(intake, headers, body).await?;
-    let (decoder, targets) = (intake.decoder().within(TraceContext::of(headers)), intake.targets());
-    let mut reader = cloudevents::Reader { decoder, targets: &targets };
+    let (decoder, targets) = (intake.decoder().within(of_request), intake.targets());
+    let mut reader = cloudevents::CloudEventReader { decoder, targets: &targets };
     if mode == Mode::Batched {
         let events = cloudevents::batch(&body)?;
         check_length(events.len())?;
         let read: Vec<_> = events.iter().map(|event| reader.batched(&body, event)).collect();
-        let words: Vec<_> = read.iter().map(Read::words).collect();
+        let words: Vec<_> = read.iter().map(ReadCloudEvent::words).collect();
         let items = read.into_iter().map(|read| read.decoded).collect();
         let in_words = |nth: usize, problem| match words.get(nth) {
             Some(words) => words(problem),
@@ -217,14 +223,14 @@ async fn cloudevents(
 
 async fn take_one(
     intake: &Intake,
-    decoded: Result<Decoded, Refusal>,
+    decoded: Result<Decoded, BoxedProblem>,
     bytes: usize,
-    words: impl Fn(Refusal) -> Refusal,
-) -> Result<Response, Refusal> {
+    words: impl Fn(BoxedProblem) -> BoxedProblem,
+) -> Result<Response, BoxedProblem> {
     let share = intake.reserve_bytes_soon(bytes).await?;
     // Before the event moves into the intake: the lane is found from it.
-    let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
-    let verdicts = intake.take(vec![decoded], Source::Http, share).await;
+    let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(decoded));
+    let verdicts = intake.take(vec![decoded], EventSource::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
     if let Some(asked) = asked {
         response.headers_mut().extend(intake.usage(asked).await);
@@ -233,7 +239,11 @@ async fn take_one(
 }
 
 /// `words` says how a refusal names members of the event.
-async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: impl Fn(Refusal) -> Refusal) -> Response {
+async fn answer_one(
+    intake: &Intake,
+    verdicts: Vec<IntakeAnswer>,
+    words: impl Fn(BoxedProblem) -> BoxedProblem,
+) -> Response {
     defect!(unless verdicts.len() == 1, "one event with none or several answers");
     let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
     let receipt = match verdict {
@@ -265,16 +275,16 @@ async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
     receipt
 }
 
-async fn list(intake: &Intake, body: &Bytes, trace: Option<TraceContext>) -> Result<Response, Refusal> {
+async fn list(intake: &Intake, body: &Bytes, of_request: OfRequest) -> Result<Response, BoxedProblem> {
     let text = std::str::from_utf8(body).map_err(|error| not_json(&format!("not UTF-8: {error}")))?;
     let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error.to_string()))?;
     check_length(events.len())?;
-    let mut decoder = intake.decoder().within(trace);
+    let mut decoder = intake.decoder().within(of_request);
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     take_list(intake, items, body.len(), |_, problem| problem).await
 }
 
-fn check_length(events: usize) -> Result<(), Refusal> {
+fn check_length(events: usize) -> Result<(), BoxedProblem> {
     if events <= MAX_LIST_EVENTS {
         return Ok(());
     }
@@ -286,16 +296,16 @@ fn check_length(events: usize) -> Result<(), Refusal> {
 
 async fn take_list(
     intake: &Intake,
-    items: Vec<Result<Decoded, Refusal>>,
+    items: Vec<Result<Decoded, BoxedProblem>>,
     bytes: usize,
-    words: impl Fn(usize, Refusal) -> Refusal,
-) -> Result<Response, Refusal> {
+    words: impl Fn(usize, BoxedProblem) -> BoxedProblem,
+) -> Result<Response, BoxedProblem> {
     let share = intake.reserve_bytes_soon(bytes).await?;
     let count = items.len();
-    let verdicts = intake.take(items, Source::Http, share).await;
+    let verdicts = intake.take(items, EventSource::Http, share).await;
     defect!(unless verdicts.len() == count, "a list with another number of answers than events");
-    let in_words = |(nth, verdict): (usize, Verdict)| verdict.map_err(|problem| words(nth, problem));
-    let verdicts: Vec<Verdict> = verdicts.into_iter().enumerate().map(in_words).collect();
+    let in_words = |(nth, verdict): (usize, IntakeAnswer)| verdict.map_err(|problem| words(nth, problem));
+    let verdicts: Vec<IntakeAnswer> = verdicts.into_iter().enumerate().map(in_words).collect();
     if verdicts.iter().all(Result::is_err)
         && let Some(problem) =
             verdicts.iter().find_map(|verdict| verdict.as_ref().err().filter(|p| p.status >= 500))
@@ -330,7 +340,8 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Ok(standing) => standing,
         Err(problem) => return problem.into_response(),
     };
-    match answer::state(id, &standing) {
+    let runtime = intake.policies().runtime();
+    match answer::state(id, &standing, &runtime, &intake.refusals().about) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);
@@ -349,7 +360,7 @@ async fn read_all<'i>(
     intake: &'i Intake,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(Bytes, Option<SemaphorePermit<'i>>), Refusal> {
+) -> Result<(Bytes, Option<SemaphorePermit<'i>>), BoxedProblem> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
@@ -380,14 +391,14 @@ async fn read_all<'i>(
     Ok((whole.freeze(), large))
 }
 
-fn broken_body(error: &axum::Error) -> Refusal {
+fn broken_body(error: &axum::Error) -> BoxedProblem {
     Box::new(match BodyFault::of(error) {
         BodyFault::TooSlow => ndjson::body_timeout(),
         BodyFault::TooLarge | BodyFault::Incomplete => ndjson::incomplete_body(),
     })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, BoxedProblem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let (first, second) = (values.next(), values.next());
     match (first.map(HeaderValue::to_str), second) {
@@ -397,15 +408,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-fn refused(code: Code, detail: impl Into<String>) -> Refusal {
+fn refused(code: Code, detail: impl Into<String>) -> BoxedProblem {
     Box::new(Problem::of(code, detail))
 }
 
-fn bad_key(rule: &'static str) -> Refusal {
+fn bad_key(rule: &'static str) -> BoxedProblem {
     refused(codes::INVALID_IDEMPOTENCY_KEY, rule)
 }
 
-fn too_large(most: usize) -> Refusal {
+fn too_large(most: usize) -> BoxedProblem {
     let detail = format!("at most {most} bytes are taken here; use application/x-ndjson for many events");
     refused(codes::PAYLOAD_TOO_LARGE, detail)
 }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Event, EventId, Lane};
-use crate::ingest::accepted::Lines;
+use crate::event::{Event, EventId, Labels, Lane, TraceContext};
+use crate::ingest::accepted::AcceptedLog;
 use crate::ingest::cloudevents::Targets;
-use crate::ingest::decode::{Decoded, Decoder};
+use crate::ingest::decode::{Decoded, Decoder, OfRequest};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
@@ -26,10 +27,10 @@ use crate::ingest::route::CallRouter;
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsRejected, Source, defect};
+use crate::telemetry::{EventSource, EventsRejected, defect};
 use crate::traces::Tracer;
 
 /// The parts that an intake is built from.
@@ -48,6 +49,8 @@ pub(crate) struct IntakeParts {
     pub admission: Arc<dyn Admission>,
     /// Takes up what the queue hands out.
     pub read_ahead: Arc<dyn ReadAhead>,
+    /// Reads the labels that a request carries for all of its events.
+    pub carried: CarriedLabels,
     /// How a call is refused for which a limit has no room.
     pub refusals: Refusals,
     /// The outlooks of lanes and limiters that forecasts are made from; the housekeeper replaces them.
@@ -59,8 +62,12 @@ pub(crate) struct IntakeParts {
     /// Bytes of events that may be under way to the queue at once.
     pub max_bytes_under_way: NonZeroUsize,
     /// How long a request waits for its share of these bytes before it is turned away.
-    pub admission_wait: Duration,
+    pub bytes_wait: Duration,
 }
+
+/// Reads the labels that a request carries in its headers for all of its events, or says which header cannot be read.
+pub(crate) type CarriedLabels =
+    Arc<dyn Fn(&HeaderMap) -> Result<Vec<(&'static str, String)>, Box<Problem>> + Send + Sync>;
 
 /// The shared way in. Cheap to clone.
 #[derive(Clone)]
@@ -96,7 +103,7 @@ pub(super) struct Receipt {
 }
 
 /// What a door answers for one event.
-pub(super) type Verdict = Result<Receipt, Box<Problem>>;
+pub(super) type IntakeAnswer = Result<Receipt, Box<Problem>>;
 
 impl Intake {
     /// An intake with nothing under way. Shows a counter at zero for each code by which the door refuses.
@@ -113,6 +120,23 @@ impl Intake {
 
     pub(super) fn decoder(&self) -> Decoder {
         Decoder::new(self.0.parts.router.defaults.clone(), &self.0.parts.clock)
+    }
+
+    /// What a request with these headers says about all of its events.
+    pub(super) fn of_request(&self, headers: &HeaderMap) -> Result<OfRequest, Box<Problem>> {
+        let carried = (self.0.parts.carried)(headers)?;
+        let trace = TraceContext::of(headers);
+        if carried.is_empty() {
+            return Ok(OfRequest { trace, labels: None });
+        }
+        let defaults = &self.0.parts.router.defaults.labels;
+        let labels = Labels::new(carried.into_iter().map(|(label, value)| (label.to_owned(), value)));
+        let labels = labels.and_then(|labels| labels.or(defaults.iter())).map_err(|error| {
+            let detail =
+                format!("a header of the request that is a label of its events breaks a rule: {error}");
+            Box::new(Problem::of(codes::INVALID_HEADER, detail))
+        })?;
+        Ok(OfRequest { trace, labels: Some(Arc::new(labels)) })
     }
 
     /// What is called at present for the CloudEvents of which sources.
@@ -153,7 +177,7 @@ impl Intake {
         &self,
         bytes: usize,
     ) -> Result<OwnedSemaphorePermit, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.reserve_bytes(bytes)).await {
+        match tokio::time::timeout(self.0.parts.bytes_wait, self.reserve_bytes(bytes)).await {
             Ok(Some(share)) => Ok(share),
             Ok(None) | Err(_) => Err(Box::new(overloaded())),
         }
@@ -171,7 +195,7 @@ impl Intake {
 
     /// The right to hold a request that is larger than one event; waits as long as [`Intake::reserve_bytes_soon`].
     pub(super) async fn reserve_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
+        match tokio::time::timeout(self.0.parts.bytes_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Box::new(overloaded())),
         }
@@ -196,9 +220,9 @@ impl Intake {
     pub(super) async fn take(
         &self,
         items: Vec<Result<Decoded, Box<Problem>>>,
-        source: Source,
+        source: EventSource,
         share: OwnedSemaphorePermit,
-    ) -> Vec<Verdict> {
+    ) -> Vec<IntakeAnswer> {
         let intake = self.clone();
         let refusals = items.len();
         let task = tokio::spawn(async move {
@@ -224,11 +248,15 @@ impl Intake {
         reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
     }
 
-    async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
+    async fn accept(
+        &self,
+        items: Vec<Result<Decoded, Box<Problem>>>,
+        source: EventSource,
+    ) -> Vec<IntakeAnswer> {
         let parts = &self.0.parts;
         if let Err(held) = self.check_held() {
             // Nothing is known about what governs an event: none of them is judged.
-            let verdicts: Vec<Verdict> = items.iter().map(|_| Err(held.clone())).collect();
+            let verdicts: Vec<IntakeAnswer> = items.iter().map(|_| Err(held.clone())).collect();
             count_refused(&verdicts);
             return verdicts;
         }
@@ -239,8 +267,8 @@ impl Intake {
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());
         for item in items {
-            let verdict = item.and_then(|decoded| {
-                let lane = self.route(&runtime, &decoded.event)?;
+            let verdict = item.and_then(|mut decoded| {
+                let lane = self.route(&runtime, &mut decoded)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
                 // A call tried at the door is refused in the words of the dialect that owns the limit.
@@ -250,7 +278,7 @@ impl Intake {
                 }
                 // Refused events have a place among the answers, but none in the batch.
                 places.push(verdicts.len());
-                let Decoded { event, dedup } = decoded;
+                let Decoded { event, dedup, .. } = decoded;
                 batch.push(NewEvent { lane: lane.clone(), event, dedup, source });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
@@ -290,12 +318,12 @@ impl Intake {
     async fn enqueue(
         &self,
         mut batch: Vec<NewEvent>,
-        source: Source,
+        source: EventSource,
         started_at: Timestamp,
     ) -> Result<Vec<Appended>, Box<Problem>> {
         let events = batch.iter_mut().map(|new| (&new.lane, &mut new.event));
         let spans = self.0.parts.tracer.accepting(source, started_at, events);
-        let lines = Lines::of(&batch);
+        let lines = AcceptedLog::of(&batch);
         let accepted = self.queue().accept(batch).await;
         let appended = accepted.map_err(|error| {
             if !is_answered(&error) {
@@ -312,9 +340,26 @@ impl Intake {
         Ok(appended)
     }
 
-    fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {
-        let lane = self.0.parts.router.route(runtime, &event.method, &event.url, &event.labels);
-        lane.map_err(|refused| Box::new(no_route(&refused, event)))
+    /// The lane of an event, which gets the labels that its call implies.
+    fn route(&self, runtime: &Runtime, decoded: &mut Decoded) -> Result<Lane, Box<Problem>> {
+        let parts = &self.0.parts;
+        let implied = parts.router.implied(&decoded.call());
+        let event = &mut decoded.event;
+        let lane = implied.and_then(|implied| {
+            if let Some(labels) = implied {
+                event.labels = labels;
+            }
+            parts.router.route(runtime, &event.method, &event.url, &event.labels)
+        });
+        lane.map_err(|refused| Box::new(no_route(&refused, event, runtime, &parts.refusals.about)))
+    }
+
+    /// The lane under the policies of `runtime` of an event that was not handed in yet, if there is one.
+    pub(super) fn lane(&self, runtime: &Runtime, decoded: &Decoded) -> Option<Lane> {
+        let event = &decoded.event;
+        let implied = self.0.parts.router.implied(&decoded.call()).ok()?;
+        let labels = implied.as_ref().unwrap_or(&event.labels);
+        runtime.route(&event.method, &event.url, labels).ok().flatten()
     }
 }
 
@@ -349,7 +394,7 @@ fn weight(event: &Event) -> usize {
     event.body.len() + event.url.as_str().len() + headers + labels + 256
 }
 
-fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
+fn record_answer(verdict: &mut IntakeAnswer, appended: Option<&Appended>) {
     match (appended, verdict.as_mut()) {
         (Some(Appended::New(id)), Ok(receipt)) => receipt.id = *id,
         (Some(Appended::Duplicate(id)), Ok(receipt)) => {
@@ -366,8 +411,8 @@ fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
 }
 
 /// Counts refusals; what is accepted counts in the queue, where it becomes durable. A batch has few different ones.
-fn count_refused(verdicts: &[Verdict]) {
-    let code = |verdict: &Verdict| verdict.as_ref().err().map(|problem| problem.code);
+fn count_refused(verdicts: &[IntakeAnswer]) {
+    let code = |verdict: &IntakeAnswer| verdict.as_ref().err().map(|problem| problem.code);
     for run in verdicts.chunk_by(|a, b| code(a) == code(b)) {
         if let Some(reason) = run.first().and_then(code) {
             EventsRejected { reason, count: u64::try_from(run.len()).unwrap_or(u64::MAX) }.emit();

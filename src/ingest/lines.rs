@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::telemetry::defect;
 
-/// A line of a [`Block`] that has to be answered; blank lines are left out.
+/// A line of a [`LineBlock`] that has to be answered; blank lines are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum BatchLine {
     /// A line with content: where its bytes lie in the block, without the line end.
     Text(Range<usize>),
     /// A line longer than the limit; its bytes are not kept.
@@ -20,11 +20,11 @@ pub(super) enum Line {
 
 /// Several whole lines and the bytes in which they lie.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(super) struct LineBlock {
     /// The bytes in which the places lie.
     pub bytes: Bytes,
     /// Line number, from 1 and blank lines counted, and line.
-    pub lines: Vec<(u64, Line)>,
+    pub lines: Vec<(u64, BatchLine)>,
 }
 
 /// Collects bytes and gives whole lines. Keeps at most one line's limit plus what was pushed last.
@@ -56,7 +56,7 @@ impl Splitter {
 
     /// The next whole lines: at most `most`, and no further one once they have `most_bytes`. Empty when no line
     /// is complete. With `end`, an unfinished last line counts as complete.
-    pub(super) fn take(&mut self, most: usize, most_bytes: usize, end: bool) -> Block {
+    pub(super) fn take(&mut self, most: usize, most_bytes: usize, end: bool) -> LineBlock {
         let mut lines = Vec::new();
         let mut start = 0;
         while lines.len() < most && start < most_bytes {
@@ -81,21 +81,21 @@ impl Splitter {
             self.drop_excess();
         }
         defect!(unless self.searched <= self.buffer.len(), "more was searched for line ends than has come");
-        Block { bytes, lines }
+        LineBlock { bytes, lines }
     }
 
-    fn line(&mut self, place: Range<usize>, lines: &mut Vec<(u64, Line)>) {
+    fn line(&mut self, place: Range<usize>, lines: &mut Vec<(u64, BatchLine)>) {
         let number = self.next_number;
         self.next_number += 1;
         if std::mem::take(&mut self.skipping) || place.len() > self.max_line_bytes {
-            lines.push((number, Line::TooLong));
+            lines.push((number, BatchLine::TooLong));
             return;
         }
         let text = self.buffer.get(place.clone());
         defect!(unless text.is_some(), "a line outside of what was read");
         let text = text.unwrap_or_default();
         if !text.trim_ascii().is_empty() {
-            lines.push((number, Line::Text(place)));
+            lines.push((number, BatchLine::Text(place)));
         }
     }
 
@@ -148,8 +148,8 @@ mod tests {
                 out.push((
                     number,
                     match line {
-                        Line::Text(place) => Some(block.bytes[place].to_vec()),
-                        Line::TooLong => None,
+                        BatchLine::Text(place) => Some(block.bytes[place].to_vec()),
+                        BatchLine::TooLong => None,
                     },
                 ));
             }

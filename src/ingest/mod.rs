@@ -17,6 +17,7 @@ mod diagnose;
 mod digest;
 mod doc;
 mod door;
+mod ended;
 mod http;
 mod intake;
 mod lines;
@@ -26,6 +27,7 @@ mod prospects;
 mod route;
 pub(crate) mod stdin;
 mod trial;
+mod unmatched;
 mod wire;
 
 #[cfg(test)]
@@ -34,7 +36,8 @@ mod tests;
 pub(crate) use cloudevents::{Target, Targets};
 pub(crate) use doc::api_doc;
 pub(crate) use door::{is_for_events, is_stream};
+pub(crate) use ended::EndBody;
 pub(crate) use http::routes;
 pub(crate) use intake::{Intake, IntakeParts};
-pub(crate) use prospects::{Doomed, Refusals, UsageHeaders};
+pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
 pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

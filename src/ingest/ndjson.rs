@@ -16,19 +16,19 @@ use futures_util::stream::{self, BoxStream};
 use http::{HeaderValue, header};
 use tokio::task::JoinHandle;
 
-use crate::event::TraceContext;
 use crate::ingest::batch::{Answers, Feed, closed};
+use crate::ingest::decode::OfRequest;
 use crate::ingest::intake::Intake;
 use crate::problem::{Problem, codes};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 /// A stream of lines is ended when nothing arrives for this long while tidegate waits for it.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Answers a streamed request, which belongs to a trace or to none.
-pub(super) fn respond(intake: &Intake, body: Body, trace: Option<TraceContext>) -> Response {
+/// Answers a streamed request.
+pub(super) fn respond(intake: &Intake, body: Body, of_request: OfRequest) -> Response {
     let pump = Pump {
-        feed: Feed::new(intake, trace),
+        feed: Feed::new(intake, of_request),
         body: Some(body.into_data_stream().boxed()),
         at_end: false,
         under_way: None,
@@ -64,7 +64,7 @@ impl Pump {
             let Some(task) = self.under_way.as_mut() else {
                 if let Some(batch) = self.feed.batch() {
                     let intake = self.feed.intake().clone();
-                    self.under_way = Some(tokio::spawn(batch.hand_in(intake, Source::Http)));
+                    self.under_way = Some(tokio::spawn(batch.hand_in(intake, EventSource::Http)));
                 } else if self.body.is_some() {
                     self.read().await;
                 } else {
@@ -98,14 +98,14 @@ impl Pump {
         self.took(read);
     }
 
-    fn took(&mut self, read: Read) {
+    fn took(&mut self, read: BodyPart) {
         match read {
-            Read::Bytes(bytes) => self.feed.push(&bytes),
-            Read::End => {
+            BodyPart::Bytes(bytes) => self.feed.push(&bytes),
+            BodyPart::End => {
                 self.at_end = true;
                 self.body = None;
             }
-            Read::Cut(problem) => {
+            BodyPart::Cut(problem) => {
                 // `at_end` stays false: the unfinished last line of a stream that is cut short is no event.
                 self.last = Some(self.feed.cut(&problem));
                 self.body = None;
@@ -114,25 +114,28 @@ impl Pump {
     }
 }
 
-enum Read {
+enum BodyPart {
     Bytes(Bytes),
     End,
     Cut(Box<Problem>),
 }
 
 /// One piece of the body. May be dropped and called again.
-async fn read(body: &mut Option<BoxStream<'static, Result<Bytes, axum::Error>>>, intake: &Intake) -> Read {
-    let Some(body) = body.as_mut() else { return Read::End };
+async fn read(
+    body: &mut Option<BoxStream<'static, Result<Bytes, axum::Error>>>,
+    intake: &Intake,
+) -> BodyPart {
+    let Some(body) = body.as_mut() else { return BodyPart::End };
     tokio::select! {
         // A shutdown is noticed even while bytes keep coming.
         biased;
-        problem = closed(intake.closing()) => Read::Cut(Box::new(problem)),
+        problem = closed(intake.closing()) => BodyPart::Cut(Box::new(problem)),
         piece = tokio::time::timeout(IDLE, body.next()) => match piece {
-            Ok(Some(Ok(bytes))) => Read::Bytes(bytes),
+            Ok(Some(Ok(bytes))) => BodyPart::Bytes(bytes),
             // The client may still read: it can have ended its own side alone.
-            Ok(Some(Err(_))) => Read::Cut(Box::new(incomplete_body())),
-            Ok(None) => Read::End,
-            Err(_) => Read::Cut(Box::new(body_timeout())),
+            Ok(Some(Err(_))) => BodyPart::Cut(Box::new(incomplete_body())),
+            Ok(None) => BodyPart::End,
+            Err(_) => BodyPart::Cut(Box::new(body_timeout())),
         },
     }
 }

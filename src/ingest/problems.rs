@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use crate::event::{Event, EventId};
+use crate::ingest::prospects::AboutPolicies;
 use crate::ingest::route::NoRoute;
+use crate::ingest::unmatched::unmatched;
+use crate::policy::Runtime;
 use crate::problem::{Problem, codes};
 use crate::queue::QueueError;
 use crate::store::StoreError;
@@ -33,7 +36,12 @@ pub(super) fn internal() -> Problem {
 }
 
 /// The event has no lane: its address is denied, no policy matches, or its lane cannot be named.
-pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
+pub(super) fn no_route(
+    refused: &NoRoute,
+    event: &Event,
+    runtime: &Runtime,
+    about: &AboutPolicies,
+) -> Problem {
     let code = refused.code();
     match refused {
         NoRoute::Egress(reason) => {
@@ -41,15 +49,12 @@ pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
             let detail = format!("the url {rule}; list its block under egress.allow if it is meant");
             Problem::of(code, detail).field("/url", rule)
         }
-        NoRoute::Lane(error) => Problem::of(code, error.to_string()).field("/url", "cannot be given a lane"),
-        NoRoute::Unmatched => {
-            let (method, url) = (&event.method, event.url.without_query());
-            let detail = format!(
-                "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
-                 or set queue.unmatched = \"pass\""
-            );
-            Problem::of(code, detail).field("/url", "matches no deployed policy")
+        NoRoute::Label(error) => {
+            let detail = format!("{error}: it stands in the call itself; give the label with the event");
+            Problem::of(code, detail).field("/labels", error.to_string())
         }
+        NoRoute::Lane(error) => Problem::of(code, error.to_string()).field("/url", "cannot be given a lane"),
+        NoRoute::Unmatched => unmatched(event, runtime, about),
     }
 }
 

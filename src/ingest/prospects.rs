@@ -3,16 +3,18 @@
 //!
 //! Must not know: how limits count, who keeps them.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey};
-use crate::limit::{Forecast, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
-use crate::policy::Runtime;
+use crate::event::{Event, Lane, LaneKey, PolicyId};
+use crate::limit::{Forecast, LaneOutlook, LimitKind, LimiterFigures, Outlooks, OverLimit};
+use crate::policy::{Limit, Origin, Runtime, RuntimePolicy, Spec};
 use crate::problem::codes::{self, Code};
-use crate::problem::{Problem, Refused, Tell};
+use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, RefusalRenderer, RefusedCall};
 use crate::queue::Queue;
 
 /// What becomes of an event that would outlive its time before its start.
@@ -77,19 +79,27 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
 #[derive(Clone)]
 pub(crate) struct Refusals {
     /// Speaks for the systems that limits come from.
-    pub tell: Tell,
+    pub render: RefusalRenderer,
     /// Whether single calls are answered exactly as that system would answer them.
-    pub as_told: bool,
+    pub as_foreign: bool,
     /// Headers that are added to the answers to single calls, if any.
     pub usage: Option<UsageHeaders>,
+    /// What refusals say about policies.
+    pub about: AboutPolicies,
 }
 
 /// Headers that show how far the limits of a call are used.
 pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {
-    /// The event is over a limit of a policy that turns calls away.
-    pub(super) fn over_limit(&self, over: &OverLimit, runtime: &Runtime, now: Timestamp) -> Problem {
+    /// The event of this lane is over a limit of a policy that turns calls away.
+    pub(super) fn over_limit(
+        &self,
+        over: &OverLimit,
+        lane: &Lane,
+        runtime: &Runtime,
+        now: Timestamp,
+    ) -> Problem {
         let OverLimit { policy: id, kind, free_at } = over;
         // Far below what a number of seconds can hold: the longest period is a month.
         let seconds =
@@ -104,20 +114,88 @@ impl Refusals {
         };
         let policy = runtime.get(id);
         let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
-        let told = policy.zip(wording).and_then(|(policy, wording)| {
+        let foreign = policy.zip(wording).and_then(|(policy, wording)| {
             let (code, subject) = (kind.code(Some(wording)), &*wording.subject);
             let origin = policy.origin.as_str();
-            (self.tell)(&Refused { origin, code, subject, retry_after_seconds: seconds })
+            (self.render)(&RefusedCall { origin, code, subject, retry_after_seconds: seconds })
         });
-        let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
-        let detail = told.as_ref().map_or(detail, |told| told.message.clone());
-        // The word is the limit's or the system's; all such refusals have one status and one title.
-        let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
+        let code = foreign.as_ref().map_or(kind.own_code(), |foreign| foreign.code);
+        let detail = foreign.as_ref().map_or(detail, |foreign| foreign.message.clone());
+        // Word and status are the limit's or the system's. What waiting cures has one title, what it does not cure another
+        // one, and its own status whatever the system says.
+        let base = if *kind == LimitKind::Closed { codes::CLOSED } else { codes::OVER_PACE };
+        let status = match &foreign {
+            Some(foreign) if *kind != LimitKind::Closed => foreign.uniform_status.as_u16(),
+            _ => base.status,
+        };
+        let about = About {
+            policy: policy.map(|policy| self.about.policy(policy)),
+            limit: policy.map(|policy| limit(policy, *kind, lane)),
+            ..About::default()
+        };
+        let mut problem = Problem::of(Code { word: code, status, ..base }, detail).about(about);
         problem.retry_after_seconds = seconds;
-        if let Some(told) = told {
-            problem.headers = told.headers.clone();
-            problem.instead = self.as_told.then(|| Box::new(told));
+        if let Some(foreign) = foreign {
+            problem.headers = foreign.headers.clone();
+            problem.instead = self.as_foreign.then(|| Box::new(foreign));
         }
         problem
     }
+}
+
+/// What answers say about policies and labels beside what policies know themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct AboutPolicies {
+    /// The id that the system of a policy gave to its config, as the id of the policy says it.
+    pub config_of: for<'p> fn(&Origin, &'p PolicyId) -> Option<&'p str>,
+    /// Where a label comes from when an event does not carry it, as a clause for people.
+    pub source_of: fn(&str) -> Option<String>,
+}
+
+impl AboutPolicies {
+    /// Where nothing beside is known, as in tests of other rooms.
+    #[cfg(test)]
+    pub(crate) const NOTHING: Self = Self { config_of: |_, _| None, source_of: |_| None };
+
+    /// A policy by all that it is known by.
+    pub(crate) fn policy(&self, policy: &RuntimePolicy) -> NamedPolicy {
+        let RuntimePolicy { id, origin, spec, .. } = policy;
+        NamedPolicy {
+            id: id.to_string(),
+            name: spec.title.as_deref().map(str::to_owned),
+            system: Some(origin.as_str().to_owned()),
+            config: self.config(origin, id, Some(spec)).map(str::to_owned),
+        }
+    }
+
+    /// The id that the system of a policy gave to its config; `None` where there is none.
+    pub(crate) fn config<'p>(
+        &self,
+        origin: &Origin,
+        id: &'p PolicyId,
+        spec: Option<&'p Spec>,
+    ) -> Option<&'p str> {
+        spec.and_then(|spec| spec.config.as_deref()).or_else(|| (self.config_of)(origin, id))
+    }
+}
+
+/// The limit of this kind under which a policy puts the calls of a lane.
+pub(super) fn limit(policy: &RuntimePolicy, kind: LimitKind, lane: &Lane) -> LimitNumbers {
+    let key = lane.scope_key(policy.spec.scope.labels());
+    let limits = policy.spec.limits_of(&key);
+    let mut numbers = LimitNumbers { kind: kind.word(), key: key.to_string(), ..LimitNumbers::default() };
+    match limits.metered_by(kind) {
+        Some(Limit::Pace(pace)) => numbers.per_second = Number::from_f64(pace.starts_per_second()),
+        Some(Limit::Window(window)) => {
+            numbers.calls = window.calls().map(NonZeroU32::get);
+            // A window has 31 days at most.
+            numbers.per_ms = u64::try_from(window.length().as_millis()).ok();
+        }
+        Some(Limit::Quota(quota)) => {
+            (numbers.calls, numbers.per) = (quota.calls.map(NonZeroU32::get), Some(quota.per.name()));
+        }
+        None if kind == LimitKind::Slots => numbers.calls = limits.slots.map(NonZeroU32::get),
+        None => {}
+    }
+    numbers
 }

@@ -3,13 +3,13 @@
 //!
 //! Must not know: how answers are written, what limits hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
-use crate::event::{CanonicalUrl, LabelError, Labels, Lane, LaneError};
+use crate::event::{Call, CanonicalUrl, LabelError, Labels, Lane, LaneError};
 use crate::policy::Runtime;
 use crate::problem::codes::{self, Code};
 use crate::queue::Queue;
@@ -26,11 +26,15 @@ pub enum Unmatched {
 /// Refuses urls whose literal address may not be called, with the reason.
 pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
 
+/// The labels that a call implies, where its event carries none: a system is told apart there by its url, its headers or
+/// its body.
+pub(crate) type ImpliedLabels = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
+
 /// What events are filled up and measured with.
 #[derive(Debug, Clone)]
 pub(crate) struct Defaults {
     /// Labels that an event without them counts as having.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
     /// The only labels that an event may carry; `None` when all are welcome.
     pub known_labels: Option<BTreeSet<String>>,
     /// The life of an event that asks for none, and the longest it may ask for.
@@ -48,6 +52,8 @@ pub(crate) struct CallRouter {
     pub unmatched: Unmatched,
     /// Which literal addresses may be called.
     pub egress: EgressCheck,
+    /// What calls say of themselves.
+    pub implied: ImpliedLabels,
 }
 
 /// Why a call has no lane.
@@ -55,6 +61,8 @@ pub(crate) struct CallRouter {
 pub(crate) enum NoRoute {
     /// Its address may not be called, for this reason.
     Egress(String),
+    /// What it implies cannot be a label.
+    Label(LabelError),
     /// What governs it cannot be put into the name of a lane.
     Lane(LaneError),
     /// No deployed policy governs it, and `unmatched` refuses such calls.
@@ -67,6 +75,7 @@ impl NoRoute {
     pub(crate) const fn code(&self) -> Code {
         match self {
             Self::Egress(_) => codes::EGRESS_DENIED,
+            Self::Label(_) => codes::INVALID_EVENT,
             Self::Lane(LaneError::TooManyPolicies { .. }) => codes::TOO_MANY_POLICIES,
             Self::Lane(LaneError::TooLong { .. } | LaneError::PolicyId { .. } | LaneError::Key { .. }) => {
                 codes::LANE_TOO_LONG
@@ -81,20 +90,27 @@ impl Defaults {
     pub(crate) fn is_known(&self, label: &str) -> bool {
         self.known_labels.as_ref().is_none_or(|known| known.contains(label))
     }
-
-    /// The labels that a call counts as having with those that were given.
-    ///
-    /// # Errors
-    /// [`LabelError`] when the given ones break a rule of labels.
-    pub(crate) fn fill<'l>(
-        &self,
-        given: impl Iterator<Item = (&'l str, &'l str)> + Clone,
-    ) -> Result<Labels, LabelError> {
-        Labels::with_defaults(given, &self.labels)
-    }
 }
 
 impl CallRouter {
+    /// All labels of a call, if it implies one; `None` when they are those that are known without looking into it.
+    ///
+    /// A label of the event goes first: its producer knows what it calls. What the call implies goes before every default,
+    /// also before those that stand for all events of a request: the system that is called counts by what it gets, and a
+    /// default in its place would let the call past its limit. What is implied is kept with the event like the labels
+    /// that it carries: by them its lane was found.
+    ///
+    /// # Errors
+    /// [`NoRoute::Label`] when what is implied cannot be a label: without it the call would be past its limit.
+    pub(crate) fn implied(&self, call: &Call<'_>) -> Result<Option<Labels>, NoRoute> {
+        let implied = (self.implied)(call);
+        if implied.is_empty() {
+            return Ok(None);
+        }
+        let implied = implied.iter().map(|(key, value)| (*key, value.as_str()));
+        call.own.or(implied.chain(call.fallback.iter())).map(Some).map_err(NoRoute::Label)
+    }
+
     /// The lane of a call under the policies of `runtime`.
     ///
     /// # Errors

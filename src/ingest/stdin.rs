@@ -10,14 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::warn;
 
 use crate::ingest::batch::{Feed, closed};
+use crate::ingest::decode::OfRequest;
 use crate::ingest::intake::Intake;
-use crate::telemetry::{Source, defect, output};
+use crate::telemetry::{EventSource, defect, output};
 
 const READ_BYTES: usize = 256 * 1024;
 
 /// What became of the lines that came through the pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Summary {
+pub(crate) struct StdinSummary {
     /// Events that are durable, repeated ones included.
     pub accepted: u64,
     /// Lines that were refused, each answered with its reason.
@@ -32,15 +33,15 @@ pub(crate) struct Summary {
 ///
 /// # Errors
 /// Of reading; what was accepted until then stays accepted.
-pub(crate) async fn serve<R, W>(intake: &Intake, mut input: R, output: W) -> std::io::Result<Summary>
+pub(crate) async fn serve<R, W>(intake: &Intake, mut input: R, output: W) -> std::io::Result<StdinSummary>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut feed = Feed::new(intake, None);
+    let mut feed = Feed::new(intake, OfRequest::default());
     let mut buffer = vec![0; READ_BYTES];
-    let mut summary = Summary::default();
-    let mut output = Lines { output, is_broken: false };
+    let mut summary = StdinSummary::default();
+    let mut output = AnswerWriter { output, is_broken: false };
     let mut at_end = false;
     loop {
         // All that was read is handed in before more is read, so that memory is bounded.
@@ -48,7 +49,7 @@ where
             feed.gather(at_end);
             feed.batch()
         } {
-            let answers = batch.hand_in(intake.clone(), Source::Stdin).await;
+            let answers = batch.hand_in(intake.clone(), EventSource::Stdin).await;
             summary.accepted += answers.accepted;
             summary.refused += answers.refused;
             summary.unanswered += output.write(&answers.lines).await;
@@ -76,13 +77,13 @@ where
 }
 
 /// The writer of the answers, which may fail and later recover.
-struct Lines<W> {
+struct AnswerWriter<W> {
     output: W,
     /// The last write failed, so that a part of a line may stand in the output.
     is_broken: bool,
 }
 
-impl<W: AsyncWrite + Unpin> Lines<W> {
+impl<W: AsyncWrite + Unpin> AnswerWriter<W> {
     /// Writes whole lines; returns how many could not be written.
     async fn write(&mut self, lines: &[u8]) -> u64 {
         let Err(error) = self.try_write(lines).await else {

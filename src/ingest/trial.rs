@@ -9,8 +9,9 @@ use http::HeaderMap;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane};
-use crate::ingest::intake::{Intake, Verdict};
+use crate::event::Lane;
+use crate::ingest::decode::Decoded;
+use crate::ingest::intake::{Intake, IntakeAnswer};
 use crate::ingest::problems::shutting_down;
 use crate::limit::Promise;
 use crate::policy::Runtime;
@@ -76,7 +77,7 @@ impl Intake {
         runtime: &Runtime,
         batch: &mut Vec<NewEvent>,
         places: &mut Vec<usize>,
-        verdicts: &mut [Verdict],
+        verdicts: &mut [IntakeAnswer],
     ) -> Vec<(usize, Promise)> {
         let tried = |accept: &&NewEvent| is_tried(runtime, &accept.lane, accept.event.due_at);
         if !batch.iter().any(|accept| tried(&accept)) {
@@ -97,7 +98,7 @@ impl Intake {
         let mut promised = Vec::new();
         let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
-        batch.retain(|_| {
+        batch.retain(|accept| {
             let Some((place, trial)) = kept.next() else {
                 defect!("an event of a batch that has no place among the answers");
                 return false;
@@ -112,7 +113,7 @@ impl Intake {
                         }
                         None
                     }
-                    Some(Err(over)) => Some(self.refusals().over_limit(over, runtime, now)),
+                    Some(Err(over)) => Some(self.refusals().over_limit(over, &accept.lane, runtime, now)),
                     // The dispatcher, which keeps the limits, has stopped.
                     None => Some(shutting_down()),
                 },
@@ -143,10 +144,10 @@ impl Intake {
     }
 
     /// The lane of an event whose use of limits is shown with its answer.
-    pub(super) fn usage_asked(&self, event: &Event) -> Option<(Arc<Runtime>, Lane)> {
+    pub(super) fn usage_asked(&self, decoded: &Decoded) -> Option<(Arc<Runtime>, Lane)> {
         self.refusals().usage.as_ref()?;
         let runtime = self.policies().runtime();
-        let lane = runtime.route(&event.method, &event.url, &event.labels).ok().flatten()?;
+        let lane = self.lane(&runtime, decoded)?;
         Some((runtime, lane))
     }
 
@@ -158,8 +159,8 @@ impl Intake {
 }
 
 /// Lets the events that were added keep what was promised to them; the rest is given back.
-pub(super) fn keep(promised: Vec<(usize, Promise)>, verdicts: &[Verdict]) {
-    let is_new = |verdict: &Verdict| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
+pub(super) fn keep(promised: Vec<(usize, Promise)>, verdicts: &[IntakeAnswer]) {
+    let is_new = |verdict: &IntakeAnswer| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
     let added = promised.into_iter().filter(|(place, _)| verdicts.get(*place).is_some_and(is_new));
     added.for_each(|(_, promise)| promise.keep());
 }

@@ -10,12 +10,12 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::decision::{Binding, Blocker};
 use crate::limit::figures::LimiterFigures;
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 use crate::telemetry::defect;
 
 /// A call that is over a limit of a policy that turns calls away.
@@ -24,7 +24,7 @@ pub(crate) struct OverLimit {
     /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
     /// Which of its limits has none; with several, the first in the order in which they are asked.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// The earliest moment at which the call could be tried again; [`Timestamp::MAX`] when that is never.
     pub free_at: Timestamp,
 }
@@ -78,7 +78,11 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have
 /// some again.
-pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
+pub(super) fn promise(
+    table: &mut LimiterTable,
+    lane: &Binding,
+    now: Timestamp,
+) -> Result<(), (Blocker, Timestamp)> {
     match first_without_room(table, lane, 0, now) {
         Some(blocker) => Err((blocker, free_at(table, blocker, now))),
         None => {
@@ -89,20 +93,20 @@ pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Resu
 }
 
 /// This many calls were promised a start, whatever the room.
-pub(super) fn owe(table: &mut Table, lane: &Binding, count: u32) {
+pub(super) fn owe(table: &mut LimiterTable, lane: &Binding, count: u32) {
     // Also the counter that a bound of the lane looks at: a promise is a start that it will count.
     change_promises(table, lane, |promised| promised.saturating_add(count));
 }
 
 /// This many of the calls that were promised a start have started, or have come to nothing.
-pub(super) fn redeem(table: &mut Table, lane: &Binding, count: u32) {
+pub(super) fn redeem(table: &mut LimiterTable, lane: &Binding, count: u32) {
     change_promises(table, lane, |promised| {
         defect!(unless count <= promised, "more promises kept than were made");
         promised.saturating_sub(count)
     });
 }
 
-fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u32) {
+fn change_promises(table: &mut LimiterTable, lane: &Binding, change: impl Fn(u32) -> u32) {
     for id in lane.limiters() {
         if let Some(limiter) = table.get_mut(*id) {
             limiter.promised = change(limiter.promised);
@@ -113,7 +117,7 @@ fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u3
 /// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were
 /// promised: all promises but `own`.
 pub(super) fn first_without_room(
-    table: &mut Table,
+    table: &mut LimiterTable,
     lane: &Binding,
     own: u32,
     now: Timestamp,
@@ -134,12 +138,12 @@ pub(super) fn first_without_room(
 }
 
 /// How many more calls a limiter lets start, and which of its limits is the narrowest; `None` when none limits that.
-fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
+fn room(table: &mut LimiterTable, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, LimitKind)> {
     let limiter = table.get_mut(id)?;
     let unpromised =
         // More may be promised than there is room: a limit was lowered since, or calls that were found at the start of
         // the process are owed their start whatever the room.
-        |(room, kind): (u32, Kind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
+        |(room, kind): (u32, LimitKind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
     let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
     let there = limiter.bound.clone().and_then(|bound| {
         let counter = table.get_mut(bound.counter?)?;
@@ -150,8 +154,8 @@ fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u
 }
 
 /// When this limit may have room again; [`Timestamp::MAX`] when that is never.
-fn free_at(table: &mut Table, blocker: Blocker, now: Timestamp) -> Timestamp {
-    if blocker.kind == Kind::Closed {
+fn free_at(table: &mut LimiterTable, blocker: Blocker, now: Timestamp) -> Timestamp {
+    if blocker.kind == LimitKind::Closed {
         return Timestamp::MAX;
     }
     let Some(limiter) = table.get_mut(blocker.limiter) else { return now + SOON };

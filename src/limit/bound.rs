@@ -9,14 +9,14 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::figures::Counter;
 use crate::limit::limiter::Limiter;
 use crate::limit::table::LimiterId;
 use crate::policy::Limits;
 
 /// The most starts that are allowed, for each kind of limit that counts starts.
-type Most = SmallVec<[(Kind, u32); 2]>;
+type Most = SmallVec<[(LimitKind, u32); 2]>;
 
 /// What one limiter allows of what another one counts.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Bound {
 
     /// How many more starts it allows beyond those that are promised, and which of its limits is the narrowest; `None`
     /// when it limits nothing that is counted.
-    pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> Option<(u32, Kind)> {
+    pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> Option<(u32, LimitKind)> {
         let rooms = self.most.iter().filter_map(|(kind, most)| {
             let meter = counter.meter_mut(*kind)?;
             Some((meter.room_below(*most, now), *kind))
@@ -42,23 +42,28 @@ impl Bound {
     }
 
     /// When this bound has room again, as far as is known.
-    pub(super) fn free_at(&self, kind: Kind, counter: &mut Limiter, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn free_at(
+        &self,
+        kind: LimitKind,
+        counter: &mut Limiter,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let (_, most) = self.most.iter().find(|(of, _)| *of == kind)?;
         Some(counter.meter_mut(kind)?.below_at(*most, now))
     }
 
     /// The counters of the other limiter under these bounds.
     pub(super) fn counters(&self, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-        let under = |(kind, most): &(Kind, u32)| Some(counter.meter_mut(*kind)?.counter(*most, now));
+        let under = |(kind, most): &(LimitKind, u32)| Some(counter.meter_mut(*kind)?.counter(*most, now));
         self.most.iter().filter_map(under).collect()
     }
 }
 
 /// By policy: the least that others allow of what it counts.
 #[derive(Debug, Default)]
-pub(super) struct Bounds(HashMap<PolicyId, Most>);
+pub(super) struct LeastBounds(HashMap<PolicyId, Most>);
 
-impl Bounds {
+impl LeastBounds {
     /// Another policy allows only this much of what `counter` counts.
     pub(super) fn add(&mut self, counter: &PolicyId, limits: &Limits) {
         for (kind, calls) in most(limits) {

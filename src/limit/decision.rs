@@ -5,11 +5,11 @@
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::admission;
 use crate::limit::meter::Ready;
 use crate::limit::permit::Permit;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 use crate::policy::Family;
 
 /// The limiters of one lane. It goes back to its gate through [`crate::limit::Gate::unbind`].
@@ -22,7 +22,7 @@ pub struct Blocker {
     /// The limiter that has no room.
     pub limiter: LimiterId,
     /// Which of its limits has none.
-    pub kind: Kind,
+    pub kind: LimitKind,
 }
 
 /// The answer of the gate to one lane that wants to start a call.
@@ -59,7 +59,7 @@ pub(super) enum Obstacle {
 /// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other
 /// promises.
 pub(super) fn obstacle(
-    table: &mut Table,
+    table: &mut LimiterTable,
     lane: &Binding,
     promised: bool,
     now: Timestamp,
@@ -71,7 +71,7 @@ pub(super) fn obstacle(
         if !limiter.has_slot() {
             // No moment can be named for it: only the end of a call frees a slot, and the lane is asked for again then.
             // A moment that another limit names would wake the lane for nothing.
-            return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: Kind::Slots }));
+            return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: LimitKind::Slots }));
         }
         refuses |= limiter.turns_away();
         let Err(refused) = limiter.check(now) else { continue };

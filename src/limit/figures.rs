@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 
 /// The state of one limiter, as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct LimiterFigures {
     pub key: Box<str>,
     /// One for each limit, calls in flight aside.
     pub counters: Vec<Counter>,
+    /// Starts that were promised to calls which were taken in and have not started yet; they do not count as used.
+    pub promised: u32,
     /// Calls in flight under it, also those that started before the policy was removed.
     pub inflight: u32,
     /// Most calls in flight; `None` means unlimited.
@@ -33,7 +35,7 @@ pub struct LimiterFigures {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counter {
     /// Which limit of the policy it counts for.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// Most starts per `length`; for a bound what it allows.
     pub calls: u32,
     /// Of the sliding window, or of the present calendar period.
@@ -51,7 +53,7 @@ pub struct Counter {
 /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are
 /// gone are left out.
 pub(super) fn page(
-    table: &mut Table,
+    table: &mut LimiterTable,
     from: usize,
     most: usize,
     now: Timestamp,
@@ -61,11 +63,11 @@ pub(super) fn page(
 }
 
 /// The state of these limiters, with the counters that those count on which only bound them.
-pub(super) fn of(table: &mut Table, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
+pub(super) fn of(table: &mut LimiterTable, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
     ids.iter().filter_map(|id| at(table, *id, now)).collect()
 }
 
-fn at(table: &mut Table, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
+fn at(table: &mut LimiterTable, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
     let limiter = table.get_mut(id)?;
     let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
     if let Some(bound) = bound {
@@ -87,6 +89,7 @@ fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
         policy: limiter.policy.clone(),
         key: limiter.key.clone(),
         counters: counters.collect(),
+        promised: limiter.promised,
         inflight: limiter.slots.inflight(),
         slots: limiter.slots.limit(),
         outlook: limiter.outlook(now),

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::meter;
 use crate::policy::{Limits, Runtime};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOutlook {
-    pub(super) kind: Kind,
+    pub(super) kind: LimitKind,
     pub(super) room: u64,
     pub(super) first_at: Timestamp,
     pub(super) portion: u64,
@@ -31,7 +31,7 @@ pub struct LimitOutlook {
 /// What is known of all limits and lanes at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Outlooks {
-    limiters: HashMap<PolicyId, HashMap<Box<str>, Shared>>,
+    limiters: HashMap<PolicyId, HashMap<Box<str>, SharedOutlooks>>,
     held: HashMap<LaneKey, Option<Timestamp>>,
     /// Calls that wait in lanes which differ in their host alone, by the rest of their keys.
     groups: HashMap<Box<str>, u64>,
@@ -40,7 +40,7 @@ pub(crate) struct Outlooks {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedOutlooks {
     limits: Vec<LimitOutlook>,
     waiting: u64,
     groups: u64,
@@ -53,13 +53,13 @@ pub(crate) struct LaneOutlook {
     held: Option<Option<Timestamp>>,
     /// Calls of its group that wait in other lanes.
     beside: u64,
-    limits: Vec<Share>,
+    limits: Vec<LimitShare>,
     now: Timestamp,
 }
 
 /// A limit and who shares it.
 #[derive(Debug)]
-struct Share {
+struct LimitShare {
     limit: LimitOutlook,
     groups: u64,
     waiting: u64,
@@ -138,7 +138,7 @@ impl Outlooks {
             // No limiter was looked at: its limits are taken for unused.
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
             let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
-            limits.extend(of_policy.into_iter().map(|limit| Share { limit, groups, waiting }));
+            limits.extend(of_policy.into_iter().map(|limit| LimitShare { limit, groups, waiting }));
         }
         LaneOutlook { held, beside: self.beside(lane.key()), limits, now }
     }
@@ -153,7 +153,7 @@ impl Outlooks {
         self.groups.get(group).map_or(0, |all| all.saturating_sub(own))
     }
 
-    fn shared(&mut self, policy: &PolicyId, key: &str) -> &mut Shared {
+    fn shared(&mut self, policy: &PolicyId, key: &str) -> &mut SharedOutlooks {
         self.limiters.entry(policy.clone()).or_default().entry(key.into()).or_default()
     }
 }
@@ -174,7 +174,7 @@ impl LaneOutlook {
     }
 }
 
-impl Share {
+impl LimitShare {
     fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
         // Of each other group as many go first as of its own, if it has as many.
         let others = ahead.saturating_mul(self.groups - 1).min(self.waiting);
@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
         let pace = |per_second| pace::outlook(Pace::per_second(per_second).expect("valid"), NOW);
-        let alone = Share { limit: pace(10.0), groups: 1, waiting: 1000 };
-        let shared = Share { limit: pace(100.0), groups: 50, waiting: 1000 };
+        let alone = LimitShare { limit: pace(10.0), groups: 1, waiting: 1000 };
+        let shared = LimitShare { limit: pace(100.0), groups: 50, waiting: 1000 };
         let outlook = LaneOutlook { held: None, beside: 0, limits: vec![alone, shared], now: NOW };
         let forecast = |ahead| outlook.forecast(ahead, None, after(100.0));
         assert_eq!(forecast(0), Forecast { starts_at: Some(NOW), expires_first: false });
@@ -252,7 +252,7 @@ mod tests {
             outlooks.limiters.get(&part).and_then(|keys| keys.get("")).map(|shared| shared.groups),
             Some(1)
         );
-        let limits = vec![Share {
+        let limits = vec![LimitShare {
             limit: pace::outlook(Pace::per_second(10.0).expect("valid"), NOW),
             groups: 1,
             waiting: 1_010,

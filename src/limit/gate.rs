@@ -9,27 +9,27 @@ use smallvec::SmallVec;
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::{Lane, PolicyId};
-use crate::limit::bound::Bounds;
+use crate::limit::bound::LeastBounds;
 use crate::limit::decision::{Binding, Blocker, Decision, Freed, Obstacle, obstacle};
 use crate::limit::figures::{self, LimiterFigures};
 use crate::limit::history::record::{Consumed, Reservation};
 use crate::limit::history::recording::{HistoryGap, Recording};
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
-use crate::limit::permit::{Held, Permit, Stale};
+use crate::limit::permit::{Permit, PermitPart, StalePermit};
 use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 use crate::limit::tally::{Tallies, Worked};
-use crate::limit::{Kind, admission};
+use crate::limit::{LimitKind, admission};
 use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
 pub struct Gate {
     policies: HashMap<PolicyId, Rules>,
-    table: Table,
-    bounds: Bounds,
+    table: LimiterTable,
+    bounds: LeastBounds,
     recording: Recording,
     tallies: Tallies,
 }
@@ -55,8 +55,8 @@ impl Gate {
         Self {
             recording: Recording::after(gap, opened_at, on_record, &policies),
             policies,
-            table: Table::default(),
-            bounds: Bounds::default(),
+            table: LimiterTable::default(),
+            bounds: LeastBounds::default(),
             tallies: Tallies::default(),
         }
     }
@@ -182,11 +182,11 @@ impl Gate {
     /// the latest moment at which it could happen.
     ///
     /// # Errors
-    /// [`Stale`] when `at` lies more than [`crate::limit::STALE_AFTER`] after the grant, or when the permit was
+    /// [`StalePermit`] when `at` lies more than [`crate::limit::STALE_AFTER`] after the grant, or when the permit was
     /// confirmed before. Nothing may start then; the permit goes back with [`Gate::put_back`].
-    pub fn confirm(&mut self, permit: &mut Permit, at: Timestamp) -> Result<(), Stale> {
+    pub fn confirm(&mut self, permit: &mut Permit, at: Timestamp) -> Result<(), StalePermit> {
         if !permit.is_fresh(at) {
-            return Err(Stale);
+            return Err(StalePermit);
         }
         permit.is_confirmed = true;
         // A start that claims to precede its grant counts at the grant.
@@ -205,7 +205,7 @@ impl Gate {
     /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window holds
     /// too often.
     pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
-        for Held { limiter, claim } in &permit.held {
+        for PermitPart { limiter, claim } in &permit.held {
             if let Some(limiter) = self.table.get_mut(*limiter) {
                 limiter.under_way(claim.as_ref(), at);
             }
@@ -215,7 +215,7 @@ impl Gate {
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Returns the limiters that have room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for Held { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
+        for PermitPart { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
             if let (Some(limiter), Some(claim)) = (self.table.get_mut(*limiter), claim) {
                 limiter.undo(claim);
             }
@@ -295,7 +295,7 @@ impl Gate {
         &mut self,
         policy: &PolicyId,
         key: &str,
-        kind: Kind,
+        kind: LimitKind,
         used: u32,
         now: Timestamp,
     ) -> Result<UsageToState, StateUsageError> {
@@ -371,7 +371,7 @@ impl Gate {
 
     /// Starts beyond a limit since the process began, by policy and kind: any is a defect.
     #[must_use]
-    pub fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+    pub fn violations(&self) -> &BTreeMap<(PolicyId, LimitKind), u64> {
         self.tallies.violations()
     }
 
@@ -420,7 +420,7 @@ impl Gate {
                 // `decide` has just found it ready, and a binding names no limiter twice.
                 defect!("a limit that was ready grants nothing");
                 self.put_back(permit);
-                return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
+                return Decision::NotBefore(now, Blocker { limiter: *id, kind: LimitKind::Pace });
             }
         }
         lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));

@@ -10,20 +10,20 @@ use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::slots::Slots;
 use crate::limit::meter::{Claim, Meter, Ready, Terms, Unknown};
-use crate::limit::permit::{Held, STALE_AFTER};
+use crate::limit::permit::{PermitPart, STALE_AFTER};
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
 use crate::limit::tally::Tally;
-use crate::policy::{Family, Kind};
+use crate::policy::{Family, LimitKind};
 
 /// Why a limiter grants nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) kind: Kind,
+pub(super) struct NoRoom {
+    pub(super) kind: LimitKind,
     pub(super) ready: Ready,
 }
 
@@ -87,8 +87,8 @@ impl Limiter {
         rules: &Rules,
         now: Timestamp,
         unknown: Unknown,
-        mut note: impl FnMut(Kind, Consumed),
-    ) -> SmallVec<[Kind; 4]> {
+        mut note: impl FnMut(LimitKind, Consumed),
+    ) -> SmallVec<[LimitKind; 4]> {
         let limits = rules.of_key(&self.key);
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
@@ -129,7 +129,7 @@ impl Limiter {
     }
 
     /// What counts under the limit of this kind.
-    pub(super) fn meter_mut(&mut self, kind: Kind) -> Option<&mut Meter> {
+    pub(super) fn meter_mut(&mut self, kind: LimitKind) -> Option<&mut Meter> {
         self.meters.iter_mut().find(|meter| meter.kind() == kind)
     }
 
@@ -145,11 +145,11 @@ impl Limiter {
 
     /// Whether a start is possible at `now`, slots aside; `Err` names the limit that says no, the last to have room.
     /// Changes nothing that counts.
-    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), NoRoom> {
         if !self.active {
             return Ok(());
         }
-        let mut worst: Option<Refused> = None;
+        let mut worst: Option<NoRoom> = None;
         for meter in &mut self.meters {
             let ready = meter.ready(now);
             worst = match (ready, worst.map(|worst| worst.ready)) {
@@ -157,7 +157,7 @@ impl Limiter {
                 // outweighs it.
                 (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
                 (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
-                _ => Some(Refused { kind: meter.kind(), ready }),
+                _ => Some(NoRoom { kind: meter.kind(), ready }),
             };
         }
         worst.map_or(Ok(()), Err)
@@ -165,9 +165,9 @@ impl Limiter {
 
     /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest;
     /// `None` when none of them limits that.
-    pub(super) fn room(&mut self, now: Timestamp) -> Option<(u32, Kind)> {
+    pub(super) fn room(&mut self, now: Timestamp) -> Option<(u32, LimitKind)> {
         if self.closed {
-            return Some((0, Kind::Closed));
+            return Some((0, LimitKind::Closed));
         }
         let rooms = self.meters.iter_mut().filter_map(|meter| Some((meter.room(now)?, meter.kind())));
         rooms.min_by_key(|(room, _)| *room)
@@ -180,20 +180,25 @@ impl Limiter {
 
     /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that
     /// was not so: then nothing is taken.
-    pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
+    pub(super) fn take(
+        &mut self,
+        id: LimiterId,
+        now: Timestamp,
+        held: &mut SmallVec<[PermitPart; 2]>,
+    ) -> bool {
         let before = held.len();
         for meter in self.meters.iter_mut().filter(|_| self.active) {
             let Some(claim) = meter.take(now) else {
-                for Held { claim, .. } in held.drain(before..) {
+                for PermitPart { claim, .. } in held.drain(before..) {
                     claim.iter().for_each(|claim| self.undo(claim));
                 }
                 return false;
             };
-            held.push(Held { limiter: id, claim: Some(claim) });
+            held.push(PermitPart { limiter: id, claim: Some(claim) });
         }
         if held.len() == before {
             // The slot is held even so, and goes back by way of this entry.
-            held.push(Held { limiter: id, claim: None });
+            held.push(PermitPart { limiter: id, claim: None });
         }
         self.slots.take();
         // Until it is confirmed it may happen as late as this.
@@ -209,9 +214,9 @@ impl Limiter {
     /// The start happens at `at`. Gives `violated` the limits under which that is one too many, which is a defect.
     pub(super) fn confirm(
         &mut self,
-        held: &[Held],
+        held: &[PermitPart],
         at: Timestamp,
-        mut violated: impl FnMut(&PolicyId, Kind),
+        mut violated: impl FnMut(&PolicyId, LimitKind),
     ) {
         for claim in held.iter().filter_map(|held| held.claim.as_ref()) {
             self.tally.granted(claim.kind());
@@ -220,7 +225,7 @@ impl Limiter {
             }
         }
         if self.active {
-            self.tally.granted(Kind::Slots);
+            self.tally.granted(LimitKind::Slots);
         }
     }
 
@@ -243,7 +248,7 @@ impl Limiter {
     }
 
     /// What still counts at `now`, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(LimitKind, RecordedCount)) {
         for meter in &mut self.meters {
             let kind = meter.kind();
             meter.counted(now, &mut |counted| note(kind, counted));
@@ -252,7 +257,12 @@ impl Limiter {
 
     /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come
     /// back. Sliding windows that come back mind the latest start.
-    pub(super) fn leaving(&mut self, next: &Rules, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+    pub(super) fn leaving(
+        &mut self,
+        next: &Rules,
+        now: Timestamp,
+        mut note: impl FnMut(LimitKind, RecordedCount),
+    ) {
         let limits = next.of_key(&self.key);
         for meter in &mut self.meters {
             let kind = meter.kind();
@@ -265,7 +275,7 @@ impl Limiter {
     }
 
     /// Counts what an operator stated earlier, after all else that was kept.
-    pub(super) fn restore_stated(&mut self, kind: Kind, stated: &Stated) {
+    pub(super) fn restore_stated(&mut self, kind: LimitKind, stated: &Stated) {
         let number = self.next_number();
         if let Some(meter) = self.meter_mut(kind) {
             meter.restore_stated(stated, number);
@@ -273,12 +283,17 @@ impl Limiter {
     }
 
     /// Whether an operator has stated what is used now.
-    pub(super) fn is_stated(&self, kind: Kind, now: Timestamp) -> bool {
+    pub(super) fn is_stated(&self, kind: LimitKind, now: Timestamp) -> bool {
         self.meters.iter().any(|meter| meter.kind() == kind && meter.is_stated(now))
     }
 
     /// The line of time has leapt to `now`. Gives `note` what counts and has to be put on record anew.
-    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+    pub(super) fn leap(
+        &mut self,
+        leap: &Leap,
+        now: Timestamp,
+        mut note: impl FnMut(LimitKind, RecordedCount),
+    ) {
         self.last_start = leap.moved(self.last_start);
         for meter in &mut self.meters {
             let kind = meter.kind();

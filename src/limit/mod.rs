@@ -41,4 +41,4 @@ pub(crate) use stated::{StateUsageError, UsageToState};
 pub(crate) use table::LimiterId;
 pub(crate) use tally::Worked;
 
-pub(crate) use crate::policy::Kind;
+pub(crate) use crate::policy::LimitKind;

@@ -17,7 +17,7 @@ pub(crate) const STALE_AFTER: Duration = Duration::from_millis(3);
 /// A permit that may not be used (any more).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the permit is older than {} ms, or was used before", STALE_AFTER.as_millis())]
-pub struct Stale;
+pub struct StalePermit;
 
 /// The right to start once, within [`STALE_AFTER`] of its grant and after [`crate::limit::Gate::confirm`] agreed. It
 /// must go back to the gate that granted it: through [`crate::limit::Gate::put_back`] when nothing started, else
@@ -28,12 +28,12 @@ pub struct Permit {
     pub(super) granted_at: Timestamp,
     pub(super) is_confirmed: bool,
     /// Limiter by limiter. Most lanes have one or two limits, and a decision for them must not allocate.
-    pub(super) held: SmallVec<[Held; 2]>,
+    pub(super) held: SmallVec<[PermitPart; 2]>,
 }
 
 /// What a permit holds of one limiter: its slot, and a start under one of its limits.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct PermitPart {
     pub(super) limiter: LimiterId,
     /// `None` of a limiter that only counts calls in flight.
     pub(super) claim: Option<Claim>,
@@ -53,7 +53,7 @@ impl Permit {
     }
 
     /// What is held, limiter by limiter.
-    pub(super) fn by_limiter(&self) -> impl Iterator<Item = (LimiterId, &[Held])> {
+    pub(super) fn by_limiter(&self) -> impl Iterator<Item = (LimiterId, &[PermitPart])> {
         let groups = self.held.chunk_by(|one, next| one.limiter == next.limiter);
         groups.filter_map(|held| Some((held.first()?.limiter, held)))
     }

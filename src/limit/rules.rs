@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::meter;
 #[cfg(any(test, feature = "testkit"))]
 use crate::policy::{Family, Scope};
@@ -85,7 +85,7 @@ impl Rules {
         &self,
         unknown_before: Timestamp,
         now: Timestamp,
-        is_stated: impl Fn(Kind) -> bool,
+        is_stated: impl Fn(LimitKind) -> bool,
     ) -> Option<Timestamp> {
         if self.bounds_on.is_some() {
             return None;

@@ -11,12 +11,12 @@ use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::record::{Consumed, name};
 use crate::limit::history::recording::Recording;
 use crate::limit::limiter::Limiter;
 use crate::limit::rules::Rules;
-use crate::limit::table::Table;
+use crate::limit::table::LimiterTable;
 
 /// What stands before the limit in the name of a statement.
 const SET: &str = "set ";
@@ -59,7 +59,7 @@ pub struct UsageToState {
     pub consumed: Consumed,
     policy: PolicyId,
     key: Box<str>,
-    kind: Kind,
+    kind: LimitKind,
     stated: Stated,
     /// What was used when it was asked for.
     used_then: u32,
@@ -83,7 +83,7 @@ impl UsageToState {
     /// That `used` starts are used of a limit of this limiter. Changes nothing.
     pub(super) fn prepare(
         limiter: &mut Limiter,
-        kind: Kind,
+        kind: LimitKind,
         used: u32,
         now: Timestamp,
     ) -> Result<Self, StateUsageError> {
@@ -122,7 +122,7 @@ impl UsageToState {
 /// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does.
 pub(super) fn spent_until(
     policies: &HashMap<PolicyId, Rules>,
-    table: &Table,
+    table: &LimiterTable,
     recording: &Recording,
     now: Timestamp,
 ) -> Option<Timestamp> {

@@ -15,14 +15,14 @@ use crate::telemetry::defect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimiterId(pub(super) u32);
 
-/// Most limiters that one call of [`Table::forget`] looks at: it is called whenever a lane is bound, and must not hold
-/// that up.
+/// Most limiters that one call of [`LimiterTable::forget`] looks at: it is called whenever a lane is bound, and must not
+/// hold that up.
 const FORGET_AT_ONCE: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct LimiterTable {
     by_key: HashMap<PolicyId, BTreeMap<Box<str>, LimiterId>>,
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<LimiterSlot>>,
     /// The lowest is used first, so that the end becomes free and is given back.
     free: BTreeSet<LimiterId>,
     /// Unbound limiters by the time at which they may be forgotten.
@@ -30,7 +30,7 @@ pub(super) struct Table {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct LimiterSlot {
     limiter: Limiter,
     /// Bindings that name it; as long as there is one, it is not forgotten.
     refs: u32,
@@ -38,7 +38,7 @@ struct Slot {
     idle_at: Option<Timestamp>,
 }
 
-impl Table {
+impl LimiterTable {
     pub(super) fn find(&self, policy: &PolicyId, key: &str) -> Option<LimiterId> {
         self.by_key.get(policy)?.get(key).copied()
     }
@@ -51,7 +51,7 @@ impl Table {
         });
         self.by_key.entry(limiter.policy.clone()).or_default().insert(limiter.key.clone(), id);
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-            *slot = Some(Slot { limiter, refs: 0, idle_at: None });
+            *slot = Some(LimiterSlot { limiter, refs: 0, idle_at: None });
         }
         id
     }
@@ -107,7 +107,7 @@ impl Table {
             self.idle.remove(&(at, id));
             let Some(slot) = self.slots.get_mut(id.0 as usize) else { continue };
             // Only unbound limiters stand in `idle`. Those that an edit gives a longer window since are remembered.
-            if let Some(Slot { limiter, .. }) = slot.take() {
+            if let Some(LimiterSlot { limiter, .. }) = slot.take() {
                 if let Some(keys) = self.by_key.get_mut(&limiter.policy) {
                     keys.remove(&limiter.key);
                     if keys.is_empty() {

@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::table::LimiterId;
 
 /// One figure for each kind of limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PerKind<T>([T; Kind::ALL.len()]);
+pub struct PerKind<T>([T; LimitKind::ALL.len()]);
 
 impl<T> PerKind<T> {
-    /// One figure for each kind, asked for in the order of `Kind::ALL`.
+    /// One figure for each kind, asked for in the order of `LimitKind::ALL`.
     #[must_use]
-    pub fn of(figure: impl FnMut(Kind) -> T) -> Self {
-        Self(Kind::ALL.map(figure))
+    pub fn of(figure: impl FnMut(LimitKind) -> T) -> Self {
+        Self(LimitKind::ALL.map(figure))
     }
 
     /// The figure of this kind of limit.
     #[must_use]
-    pub fn get(&self, kind: Kind) -> &T {
-        // Each kind has its place in `Kind::ALL`: see there.
+    pub fn get(&self, kind: LimitKind) -> &T {
+        // Each kind has its place in `LimitKind::ALL`: see there.
         &self.0[kind as usize]
     }
 }
@@ -49,7 +49,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn granted(&self, kind: Kind) {
+    pub(super) fn granted(&self, kind: LimitKind) {
         add(&self.permits, kind, 1);
     }
 
@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-fn add(counters: &PerKind<AtomicU64>, kind: Kind, count: u64) {
+fn add(counters: &PerKind<AtomicU64>, kind: LimitKind, count: u64) {
     counters.get(kind).fetch_add(count, Ordering::Relaxed);
 }
 
@@ -71,9 +71,9 @@ fn add(counters: &PerKind<AtomicU64>, kind: Kind, count: u64) {
 pub(super) struct Tallies {
     by_policy: HashMap<PolicyId, Arc<Tally>>,
     /// By which of its limits, and since when.
-    holding: BTreeMap<LimiterId, (Kind, Timestamp, Arc<Tally>)>,
+    holding: BTreeMap<LimiterId, (LimitKind, Timestamp, Arc<Tally>)>,
     /// Starts beyond a limit since the process began.
-    violations: BTreeMap<(PolicyId, Kind), u64>,
+    violations: BTreeMap<(PolicyId, LimitKind), u64>,
 }
 
 impl Tallies {
@@ -85,17 +85,23 @@ impl Tallies {
     }
 
     /// A start was one too many.
-    pub(super) fn violated(&mut self, policy: &PolicyId, kind: Kind) {
+    pub(super) fn violated(&mut self, policy: &PolicyId, kind: LimitKind) {
         *self.violations.entry((policy.clone(), kind)).or_default() += 1;
     }
 
     /// Starts beyond a limit, by policy and kind.
-    pub(super) const fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+    pub(super) const fn violations(&self) -> &BTreeMap<(PolicyId, LimitKind), u64> {
         &self.violations
     }
 
     /// A limiter said no to something that is ready.
-    pub(super) fn refused(&mut self, limiter: LimiterId, kind: Kind, tally: &Arc<Tally>, now: Timestamp) {
+    pub(super) fn refused(
+        &mut self,
+        limiter: LimiterId,
+        kind: LimitKind,
+        tally: &Arc<Tally>,
+        now: Timestamp,
+    ) {
         match self.holding.get_mut(&limiter) {
             Some((of, ..)) if *of == kind => {}
             Some((of, since, tally)) => {
@@ -158,23 +164,23 @@ mod tests {
         let policy: PolicyId = PolicyId::parse("p").expect("a name");
         let tally = tallies.of(&policy);
         let one = LimiterId(1);
-        tallies.refused(one, Kind::Pace, &tally, at(1_000));
-        tallies.refused(one, Kind::Pace, &tally, at(1_500));
-        tallies.refused(one, Kind::Slots, &tally, at(2_000));
+        tallies.refused(one, LimitKind::Pace, &tally, at(1_000));
+        tallies.refused(one, LimitKind::Pace, &tally, at(1_500));
+        tallies.refused(one, LimitKind::Slots, &tally, at(2_000));
         tallies.go_on(at(2_100), |_| true);
         tallies.allowed(one, at(2_200));
         tallies.allowed(one, at(9_000));
-        tally.granted(Kind::Slots);
+        tally.granted(LimitKind::Slots);
         let ms = Duration::from_millis;
-        let permits = PerKind::of(|kind| u64::from(kind == Kind::Slots));
+        let permits = PerKind::of(|kind| u64::from(kind == LimitKind::Slots));
         let held = PerKind::of(|kind| match kind {
-            Kind::Pace => ms(1_000),
-            Kind::Slots => ms(200),
-            Kind::Window | Kind::Quota | Kind::Closed => ms(0),
+            LimitKind::Pace => ms(1_000),
+            LimitKind::Slots => ms(200),
+            LimitKind::Window | LimitKind::Quota | LimitKind::Closed => ms(0),
         });
         let expected = Worked { permits, held };
         assert_eq!(tallies.worked(|_| true), [(policy.clone(), expected)]);
-        tallies.refused(one, Kind::Pace, &tally, at(10_000));
+        tallies.refused(one, LimitKind::Pace, &tally, at(10_000));
         tallies.go_on(at(20_000), |_| false);
         tallies.allowed(one, at(30_000));
         assert_eq!(tallies.worked(|_| true), [(policy, expected)], "nothing was ready any more");

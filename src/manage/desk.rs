@@ -3,12 +3,15 @@
 //!
 //! Must not know: any one dialect, how it words a refusal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::manage::dialect::{Dialect, Unreadable};
-use crate::policy::{Book, Bound, ChangeError, Late, Origin, Policies, PolicyError, SyncError, SyncReport};
+use crate::manage::dialect::{Derived, Dialect, Unreadable};
+use crate::policy::{
+    Book, ChangeError, ExceededBound, Late, Origin, Policies, PolicyError, SyncError, SyncReport, Wanted,
+};
 
 /// Where the objects of one dialect are read and changed. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +43,7 @@ pub(super) enum NotChanged<E> {
     /// What follows from it is too large together with all other policies.
     TooLarge(PolicyError),
     /// It would exceed a bound of the book.
-    Full(Bound),
+    Full(ExceededBound),
     /// The store has not answered in time: nothing is kept, or that is not known.
     Late(Late),
     /// The store cannot take it, for a reason that is logged.
@@ -68,10 +71,32 @@ pub(super) fn activate(
     drain_window: Duration,
 ) -> Result<SyncReport, NotActive> {
     let list = dialect.derive(book)?;
+    debug_assert!(
+        list.iter().all(|(id, _)| dialect.names(id)),
+        "others may take a name that it does not know"
+    );
+    debug_assert_eq!(
+        unlisted(dialect, &list),
+        BTreeSet::new(),
+        "strict doors refuse a label that it does not list"
+    );
     let report = book.sync(&Origin::new(dialect.name()), &list, now, drain_window)?;
     // An object that is deployed anew has a young policy: among equals its place in the list counts, not its age.
     book.put_in_order(list.iter().map(|(id, _)| id));
     Ok(report)
+}
+
+/// The labels that these policies look at and that the dialect does not list.
+fn unlisted<'l>(dialect: &dyn Dialect, list: &'l Derived) -> BTreeSet<&'l str> {
+    let specs = list.iter().filter_map(|(_, wanted)| match wanted {
+        Wanted::Active(spec) => Some(&**spec),
+        Wanted::Idle | Wanted::AsItIs => None,
+    });
+    let labels = specs.flat_map(|spec| {
+        let of_clauses = spec.clauses.iter().flat_map(|clause| &clause.labels).map(|label| &*label.key);
+        of_clauses.chain(spec.scope.labels().iter().map(|label| &**label))
+    });
+    labels.filter(|label| !dialect.labels().contains(label)).collect()
 }
 
 impl Desk {
@@ -151,5 +176,77 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use utoipa::openapi::OpenApi;
+
+    use super::*;
+    use crate::event::PolicyId;
+    use crate::manage::Options;
+    use crate::manage::dialect::{Parts, Source, all_active};
+    use crate::policy::testing::{id, spec_for};
+    use crate::policy::{DRAIN_WINDOW, LabelCondition};
+
+    /// Has one policy, named `shop.1`, for the events with the label `shop`.
+    struct Shop {
+        prefix: &'static str,
+        labels: &'static [&'static str],
+    }
+
+    impl Dialect for Shop {
+        fn name(&self) -> &'static str {
+            "shop"
+        }
+
+        fn labels(&self) -> &'static [&'static str] {
+            self.labels
+        }
+
+        fn names(&self, policy: &PolicyId) -> bool {
+            policy.as_str().starts_with(self.prefix)
+        }
+
+        fn sources(&self) -> &'static [Source] {
+            &[]
+        }
+
+        fn routes(&self, _: &Options, _: Parts) -> Router {
+            Router::new()
+        }
+
+        fn api_doc(&self) -> OpenApi {
+            OpenApi::default()
+        }
+
+        fn derive(&self, _: &Book) -> Result<Derived, Unreadable> {
+            let label = LabelCondition::equals("shop", "1");
+            Ok(all_active([(id("shop.1"), spec_for("https://h.org/*", 1.0, vec![label]))]))
+        }
+    }
+
+    fn active(prefix: &'static str, labels: &'static [&'static str]) -> usize {
+        let report = activate(&Shop { prefix, labels }, &mut Book::default(), Timestamp::ZERO, DRAIN_WINDOW);
+        report.expect("active").added.len()
+    }
+
+    #[test]
+    fn what_a_dialect_derives_becomes_active() {
+        assert_eq!(active("shop.", &["shop"]), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "others may take a name")]
+    fn a_dialect_that_does_not_know_a_name_that_it_gives_is_found() {
+        active("shops.", &["shop"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "strict doors refuse a label")]
+    fn a_dialect_that_does_not_list_a_label_is_found() {
+        active("shop.", &["org"]);
     }
 }

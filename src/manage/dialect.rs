@@ -2,6 +2,7 @@
 //!
 //! Must not know: any one dialect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,10 +11,10 @@ use utoipa::openapi::OpenApi;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Hears;
-use crate::event::PolicyId;
+use crate::event::{Call, PolicyId};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, Problem, RefusedCall, codes};
 
 /// One management dialect: the API of one system whose limits tidegate keeps.
 ///
@@ -27,6 +28,26 @@ pub(crate) trait Dialect: Sync {
 
     /// Whether it gives policies names of this form. Of several dialects the first in the list has such a name.
     fn names(&self, policy: &PolicyId) -> bool;
+
+    /// Which of its configs a policy with a name of this form comes from, by the id that the system gave it; `None` where
+    /// configs have no ids.
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        let _nothing = policy;
+        None
+    }
+
+    /// Where its labels come from, in the order of [`Dialect::labels`].
+    fn sources(&self) -> &'static [Source];
+
+    /// The labels that a request to hand in events carries for all of them: by default those of the headers that
+    /// [`Dialect::sources`] names.
+    ///
+    /// # Errors
+    /// A problem for a header that two readers could understand differently: no event must get past its limit by that.
+    fn carried(&self, options: &Options, headers: &HeaderMap) -> Result<Carried, Box<Problem>> {
+        let _nothing = options;
+        carried_by_headers(self.sources(), headers)
+    }
 
     /// The routes of its management API.
     fn routes(&self, options: &Options, parts: Parts) -> Router;
@@ -44,6 +65,16 @@ pub(crate) trait Dialect: Sync {
     /// # Errors
     /// [`Unreadable`] names an object that this version cannot read or that means nothing any more.
     fn derive(&self, book: &Book) -> Result<Derived, Unreadable>;
+
+    /// How the labels are found that a call implies when its event carries none of them, by the objects in the book. `None`
+    /// when nothing of this dialect depends on calls, so that none is looked at. Asked once for each state of the book.
+    ///
+    /// # Errors
+    /// [`Unreadable`] names an object that this version cannot read; calls are looked at as before then.
+    fn implies(&self, options: &Options, book: &Book) -> Result<Option<Implies>, Unreadable> {
+        let _nothing = (options, book);
+        Ok(None)
+    }
 
     /// How it words the refusal of a call over one of its limits; `None` where its limits only make calls wait.
     fn says(&self, options: &Options, dice: &Dice) -> Option<Says> {
@@ -77,6 +108,48 @@ pub(crate) trait Dialect: Sync {
     }
 }
 
+/// Where a label of a dialect comes from, when the event does not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The name of the label.
+    pub label: &'static str,
+    /// What of its call implies it, as a clause for people.
+    pub implied: Option<&'static str>,
+    /// The header of `POST /v1/events` that is this label of all events of the request.
+    pub header: Option<&'static str>,
+    /// Where it comes from at last, as a clause for people.
+    pub otherwise: &'static str,
+}
+
+/// Labels that are carried beside events, with their values.
+pub(crate) type Carried = Vec<(&'static str, String)>;
+
+/// The labels of the headers that these sources name; a blank header counts as none.
+pub(super) fn carried_by_headers(sources: &[Source], headers: &HeaderMap) -> Result<Carried, Box<Problem>> {
+    let mut carried = Vec::new();
+    for Source { label, header, .. } in sources {
+        let Some(header) = header else { continue };
+        let mut values = headers.get_all(*header).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => continue,
+            (Some(value), None) => value.to_str().ok().map(str::trim),
+            (Some(_), Some(_)) => None,
+        };
+        match value {
+            Some("") => {}
+            Some(value) => carried.push((*label, value.to_owned())),
+            None => {
+                let detail = format!(
+                    "the header {header} must be given once, as visible ASCII: it is the label {label} of all events \
+                     of the request"
+                );
+                return Err(Box::new(Problem::of(codes::INVALID_HEADER, detail)));
+            }
+        }
+    }
+    Ok(carried)
+}
+
 /// What is wanted of policies, with their names.
 pub(crate) type Derived = Vec<(PolicyId, Wanted)>;
 
@@ -85,8 +158,14 @@ pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -
     policies.into_iter().map(|(id, spec)| (id, spec.into())).collect()
 }
 
+/// The labels of a dialect that a call implies, without those that its event carries itself ([`Call::own`]).
+///
+/// It is called for each event: what is costly, such as reading the body, comes after what tells that the call is none of
+/// this dialect's. Where it is not certain which of several labels a call has, the one with the tightest limit is right.
+pub(crate) type Implies = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
+
 /// Words the refusal of one call; `None` for a code that the dialect does not know.
-pub(crate) type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+pub(crate) type Says = Box<dyn Fn(&RefusedCall<'_>) -> Option<ForeignRefusal> + Send + Sync>;
 
 /// What the routes of a dialect work on.
 pub(crate) struct Parts {

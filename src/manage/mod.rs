@@ -6,13 +6,14 @@
 //! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
 //! received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
 //! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
-//! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
-//! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
+//! a limit), `hears` (how its endpoints say that they are busy), `implies` (which labels a call has without them being
+//! given), `usage` (headers on the use of limits), `doc` (its part of the API description), `contract.md` (what the system
+//! promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
-//! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
-//! configuration.
+//! A new dialect is a folder; a module, a member of [`Options`] and a place in the list [`all`] here; and its section of
+//! the configuration.
 //!
-//! Must not know: how limits are kept, what waits in the queue.
+//! Must not know: how limits are kept, what waits in the queue, where the values of options come from.
 
 pub(crate) mod adobe;
 mod call;
@@ -21,11 +22,13 @@ mod desk;
 mod dialect;
 mod dice;
 mod doc;
+mod implied;
 mod late;
 pub(crate) mod mashery;
 pub(crate) mod mediarithmics;
-mod options;
+mod place;
 pub(crate) mod responsys;
+mod sources;
 #[cfg(test)]
 mod testing;
 pub(crate) mod throttling;
@@ -37,11 +40,29 @@ use crate::clock::Timestamp;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::policy::{Book, Policies};
-use crate::problem::Tell;
+use crate::problem::RefusalRenderer;
 
 pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
-pub(crate) use options::Options;
+pub(crate) use implied::implied;
+pub(crate) use place::Place;
+pub(crate) use sources::{carried, config_of, headers as label_headers, source_of, table as label_table};
+
+/// What an operator may set about each dialect. The configuration is parsed into it; the default is what the contracts
+/// document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Options of Adobe's Throttling API (`throttlingConfigs`).
+    pub throttling: throttling::ThrottlingOptions,
+    /// Options of Adobe's Capping API (`endpointConfigs`).
+    pub capping: capping::CappingOptions,
+    /// Options of Mashery's call limiting under `/v3/rest`.
+    pub mashery: mashery::MasheryOptions,
+    /// Of the throttlings of mediarithmics' plugins.
+    pub mediarithmics: mediarithmics::MediarithmicsOptions,
+    /// Options of Responsys' throttling limits and accounts.
+    pub responsys: responsys::ResponsysOptions,
+}
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.
@@ -71,14 +92,16 @@ pub fn hears() -> Arc<[&'static dyn Hears]> {
 
 /// Speaks for the dialects whose limits turn calls away.
 #[must_use]
-pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
+pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> RefusalRenderer {
     let dice = Dice::new(random);
     let speakers: Vec<_> =
         all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
     Arc::new(move |refused| {
         // An origin without a speaker, such as the file and the API, has tidegate's own words.
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
-        says(refused)
+        let told = says(refused);
+        debug_assert!(told.is_some(), "a dialect has words for the codes that its policies carry");
+        told
     })
 }
 
@@ -109,26 +132,4 @@ pub(crate) fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_the_forms_of_dialects_are_known() {
-        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
-        for (name, owner) in [
-            (uuid.to_owned(), Some("throttling")),
-            (format!("{uuid}.action"), Some("capping")),
-            (format!("{uuid}.dataSource"), Some("capping")),
-            (format!("{uuid}.keys"), Some("mashery")),
-            ("responsys.login.block".to_owned(), Some("responsys")),
-            ("mics.1001".to_owned(), Some("mediarithmics")),
-            ("crm".to_owned(), None),
-            ("orders.action".to_owned(), None),
-            ("responsys".to_owned(), None),
-            (uuid.replace('f', "g"), None),
-        ] {
-            let id = PolicyId::parse(&name).expect("valid");
-            assert_eq!(owner_of_form(&id), owner, "{name}");
-        }
-    }
-}
+mod tests;

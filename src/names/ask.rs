@@ -50,7 +50,7 @@ impl Reply {
 }
 
 /// A name server of `resolv.conf` with its sockets.
-pub(super) struct Server {
+pub(super) struct ConfiguredServer {
     /// `None` when it could not be set up.
     resolver: Option<TokioResolver>,
 }
@@ -74,7 +74,7 @@ pub(super) async fn ask(servers: &Servers, first: &AtomicUsize, name: &str) -> R
 }
 
 /// Asks the servers in turn, the one that answered last before the others.
-async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply {
+async fn ask_any(servers: &[ConfiguredServer], first: &AtomicUsize, name: &Name) -> Reply {
     let start = first.load(Ordering::Relaxed);
     let mut failed = Reply::failed(NameFailure::Unreachable);
     // Only what a server answers is final: after a failure the next one may know more.
@@ -104,7 +104,7 @@ async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply 
     failed
 }
 
-impl Server {
+impl ConfiguredServer {
     /// `timeout` is the longest for one question, repetitions included.
     pub(super) fn new(
         mut server: NameServerConfig,

@@ -31,7 +31,7 @@ use crate::event::NameFailure;
 use crate::telemetry::{NameAsked, NameLookedUp, defect};
 use ask::{Reply, ask};
 use system::System;
-use table::{Answer, Bounds, Question, Step, Table};
+use table::{LookupStep, NameAnswer, NameTable, Question, TableBounds};
 
 pub(crate) use system::NameFiles;
 
@@ -88,8 +88,8 @@ struct Inner {
     options: NameOptions,
     clock: Clock,
     system: ArcSwap<System>,
-    check: Mutex<Check>,
-    table: Mutex<Table>,
+    check: Mutex<FileCheck>,
+    table: Mutex<NameTable>,
     /// The server that answered last, by its place in the list.
     first_server: AtomicUsize,
     /// The last name that did not resolve, and when.
@@ -99,7 +99,7 @@ struct Inner {
 }
 
 /// The last look at the files, or the one that is under way.
-struct Check {
+struct FileCheck {
     begun_at: Timestamp,
     is_under_way: bool,
 }
@@ -108,7 +108,7 @@ impl Names {
     /// Reads the two files, which may block: only for the start.
     #[must_use]
     pub(crate) fn new(options: NameOptions, clock: Clock) -> Self {
-        let bounds = Bounds {
+        let bounds = TableBounds {
             max_questions: options.max_questions.get(),
             max_waiting: WAITING_MAX,
             max_names: NAMES_MAX,
@@ -117,8 +117,8 @@ impl Names {
         };
         Self(Arc::new(Inner {
             system: ArcSwap::from_pointee(System::read(&options.files, options.timeout)),
-            check: Mutex::new(Check { begun_at: clock.now(), is_under_way: false }),
-            table: Mutex::new(Table::new(bounds)),
+            check: Mutex::new(FileCheck { begun_at: clock.now(), is_under_way: false }),
+            table: Mutex::new(NameTable::new(bounds)),
             first_server: AtomicUsize::new(0),
             last_failure: Mutex::new(None),
             silence_logged_ms: AtomicU64::new(0),
@@ -142,23 +142,23 @@ impl Names {
             return Ok(listed.into());
         }
         let (from, waiter) = match self.look_up(name) {
-            Step::Known(answer) => {
+            LookupStep::Known(answer) => {
                 NameLookedUp { from: "cache" }.emit();
                 return answer.map_err(|failure| error(name, failure));
             }
-            Step::Full => {
+            LookupStep::Full => {
                 NameLookedUp { from: "full" }.emit();
                 return Err(error(name, NameFailure::Shortage));
             }
-            Step::Joined(waiter) => ("joined", waiter),
-            Step::Asked(waiter) => ("asked", waiter),
+            LookupStep::Joined(waiter) => ("joined", waiter),
+            LookupStep::Asked(waiter) => ("asked", waiter),
         };
         NameLookedUp { from }.emit();
         self.begin_questions();
         // A little longer than one question may take: one that began at once still answers with its own failure.
         let told = timeout(self.0.options.timeout + FILES_WAIT, waiter).await;
         // What still stands in line by now was not asked.
-        let answer: Answer = told.ok().and_then(Result::ok).unwrap_or(Err(NameFailure::Shortage));
+        let answer: NameAnswer = told.ok().and_then(Result::ok).unwrap_or(Err(NameFailure::Shortage));
         answer.map_err(|failure| error(name, failure))
     }
 
@@ -173,7 +173,7 @@ impl Names {
         format!("{under_way} names are being resolved, {waiting} wait{last}")
     }
 
-    fn look_up(&self, name: &str) -> Step {
+    fn look_up(&self, name: &str) -> LookupStep {
         self.table().look_up(name, self.0.clock.now())
     }
 
@@ -198,7 +198,7 @@ impl Names {
             if check.is_under_way || now.since(check.begun_at) < FILES_CHECKED_EVERY {
                 return;
             }
-            *check = Check { begun_at: now, is_under_way: true };
+            *check = FileCheck { begun_at: now, is_under_way: true };
         }
         let names = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
@@ -240,12 +240,12 @@ impl Names {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, NameTable> {
         // Every change is complete before anything can panic.
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self) -> MutexGuard<'_, Check> {
+    fn check(&self) -> MutexGuard<'_, FileCheck> {
         self.0.check.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tracing::warn;
 
-use super::ask::Server;
+use super::ask::ConfiguredServer;
 
 /// Name servers beyond these are not asked, as with the C library.
 const SERVERS_MAX: usize = 3;
@@ -59,7 +59,7 @@ pub(super) struct System {
 
 /// Whom to ask, and for what.
 pub(super) struct Servers {
-    pub(super) list: Vec<Server>,
+    pub(super) list: Vec<ConfiguredServer>,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -130,7 +130,10 @@ impl Servers {
         // At most `SERVERS_MAX`, and never a division by zero.
         let shares = u32::try_from(servers.len()).unwrap_or(1).max(1);
         let timeout = options.timeout.min(limit / shares);
-        let list = servers.into_iter().map(|server| Server::new(server, port, &options, timeout)).collect();
+        let list = servers
+            .into_iter()
+            .map(|server| ConfiguredServer::new(server, port, &options, timeout))
+            .collect();
         Self { list, search, ndots: options.ndots }
     }
 

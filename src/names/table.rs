@@ -22,10 +22,10 @@ use crate::event::NameFailure;
 use crate::telemetry::defect;
 
 /// What a name leads to: at least one address, in the order in which they are to be tried.
-pub(super) type Answer = Result<Arc<[IpAddr]>, NameFailure>;
+pub(super) type NameAnswer = Result<Arc<[IpAddr]>, NameFailure>;
 
 /// Completes with the answer to a question that is waiting or under way.
-pub(super) type Waiter = Shared<oneshot::Receiver<Answer>>;
+pub(super) type Waiter = Shared<oneshot::Receiver<NameAnswer>>;
 
 /// The least time that an answer is kept, whatever its TTL: a name is asked at most once a second.
 const KEPT_MIN: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(2);
 
 /// How much the table holds at most.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct TableBounds {
     /// Names asked at the same time.
     pub(super) max_questions: usize,
     /// Names in line behind those that are asked.
@@ -53,9 +53,9 @@ pub(super) struct Bounds {
 }
 
 /// What a look into the table gives.
-pub(super) enum Step {
+pub(super) enum LookupStep {
     /// The table has an answer whose time has not run out.
-    Known(Answer),
+    Known(NameAnswer),
     /// It is asked or in line already: the answer to that question serves here too.
     Joined(Waiter),
     /// It stands in line now, and is asked in its turn.
@@ -64,21 +64,21 @@ pub(super) enum Step {
     Full,
 }
 
-/// A question to ask now. It has to be [settled](Table::settle).
+/// A question to ask now. It has to be [settled](NameTable::settle).
 pub(super) struct Question {
     /// The name to ask for, as an application gives it.
     pub(super) name: Arc<str>,
     /// Answers all who wait for this name at once.
-    tell: oneshot::Sender<Answer>,
-    /// [`Table::epoch`] at the time when the question began.
+    tell: oneshot::Sender<NameAnswer>,
+    /// [`NameTable::epoch`] at the time when the question began.
     epoch: u64,
     /// Whose place the question takes until it is settled.
-    rank: Rank,
+    rank: NameRank,
 }
 
 /// What the last answer about a name makes of it; the first goes first.
 #[derive(Debug, Clone, Copy)]
-enum Rank {
+enum NameRank {
     /// The name resolved the last time.
     Resolved,
     /// Nothing is known of the name.
@@ -87,15 +87,15 @@ enum Rank {
     Failed,
 }
 
-enum State {
-    Known { answer: Answer, until: Timestamp },
-    InLine { tell: oneshot::Sender<Answer>, waiter: Waiter, since: Timestamp },
+enum NameState {
+    Known { answer: NameAnswer, until: Timestamp },
+    InLine { tell: oneshot::Sender<NameAnswer>, waiter: Waiter, since: Timestamp },
     UnderWay { waiter: Waiter },
 }
 
 /// The names of one rank that wait or are asked.
 #[derive(Default)]
-struct Line {
+struct RankLine {
     /// Most questions under way of this rank and the worse ones together.
     rank_places: usize,
     /// The line, the name that waits longest in front.
@@ -106,17 +106,17 @@ struct Line {
 
 /// All names that are known, in line or under way. Never asks by itself: its owner asks the questions that it hands
 /// out, and settles each of them.
-pub(super) struct Table {
-    bounds: Bounds,
-    names: HashMap<Arc<str>, State>,
+pub(super) struct NameTable {
+    bounds: TableBounds,
+    names: HashMap<Arc<str>, NameState>,
     /// Names that wait for a place, the rank that goes first in front.
-    lines: [Line; 3],
-    /// Counts [`Table::forget`]: the answer to an older question is not kept.
+    lines: [RankLine; 3],
+    /// Counts [`NameTable::forget`]: the answer to an older question is not kept.
     epoch: u64,
 }
 
-impl Table {
-    pub(super) fn new(bounds: Bounds) -> Self {
+impl NameTable {
+    pub(super) fn new(bounds: TableBounds) -> Self {
         defect!(
             unless bounds.max_questions + bounds.max_waiting < bounds.max_names,
             "a table of names that questions alone can fill"
@@ -124,24 +124,26 @@ impl Table {
         let all = bounds.max_questions;
         // At least one place for each rank.
         let places = [all, all - all / 4, all.div_ceil(2)];
-        let lines = places.map(|rank_places| Line { rank_places, ..Line::default() });
+        let lines = places.map(|rank_places| RankLine { rank_places, ..RankLine::default() });
         Self { bounds, names: HashMap::new(), lines, epoch: 0 }
     }
 
-    /// Looks a name up. After [`Step::Asked`] there may be a [question](Table::next_question) to ask.
-    pub(super) fn look_up(&mut self, name: &str, now: Timestamp) -> Step {
+    /// Looks a name up. After [`LookupStep::Asked`] there may be a [question](NameTable::next_question) to ask.
+    pub(super) fn look_up(&mut self, name: &str, now: Timestamp) -> LookupStep {
         let rank = match self.names.get(name) {
-            Some(State::Known { answer, until }) if now < *until => return Step::Known(answer.clone()),
-            Some(State::InLine { waiter, .. } | State::UnderWay { waiter }) => {
-                return Step::Joined(waiter.clone());
+            Some(NameState::Known { answer, until }) if now < *until => {
+                return LookupStep::Known(answer.clone());
             }
-            Some(State::Known { answer: Ok(_), .. }) => Rank::Resolved,
-            Some(State::Known { answer: Err(_), .. }) => Rank::Failed,
-            None => Rank::New,
+            Some(NameState::InLine { waiter, .. } | NameState::UnderWay { waiter }) => {
+                return LookupStep::Joined(waiter.clone());
+            }
+            Some(NameState::Known { answer: Ok(_), .. }) => NameRank::Resolved,
+            Some(NameState::Known { answer: Err(_), .. }) => NameRank::Failed,
+            None => NameRank::New,
         };
         // Before anything is replaced: what is known of the name keeps its rank for the next look-up.
         if self.waiting() >= self.bounds.max_waiting {
-            return Step::Full;
+            return LookupStep::Full;
         }
         if self.names.len() >= self.bounds.max_names {
             self.make_room(now);
@@ -150,18 +152,18 @@ impl Table {
         // Shared, because further calls for the name join this question instead of asking it again.
         let (tell, told) = oneshot::channel();
         let waiter = told.shared();
-        let state = State::InLine { tell, waiter: waiter.clone(), since: now };
+        let state = NameState::InLine { tell, waiter: waiter.clone(), since: now };
         self.names.insert(Arc::clone(&name), state);
         self.line(rank).waiting.push_back(name);
-        Step::Asked(waiter)
+        LookupStep::Asked(waiter)
     }
 
     /// The next question to ask now, if there is one and a free place. To be called until there is none after every
-    /// [`Table::look_up`] that asks and every [`Table::settle`].
+    /// [`NameTable::look_up`] that asks and every [`NameTable::settle`].
     pub(super) fn next_question(&mut self, now: Timestamp) -> Option<Question> {
         loop {
             let (name, rank) = self.first_in_line()?;
-            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else {
+            let Some(NameState::InLine { tell, waiter, since }) = self.names.remove(&name) else {
                 defect!("a name in line that nobody has asked for");
                 continue;
             };
@@ -170,7 +172,7 @@ impl Table {
                 let _nobody_waits = tell.send(Err(NameFailure::Shortage));
                 continue;
             }
-            self.names.insert(Arc::clone(&name), State::UnderWay { waiter });
+            self.names.insert(Arc::clone(&name), NameState::UnderWay { waiter });
             self.line(rank).under_way += 1;
             return Some(Question { name, tell, epoch: self.epoch, rank });
         }
@@ -178,14 +180,14 @@ impl Table {
 
     /// Takes the first name from the best rank that has a free place. What is under way of a worse rank counts against
     /// the places of the better ones, and not the other way round.
-    fn first_in_line(&mut self) -> Option<(Arc<str>, Rank)> {
+    fn first_in_line(&mut self) -> Option<(Arc<str>, NameRank)> {
         let all: usize = self.lines.iter().map(|line| line.under_way).sum();
         defect!(unless all <= self.bounds.max_questions, "more questions under way than there may be");
         if all >= self.bounds.max_questions {
             return None;
         }
         let mut better = 0;
-        for rank in [Rank::Resolved, Rank::New, Rank::Failed] {
+        for rank in [NameRank::Resolved, NameRank::New, NameRank::Failed] {
             let line = self.line(rank);
             // Never below zero: `better` is a part of `all`.
             if all - better < line.rank_places
@@ -203,7 +205,7 @@ impl Table {
     pub(super) fn settle(
         &mut self,
         question: Question,
-        answer: Answer,
+        answer: NameAnswer,
         ttl: Option<Duration>,
         now: Timestamp,
     ) {
@@ -220,7 +222,9 @@ impl Table {
         if epoch == self.epoch {
             match self.kept(&answer, ttl) {
                 Duration::ZERO => self.names.remove(&name),
-                kept => self.names.insert(name, State::Known { answer: answer.clone(), until: now + kept }),
+                kept => {
+                    self.names.insert(name, NameState::Known { answer: answer.clone(), until: now + kept })
+                }
             };
         }
         let _nobody_waits = tell.send(answer);
@@ -231,7 +235,7 @@ impl Table {
     pub(super) fn forget(&mut self) {
         self.epoch += 1;
         // Names in line were not asked yet: their questions go to the new servers.
-        self.names.retain(|_, state| matches!(state, State::InLine { .. }));
+        self.names.retain(|_, state| matches!(state, NameState::InLine { .. }));
     }
 
     /// Names that are asked at present, and names in line behind them.
@@ -243,16 +247,16 @@ impl Table {
         self.lines.iter().map(|line| line.waiting.len()).sum()
     }
 
-    fn line(&mut self, rank: Rank) -> &mut Line {
+    fn line(&mut self, rank: NameRank) -> &mut RankLine {
         let [resolved, new, failed] = &mut self.lines;
         match rank {
-            Rank::Resolved => resolved,
-            Rank::New => new,
-            Rank::Failed => failed,
+            NameRank::Resolved => resolved,
+            NameRank::New => new,
+            NameRank::Failed => failed,
         }
     }
 
-    fn kept(&self, answer: &Answer, ttl: Option<Duration>) -> Duration {
+    fn kept(&self, answer: &NameAnswer, ttl: Option<Duration>) -> Duration {
         match answer {
             Ok(_) => ttl.unwrap_or(KEPT_MIN).max(KEPT_MIN).min(self.bounds.max_ttl),
             // A shortage of ours says nothing about the name.
@@ -270,7 +274,7 @@ impl Table {
         if self.names.len() < self.bounds.max_names {
             return;
         }
-        let mut ends: Vec<Timestamp> = self.names.values().filter_map(State::until).collect();
+        let mut ends: Vec<Timestamp> = self.names.values().filter_map(NameState::until).collect();
         // Names that are asked or in line stay, because somebody waits for them. They alone do not fill the table as
         // long as `max_names` is above their two bounds.
         if ends.is_empty() {
@@ -287,7 +291,7 @@ impl Table {
     }
 }
 
-impl State {
+impl NameState {
     /// When an answer expires; `None` while it is asked for.
     fn until(&self) -> Option<Timestamp> {
         match self {

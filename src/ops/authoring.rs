@@ -18,7 +18,7 @@ use crate::event::PolicyId;
 use crate::ingest::CallRouter;
 use crate::ops::body::read;
 use crate::ops::desk::{
-    Answer, Desk, Name, json, late, no_policy, no_such_method, policy_id, respond, split,
+    Desk, OpsAnswer, PathName, json, late, no_policy, no_such_method, policy_id, respond, split,
 };
 use crate::ops::doc;
 use crate::ops::precondition::{self, Precondition};
@@ -65,7 +65,7 @@ enum ChangeKind {
 }
 
 /// Why a change is not made.
-enum Refusal {
+enum AuthoringError {
     /// Another origin has the policy; the rest of one that is deleted drains there until this time.
     Owned { origin: Origin, drains_until: Option<Timestamp> },
     /// Its edition is another one than was asked for.
@@ -104,7 +104,7 @@ enum Refusal {
 )]
 pub(super) async fn put(
     State(desk): State<Desk>,
-    name: Name,
+    name: PathName,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -132,7 +132,12 @@ pub(super) async fn put(
         doc::Delete,
     ),
 )]
-pub(super) async fn delete(State(desk): State<Desk>, name: Name, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn delete(
+    State(desk): State<Desk>,
+    name: PathName,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     match split(&name) {
         (id, None) => respond(Authoring::from(&desk).delete(id, &uri, &headers).await),
         (_, verb) => no_such_method(verb),
@@ -161,7 +166,7 @@ impl<'d> From<&'d Desk> for Authoring<'d> {
 }
 
 impl Authoring<'_> {
-    async fn put(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+    async fn put(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> OpsAnswer {
         let dry_run = dry_run(uri)?;
         let members: Members = read(headers, body).await?;
         let (id, spec) = self.checked(id, &members)?;
@@ -171,7 +176,7 @@ impl Authoring<'_> {
         let edit = |book: &mut Book| {
             // Only new names of this form are refused: a policy that has one already can be changed.
             match reserved.filter(|_| book.known(&id).is_none()) {
-                Some(dialect) => Err(Refusal::Reserved(dialect)),
+                Some(dialect) => Err(AuthoringError::Reserved(dialect)),
                 None => put_in(book, &id, &spec, &precondition, now),
             }
         };
@@ -190,14 +195,14 @@ impl Authoring<'_> {
         Ok(response)
     }
 
-    async fn delete(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
+    async fn delete(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> OpsAnswer {
         let (id, dry_run) = (policy_id(id)?, dry_run(uri)?);
         let (now, drain) = (self.clock.now(), self.drain);
         let precondition = Precondition::of(headers);
         let edit = |book: &mut Book| {
             let change = delete_in(book, &id, &precondition)?;
             if change.change == ChangeKind::Deleted {
-                book.remove(&id, now, drain).map_err(Refusal::Book)?;
+                book.remove(&id, now, drain).map_err(AuthoringError::Book)?;
             }
             Ok(change)
         };
@@ -234,7 +239,7 @@ impl Authoring<'_> {
         &self,
         id: &PolicyId,
         dry_run: bool,
-        edit: impl FnMut(&mut Book) -> Result<ChangeBody, Refusal>,
+        edit: impl FnMut(&mut Book) -> Result<ChangeBody, AuthoringError>,
     ) -> Result<ChangeBody, Box<Problem>> {
         let made = if dry_run { self.authoring.rehearse(edit) } else { self.authoring.change(edit).await };
         made.map(|change| ChangeBody { dry_run, ..change }).map_err(|error| refused(id, error))
@@ -247,16 +252,16 @@ fn put_in(
     spec: &Spec,
     precondition: &Precondition,
     now: Timestamp,
-) -> Result<ChangeBody, Refusal> {
+) -> Result<ChangeBody, AuthoringError> {
     let known = book.known(id);
     own(known)?;
     let edition = known.and_then(Policy::edition);
     if !precondition.holds(edition.as_deref()) {
-        return Err(Refusal::Found(edition));
+        return Err(AuthoringError::Found(edition));
     }
     // A deleted policy that drains has no edition: to put it again is to make it, not to change it.
     let before = known.filter(|_| edition.is_some()).and_then(|policy| definition(id, policy));
-    let change = match book.put(&Origin::api(), id, spec.clone()).map_err(Refusal::Book)? {
+    let change = match book.put(&Origin::api(), id, spec.clone()).map_err(AuthoringError::Book)? {
         Put::Same => ChangeKind::Unchanged,
         Put::Added => ChangeKind::Created,
         Put::Changed | Put::Ended => ChangeKind::Updated,
@@ -267,21 +272,21 @@ fn put_in(
     Ok(ChangeBody { hold, ..changed(id, change, before, after, etag) })
 }
 
-fn delete_in(book: &Book, id: &PolicyId, precondition: &Precondition) -> Result<ChangeBody, Refusal> {
-    let policy = book.known(id).ok_or(Refusal::Unknown)?;
+fn delete_in(book: &Book, id: &PolicyId, precondition: &Precondition) -> Result<ChangeBody, AuthoringError> {
+    let policy = book.known(id).ok_or(AuthoringError::Unknown)?;
     own(Some(policy))?;
     let Some(edition) = policy.edition() else {
         // It is deleted already, and drains.
         return Ok(changed(id, ChangeKind::Unchanged, None, None, None));
     };
     if !precondition.holds(Some(&edition)) {
-        return Err(Refusal::Found(Some(edition)));
+        return Err(AuthoringError::Found(Some(edition)));
     }
     Ok(changed(id, ChangeKind::Deleted, definition(id, policy), None, None))
 }
 
 /// Whether a policy may be changed here.
-fn own(policy: Option<&Policy>) -> Result<(), Refusal> {
+fn own(policy: Option<&Policy>) -> Result<(), AuthoringError> {
     match policy.filter(|policy| *policy.origin() != Origin::api()) {
         Some(policy) => {
             let until = |state: &GenerationState| match state {
@@ -292,7 +297,7 @@ fn own(policy: Option<&Policy>) -> Result<(), Refusal> {
             // Only a deleted policy gives its name back when it has drained; one that is active keeps it.
             let drains_until =
                 policy.lifecycle().generations().values().filter_map(until).max().filter(|_| is_deleted);
-            Err(Refusal::Owned { origin: policy.origin().clone(), drains_until })
+            Err(AuthoringError::Owned { origin: policy.origin().clone(), drains_until })
         }
         None => Ok(()),
     }
@@ -338,23 +343,23 @@ fn faults(faults: &[Fault]) -> Box<Problem> {
     Box::new(faults.iter().fold(problem, named))
 }
 
-fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
+fn refused(id: &PolicyId, error: ChangeError<AuthoringError>) -> Box<Problem> {
     let conflict = |code, detail: String| Box::new(Problem::of(code, detail));
     match error {
-        ChangeError::Refused(Refusal::Unknown) => no_policy(id.as_str()),
-        ChangeError::Refused(Refusal::Reserved(dialect)) => {
+        ChangeError::Refused(AuthoringError::Unknown) => no_policy(id.as_str()),
+        ChangeError::Refused(AuthoringError::Reserved(dialect)) => {
             let detail =
                 format!("has the form of the names that the dialect {dialect} gives; take another one");
             faults(&[Fault { path: vec!["name".to_owned()], detail }])
         }
-        ChangeError::Refused(Refusal::Found(edition)) => precondition::failed(edition.as_deref()),
-        ChangeError::Refused(Refusal::Owned { origin, drains_until }) => {
+        ChangeError::Refused(AuthoringError::Found(edition)) => precondition::failed(edition.as_deref()),
+        ChangeError::Refused(AuthoringError::Owned { origin, drains_until }) => {
             let (rule, way_out) = owner(&origin, drains_until);
             let detail = format!("policy {:?} {rule}: {way_out}", id.as_str());
             let problem = conflict(codes::POLICY_OWNED, detail);
             Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
-        ChangeError::Refused(Refusal::Book(error)) => {
+        ChangeError::Refused(AuthoringError::Book(error)) => {
             // Origin and edition were checked in the same edit: the book has no reason left to refuse it.
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");

@@ -19,11 +19,11 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
-use crate::ingest::CallRouter;
+use crate::ingest::{AboutPolicies, CallRouter};
 use crate::limit::Outlooks;
 use crate::ops::explain::Explainer;
-use crate::ops::policies::Shown;
-use crate::ops::verbs::Verb;
+use crate::ops::policies::PolicyViews;
+use crate::ops::verbs::PolicyVerb;
 use crate::ops::wire::{List, PolicyBody};
 use crate::ops::{authoring, doc, verbs};
 use crate::policy::Policies;
@@ -53,10 +53,12 @@ pub(crate) struct Desk {
     pub clock: Clock,
     /// Finds the lanes of calls that were not handed in, as the door does.
     pub router: CallRouter,
+    /// What answers say about policies beside what policies know themselves.
+    pub about: AboutPolicies,
 }
 
-pub(super) type Answer = Result<Response, Box<Problem>>;
-pub(super) type Name = Result<Path<String>, PathRejection>;
+pub(super) type OpsAnswer = Result<Response, Box<Problem>>;
+pub(super) type PathName = Result<Path<String>, PathRejection>;
 
 /// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
 pub(crate) fn desk_routes(desk: Desk) -> Router {
@@ -89,7 +91,7 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
     ),
 )]
 pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(Shown::from(&desk).list(&uri).await)
+    respond(PolicyViews::from(&desk).list(&uri).await)
 }
 
 /// Explain an event or a call
@@ -137,29 +139,29 @@ pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
         doc::Show,
     ),
 )]
-pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
+pub(super) async fn show(State(desk): State<Desk>, name: PathName, uri: Uri) -> Response {
     let (id, verb) = split(&name);
     match verb {
-        None => respond(Shown::from(&desk).show(id, &uri).await),
+        None => respond(PolicyViews::from(&desk).show(id, &uri).await),
         Some(verb) => no_such_method(Some(verb)),
     }
 }
 
-async fn act(State(desk): State<Desk>, name: Name, headers: HeaderMap, body: Body) -> Response {
+async fn act(State(desk): State<Desk>, name: PathName, headers: HeaderMap, body: Body) -> Response {
     let (id, verb) = split(&name);
-    match verb.and_then(Verb::parse) {
+    match verb.and_then(PolicyVerb::parse) {
         Some(verb) => respond(verbs::act(&desk, id, verb, &headers, body).await),
         None => no_such_method(verb),
     }
 }
 
-async fn other_method(name: Name) -> Response {
+async fn other_method(name: PathName) -> Response {
     no_such_method(split(&name).1)
 }
 
 /// A policy and its verbs share a route and have different methods.
 pub(super) fn no_such_method(verb: Option<&str>) -> Response {
-    match verb.map(Verb::parse) {
+    match verb.map(PolicyVerb::parse) {
         None => wrong_method(
             "GET,HEAD,PUT,DELETE",
             "a policy is read, put or deleted here; POST goes to {id}:pause and the other verbs",
@@ -170,12 +172,12 @@ pub(super) fn no_such_method(verb: Option<&str>) -> Response {
 }
 
 /// The id and the verb behind the colon, which no id contains. What is not even text is no id.
-pub(super) fn split(name: &Name) -> (&str, Option<&str>) {
+pub(super) fn split(name: &PathName) -> (&str, Option<&str>) {
     let text = name.as_ref().map_or("", |Path(text)| text.as_str());
     text.split_once(':').map_or((text, None), |(id, verb)| (id, Some(verb)))
 }
 
-pub(super) fn respond(answer: Answer) -> Response {
+pub(super) fn respond(answer: OpsAnswer) -> Response {
     answer.unwrap_or_else(|problem| {
         // A refusal before the body was read leaves the connection in no state to go on.
         let close = matches!(problem.status, 408 | 413 | 415);

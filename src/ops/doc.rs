@@ -64,7 +64,7 @@ struct Operations;
 #[expect(dead_code, reason = "it is described and never made")]
 pub(super) enum Explained {
     Living(Box<ExplainBody>),
-    Settled(SettledBody),
+    Settled(Box<SettledBody>),
 }
 
 /// Query parameters whose names begin with `label.`.
@@ -207,6 +207,8 @@ pub(super) fn usage_set() -> Value {
 pub(super) fn policy() -> Value {
     json!({
         "id": ID,
+        "name": null,
+        "config": null,
         "origin": "file",
         "state": "deployed",
         "pattern": "http://127.0.0.1:9000/*",
@@ -259,14 +261,14 @@ pub(super) fn policy_with_keys() -> Value {
 
 pub(super) fn explained_call() -> Value {
     let verdict = json!({
-        "policy": ID, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
+        "policy": ID, "name": null, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
     });
     json!({
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
         "policies": [verdict],
         "lane": {
-            "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "generation": 1}], "labels": {},
+            "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},
             "host": "127.0.0.1:9000",
         },
         "due_at": null,
@@ -283,5 +285,5 @@ pub(super) fn explained_call() -> Value {
 }
 
 pub(super) fn explained_settled() -> Value {
-    json!({"id": "0198c4f0-5f3a-7c00-8000-000000000001", "state": "settled", "outcome": "delivered"})
+    json!({"id": "0198c4f0-5f3a-7c00-8000-000000000001", "state": "settled", "outcome": "delivered", "reason": "delivered"})
 }

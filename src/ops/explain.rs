@@ -4,23 +4,24 @@
 //! Must not know: how limits count, how calls are planned.
 
 use arc_swap::ArcSwap;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
-use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
-use crate::ingest::{CallRouter, NoRoute};
-use crate::limit::{Kind, Outlooks};
-use crate::ops::desk::{Answer, Desk, json, shutting_down};
+use crate::event::{self, CanonicalUrl, EventId, Labels, Lane, parse_method};
+use crate::ingest::{AboutPolicies, CallRouter, EndBody, NoRoute};
+use crate::limit::{LimitKind, Outlooks};
+use crate::ops::candidates::{CandidateBody, title};
+use crate::ops::desk::{Desk, OpsAnswer, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
-use crate::policy::{Candidate, Policies, Runtime, Verdict};
+use crate::policy::{Policies, Runtime};
 use crate::problem::{Problem, codes};
-use crate::queue::{End, Queue, QueueError, Standing};
-use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::queue::{Queue, QueueError, Standing};
+use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 use crate::telemetry::Defect;
 
 #[derive(Serialize, ToSchema)]
@@ -30,10 +31,8 @@ pub(super) struct SettledBody {
     state: &'static str,
     #[schema(required)]
     outcome: Option<&'static str>,
-    /// `held` when it expired while a doubt held its lane.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cause: Option<&'static str>,
+    #[serde(flatten)]
+    why: Option<EndBody>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -82,36 +81,21 @@ struct LaneBody {
 #[derive(Serialize, ToSchema)]
 struct GovernedBy {
     policy: String,
+    /// What people call it; null where its id is all, and of one that is gone.
+    #[schema(required)]
+    name: Option<String>,
     generation: u32,
 }
 
-/// A policy whose pattern matches the address of the call.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Candidate)]
-struct CandidateBody {
-    policy: String,
-    verdict: &'static str,
-    text: String,
-    /// Name of the label that it needs.
-    #[schema(required)]
-    label: Option<String>,
-    /// Value that this label would need to have.
-    #[schema(required)]
-    value: Option<String>,
-    /// The policy that applies in its place.
-    #[schema(required)]
-    by: Option<String>,
-}
-
 /// The call that is explained, of an event or as it was asked for.
-struct Call<'c> {
+struct ExplainedCall<'c> {
     method: &'c Method,
     url: &'c CanonicalUrl,
     labels: &'c Labels,
 }
 
 /// Where it stands, or would stand.
-struct Place {
+struct ExplainedPlace {
     lane: Lane,
     due_at: Option<Timestamp>,
     /// Its date was given in doubt.
@@ -131,6 +115,7 @@ pub(super) struct Explainer<'d> {
     outlooks: &'d ArcSwap<Outlooks>,
     clock: &'d Clock,
     router: &'d CallRouter,
+    about: &'d AboutPolicies,
 }
 
 impl<'d> From<&'d Desk> for Explainer<'d> {
@@ -142,12 +127,13 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
             outlooks: &desk.outlooks,
             clock: &desk.clock,
             router: &desk.router,
+            about: &desk.about,
         }
     }
 }
 
 impl Explainer<'_> {
-    pub(super) async fn explain(&self, uri: &Uri) -> Answer {
+    pub(super) async fn explain(&self, uri: &Uri) -> OpsAnswer {
         let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
         match (parameters.get("id"), parameters.get("url")) {
             (Some(id), None) => {
@@ -162,15 +148,20 @@ impl Explainer<'_> {
         }
     }
 
-    async fn explain_event(&self, id: &str) -> Answer {
+    async fn explain_event(&self, id: &str) -> OpsAnswer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
         let Some(waiting) = standing.waiting() else {
-            let Standing::Settled(end) = standing else { return Err(no_event()) };
-            let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
-            let body = SettledBody { id: id.to_string(), state: "settled", outcome, cause };
+            let Standing::Settled(known) = standing else { return Err(no_event()) };
+            let runtime = self.policies.runtime();
+            let body = SettledBody {
+                id: id.to_string(),
+                state: "settled",
+                outcome: known.as_ref().map(|known| known.end.word()),
+                why: known.map(|known| EndBody::of(&known, &runtime, self.about)),
+            };
             return Ok(json(&body, None));
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {
@@ -181,10 +172,10 @@ impl Explainer<'_> {
         let ahead = self.ahead(id, &standing, &report).await?;
         let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
-        let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
+        let call = ExplainedCall { method: &event.method, url: &event.url, labels: &event.labels };
         let due_at = waiting.due_at;
         let (is_dated, expires_at) = (event.is_dated, event.expires_at);
-        let place = Place { lane, due_at, is_dated, expires_at, ahead, under_way };
+        let place = ExplainedPlace { lane, due_at, is_dated, expires_at, ahead, under_way };
         let body = ExplainBody {
             id: Some(id.to_string()),
             state: standing.word(),
@@ -215,7 +206,7 @@ impl Explainer<'_> {
         Ok(Some(before + report.read_ahead as u64))
     }
 
-    async fn explain_call(&self, parameters: &Parameters, url: &str) -> Answer {
+    async fn explain_call(&self, parameters: &Parameters, url: &str) -> OpsAnswer {
         let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
         let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
         let method = method.map_err(|error| invalid("method", error.to_string()))?;
@@ -224,12 +215,27 @@ impl Explainer<'_> {
             let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
             return Err(invalid(&format!("label.{name}"), rule.to_owned()));
         }
-        let labels = defaults
-            .fill(parameters.family("label."))
-            .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
-        let call = Call { method: &method, url: &url, labels: &labels };
-        let lane = match self.router.route(&self.policies.runtime(), &method, &url, &labels) {
+        let breaks_rule = |error| invalid("label.KEY", format!("breaks a rule: {error}"));
+        let given = parameters.family("label.").map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let own = Labels::new(given).map_err(breaks_rule)?;
+        let filled = own.or(defaults.labels.iter()).map_err(breaks_rule)?;
+        // Headers and body are not known here: what stands in the url counts.
+        let (headers, fallback) = (HeaderMap::new(), &*defaults.labels);
+        let seen =
+            event::Call { method: &method, url: &url, headers: &headers, body: &[], own: &own, fallback };
+        let implied = self.router.implied(&seen);
+        let labels = implied.as_ref().ok().and_then(Option::as_ref).unwrap_or(&filled);
+        let call = ExplainedCall { method: &method, url: &url, labels };
+        let lane = implied
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|_| self.router.route(&self.policies.runtime(), &method, &url, labels));
+        let lane = match lane {
             Ok(lane) => lane,
+            Err(ref refused @ NoRoute::Label(ref error)) => {
+                let problem = Problem::of(refused.code(), error.to_string());
+                return Err(Box::new(problem.field("url", "implies what cannot be a label")));
+            }
             Err(NoRoute::Egress(reason)) => {
                 let text = format!("It would be refused: its address must not be called, {reason}.");
                 return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
@@ -245,16 +251,15 @@ impl Explainer<'_> {
         };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
-        // Taken up counts what is read ahead and what is under way: the calls under way are not before it any more.
-        let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
-        let ahead = Some(here.saturating_sub(report.inflight as u64));
+        let ahead = Some(counts.map_or(0, |counts| counts.ready));
         // As the door does with an event that names no life of its own.
         let expires_at = self.clock.now() + defaults.max_ttl;
-        let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
+        let place =
+            ExplainedPlace { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
 
-    fn body(&self, call: &Call<'_>, place: &Place, report: &LaneReport) -> ExplainBody {
+    fn body(&self, call: &ExplainedCall<'_>, place: &ExplainedPlace, report: &LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
         let doubt = self.doubt_about(place, report);
         let held = match (place.due_at, &doubt) {
@@ -266,7 +271,7 @@ impl Explainer<'_> {
         // Nobody knows when a doubt ends.
         let starts_at = self.starts_at(place, report, &runtime, now).filter(|_| doubt.is_none());
         ExplainBody {
-            lane: Some(lane_body(&place.lane)),
+            lane: Some(lane_body(&place.lane, &runtime)),
             due_at: date(place.due_at),
             ahead: place.ahead,
             draining_until: date(report.draining_until),
@@ -280,18 +285,18 @@ impl Explainer<'_> {
 
     /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane
     /// or the event waits for a moment of it.
-    fn doubt_about(&self, place: &Place, report: &LaneReport) -> Option<Doubt> {
+    fn doubt_about(&self, place: &ExplainedPlace, report: &LaneReport) -> Option<Doubt> {
         let hold = report.hold.as_ref();
         let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
         let has_end = hold.is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
         let about = |doubt: &Doubt| match (doubt.kind.holds(), doubt.kind) {
-            (Holds::Store, _) => true,
-            (Holds::Lanes, DoubtKind::Unread) => is_unread,
-            (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            (DoubtHold::Store, _) => true,
+            (DoubtHold::Lanes, DoubtKind::Unread) => is_unread,
+            (DoubtHold::Lanes, _) => doubt.subject == place.lane.key().as_str(),
             // A clock in doubt holds what would begin or end by it: a pause with an end, a date, a life that seems
             // over.
-            (Holds::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
-            (Holds::Nothing, _) => false,
+            (DoubtHold::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
+            (DoubtHold::Nothing, _) => false,
         };
         self.queue.doubts().list().into_iter().find(about)
     }
@@ -299,7 +304,7 @@ impl Explainer<'_> {
     /// The estimate of the limits, corrected by what the lane knows at this moment.
     fn starts_at(
         &self,
-        place: &Place,
+        place: &ExplainedPlace,
         report: &LaneReport,
         runtime: &Runtime,
         now: Timestamp,
@@ -318,7 +323,7 @@ impl Explainer<'_> {
         }
         match &report.blocked {
             // Calls beyond the limit are turned away.
-            Some(blocked) if blocked.until.is_none() && blocked.kind != Kind::Slots => None,
+            Some(blocked) if blocked.until.is_none() && blocked.kind != LimitKind::Slots => None,
             blocked => {
                 let room_at = blocked.as_ref().and_then(|blocked| blocked.until);
                 Some(room_at.map_or(starts_at, |room_at| starts_at.max(room_at)))
@@ -327,8 +332,9 @@ impl Explainer<'_> {
     }
 
     /// Of a call that has no lane.
-    fn refused(&self, call: &Call<'_>, held: HeldBy) -> ExplainBody {
-        let candidates = self.policies.runtime().candidates(call.method, call.url, call.labels);
+    fn refused(&self, call: &ExplainedCall<'_>, held: HeldBy) -> ExplainBody {
+        let runtime = self.policies.runtime();
+        let candidates = runtime.candidates(call.method, call.url, call.labels);
         ExplainBody {
             id: None,
             state: None,
@@ -338,7 +344,7 @@ impl Explainer<'_> {
             url: call.url.without_query().to_owned(),
             policies: candidates
                 .into_iter()
-                .map(|candidate| candidate_body(candidate, call.method))
+                .map(|candidate| CandidateBody::of(candidate, call.method, &runtime))
                 .collect(),
             lane: None,
             due_at: None,
@@ -352,9 +358,10 @@ impl Explainer<'_> {
     }
 }
 
-fn lane_body(lane: &Lane) -> LaneBody {
-    let governed_by = |part: &crate::event::PolicyRef| GovernedBy {
+fn lane_body(lane: &Lane, runtime: &Runtime) -> LaneBody {
+    let governed_by = |part: &event::PolicyRef| GovernedBy {
         policy: part.policy.to_string(),
+        name: title(runtime, &part.policy),
         generation: part.generation,
     };
     LaneBody {
@@ -363,45 +370,6 @@ fn lane_body(lane: &Lane) -> LaneBody {
         labels: lane.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         host: lane.key().host().map(str::to_owned),
     }
-}
-
-fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
-    let Candidate { policy, verdict } = candidate;
-    let mut body = CandidateBody {
-        policy: policy.to_string(),
-        verdict: "applies",
-        text: "It applies.".to_owned(),
-        label: None,
-        value: None,
-        by: None,
-    };
-    match verdict {
-        Verdict::Applies => {}
-        Verdict::OtherMethod => {
-            body.verdict = "other_method";
-            body.text = format!("It does not list {method}.");
-        }
-        Verdict::OtherLabel(condition) => {
-            body.verdict = "other_label";
-            body.text = format!("It needs the label {}={}.", condition.key, condition.value);
-            (body.label, body.value) = (Some(condition.key), Some(condition.value));
-        }
-        Verdict::NoLabel(label) => {
-            body.verdict = "no_label";
-            body.text = format!("It needs a label {label}, by which it tells its limits apart.");
-            body.label = Some(label);
-        }
-        Verdict::OtherValues => {
-            body.verdict = "other_values";
-            body.text = "It limits single values of its labels, and not those of the call.".to_owned();
-        }
-        Verdict::Outranked(by) => {
-            body.verdict = "outranked";
-            body.text = format!("Policy {by} of the same origin is more specific, or as specific and older.");
-            body.by = Some(by.to_string());
-        }
-    }
-    body
 }
 
 /// Whether the egress guard holds the lane until then: what it withholds is put off until that time.

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::{DispatchHandle, Figures, Hold, HoldReason};
+use crate::dispatch::{DispatchHandle, Hold, HoldReason, PlannerFigures};
 use crate::event::{Lane, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
-use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, Wait, date};
+use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, WaitingCounts, date};
 use crate::policy::Scope;
 use crate::problem::{Problem, codes};
 use crate::queue::{LaneCounts, Queue};
@@ -18,7 +18,7 @@ use crate::queue::{LaneCounts, Queue};
 const LIMITERS_AT_ONCE: usize = 1024;
 
 /// What waits under some policies, by key.
-pub(super) struct Waits(HashMap<PolicyId, HashMap<Box<str>, Wait>>);
+pub(super) struct Waits(HashMap<PolicyId, HashMap<Box<str>, WaitingCounts>>);
 
 impl Waits {
     /// One pass over all lanes. With `only`, of these keys alone.
@@ -53,14 +53,14 @@ impl Waits {
         waits
     }
 
-    pub(super) fn of(&self, policy: &PolicyId, key: &str) -> Wait {
+    pub(super) fn of(&self, policy: &PolicyId, key: &str) -> WaitingCounts {
         self.0.get(policy).and_then(|keys| keys.get(key)).copied().unwrap_or_default()
     }
 
-    fn all_of(&self, policy: &PolicyId) -> Wait {
-        let mut all = Wait::default();
+    fn all_of(&self, policy: &PolicyId) -> WaitingCounts {
+        let mut all = WaitingCounts::default();
         for wait in self.0.get(policy).into_iter().flat_map(HashMap::values) {
-            all.here += wait.here;
+            all.ready += wait.ready;
             all.delayed += wait.delayed;
             all.oldest = all.oldest.into_iter().chain(wait.oldest).min();
         }
@@ -68,22 +68,26 @@ impl Waits {
     }
 }
 
-impl Wait {
+impl WaitingCounts {
     fn add(&mut self, counts: &LaneCounts) {
-        self.here += counts.ready + counts.taken_up;
+        self.ready += counts.ready;
         self.delayed += counts.delayed;
         self.oldest = self.oldest.into_iter().chain(counts.oldest).min();
     }
 }
 
 /// How long what waits under one limiter takes at its present limits; `None` when they do not say.
-pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now: Timestamp) -> Option<f64> {
-    let waiting = wait.here.saturating_sub(limiter.inflight.into());
+pub(super) fn drains_in(
+    limiter: &LimiterFigures,
+    wait: &WaitingCounts,
+    paused: bool,
+    now: Timestamp,
+) -> Option<f64> {
     if paused {
         return None;
     }
     // The forecast is asked for the last of those that wait; the first one has the number 0.
-    let Some(last) = waiting.checked_sub(1) else { return Some(0.0) };
+    let Some(last) = wait.ready.checked_sub(1) else { return Some(0.0) };
     // Every limit has to let the last one start, so that the latest decides; without limits there is no estimate.
     let ends = limiter.outlook.iter().map(|limit| limit.starts_at(last, now)).max()?;
     Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
@@ -126,7 +130,7 @@ impl LiveFigures<'_> {
         &self,
         policy: &PolicyId,
         waits: &Waits,
-        going_on: &Figures,
+        going_on: &PlannerFigures,
         paused: bool,
     ) -> Option<FiguresBody> {
         let now = self.clock.now();
@@ -140,7 +144,7 @@ impl LiveFigures<'_> {
                 let wait = waits.of(policy, &limiter.key);
                 keys += 1;
                 inflight += u64::from(limiter.inflight);
-                seen += wait.here;
+                seen += wait.ready;
                 for counter in &limiter.counters {
                     let used = limits.entry(counter.kind.word()).or_default();
                     // The fullest key is shown: a sum over all keys could not be compared with the limit, which each
@@ -163,20 +167,19 @@ impl LiveFigures<'_> {
         Some(FiguresBody {
             keys,
             inflight,
-            // Lanes and calls are counted at different moments: a difference below zero means none.
-            waiting: all.here.saturating_sub(inflight),
+            waiting: all.ready,
             delayed: all.delayed,
             oldest: date(all.oldest),
             limits,
             held: held(policy, going_on),
             // What waits under a key whose limiter is not there yet is not known to take any time.
-            drains_in_seconds: drains_in_seconds.filter(|_| seen >= all.here),
+            drains_in_seconds: drains_in_seconds.filter(|_| seen >= all.ready),
         })
     }
 }
 
 /// The lanes of a policy that are held, by reason.
-fn held(policy: &PolicyId, going_on: &Figures) -> Vec<HeldBody> {
+fn held(policy: &PolicyId, going_on: &PlannerFigures) -> Vec<HeldBody> {
     let is_its_own = |lane: &Lane| lane.policies().iter().any(|part| part.policy == *policy);
     by_reason(going_on.held.iter().filter(|(lane, _)| is_its_own(lane)).map(|(_, hold)| hold))
 }

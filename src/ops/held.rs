@@ -6,9 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
+use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport};
 use crate::event::Lane;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
 use crate::store::doubts::Doubt;
@@ -156,17 +156,17 @@ impl HeldBy {
         }
     }
 
-    fn limit(blocked: &Blocked) -> Self {
-        let Blocked { policy, key, kind, until } = blocked;
+    fn limit(blocked: &BlockedLimit) -> Self {
+        let BlockedLimit { policy, key, kind, until } = blocked;
         let of = if key.is_empty() { String::new() } else { format!(" for {key}") };
         let (by, limit, text) = match kind {
-            Kind::Slots => {
+            LimitKind::Slots => {
                 let text = format!(
                     "Policy {policy} has as many calls in flight{of} as it may have; one of them has to end first."
                 );
                 ("slots", None, text)
             }
-            Kind::Closed => {
+            LimitKind::Closed => {
                 let text = format!("Policy {policy} lets no such call through{of}.");
                 ("limit", Some(kind.word()), text)
             }

@@ -14,6 +14,7 @@
 
 mod authoring;
 mod body;
+mod candidates;
 mod desk;
 mod doc;
 mod doubts;
@@ -48,7 +49,7 @@ use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreHealth;
-use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
@@ -100,7 +101,7 @@ pub(crate) fn routes(ops: Ops) -> Router {
 /// One thing that `/readyz` looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ReadinessCheck)]
-struct Check {
+struct ReadinessCheck {
     name: &'static str,
     ok: bool,
     detail: String,
@@ -124,7 +125,7 @@ async fn live() -> &'static str {
     responses(
         (status = 200, description = "They may.", content(
             (String = "text/plain", example = json!("ok\n")),
-            (Report = "application/json", example = json!(doc::readiness(true))))),
+            (ReadinessReport = "application/json", example = json!(doc::readiness(true))))),
         doc::Ready,
     ),
 )]
@@ -136,7 +137,7 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
         .is_some_and(|query| query.split('&').any(|part| matches!(part.split('=').next(), Some("verbose"))));
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if verbose {
-        let mut response = (status, axum::Json(Report { ready: ok, checks })).into_response();
+        let mut response = (status, axum::Json(ReadinessReport { ready: ok, checks })).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return response;
     }
@@ -153,26 +154,26 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Readiness)]
-struct Report {
+struct ReadinessReport {
     ready: bool,
-    checks: Vec<Check>,
+    checks: Vec<ReadinessCheck>,
 }
 
 /// Every check that `/readyz` makes, with those that only report.
-fn all_checks(ops: &Ops) -> Vec<Check> {
+fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     let deployed = ops.policies.runtime().policies().count();
     let doubts = ops.queue.doubts();
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
-    checks.push(Check { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
-    checks.extend((ops.egress_state)().map(|detail| Check { name: "egress", ok: true, detail }));
-    checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
+    checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
+    checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
 }
 
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
 /// they hold the store.
-fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
+fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<ReadinessCheck> {
     // The worse of the two is named: a failed store has to be restarted, a full disk only needs room.
     let writable = match (&store.poisoned, &store.no_room) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
@@ -189,7 +190,7 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged, store.lost_entries);
     let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
-    let check = |name, ok, detail: String| Check { name, ok, detail };
+    let check = |name, ok, detail: String| ReadinessCheck { name, ok, detail };
     vec![
         check("store_writable", writable.0, writable.1),
         check("store_responsive", !store.slow, responsive),
@@ -204,8 +205,8 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
 
 /// The doubts that nobody has acknowledged, by kind. One that holds the store is named whether it is acknowledged or
 /// not.
-fn doubts_check(doubts: &[Doubt]) -> Check {
-    let holding = doubts.iter().find(|doubt| doubt.kind.holds() == Holds::Store);
+fn doubts_check(doubts: &[Doubt]) -> ReadinessCheck {
+    let holding = doubts.iter().find(|doubt| doubt.kind.holds() == DoubtHold::Store);
     let mut parts: Vec<String> = holding
         .map(|doubt| format!("the store is held by doubt {}: {}; {}", doubt.id, doubt.detail, doubt.way_out))
         .into_iter()
@@ -217,7 +218,7 @@ fn doubts_check(doubts: &[Doubt]) -> Check {
         }
     }
     let detail = if parts.is_empty() { "none unacknowledged".to_owned() } else { parts.join(", ") };
-    Check { name: "doubts", ok: holding.is_none(), detail }
+    ReadinessCheck { name: "doubts", ok: holding.is_none(), detail }
 }
 
 /// The metrics

@@ -9,7 +9,8 @@ use http::{Uri, header};
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
-use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
+use crate::ingest::AboutPolicies;
+use crate::ops::desk::{Desk, OpsAnswer, json, no_policy, policy_id, shutting_down};
 use crate::ops::figures::{LiveFigures, drains_in};
 use crate::ops::precondition::etag;
 use crate::ops::query::{Parameters, cursor_after, invalid};
@@ -19,26 +20,28 @@ use crate::problem::Problem;
 use crate::telemetry::defect;
 
 /// Shows policies of the book with their live figures.
-pub(super) struct Shown<'d> {
+pub(super) struct PolicyViews<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
     clock: &'d Clock,
+    about: &'d AboutPolicies,
     figures: LiveFigures<'d>,
 }
 
-impl<'d> From<&'d Desk> for Shown<'d> {
+impl<'d> From<&'d Desk> for PolicyViews<'d> {
     fn from(desk: &'d Desk) -> Self {
         Self {
             policies: &desk.policies,
             dispatch: &desk.dispatch,
             clock: &desk.clock,
+            about: &desk.about,
             figures: LiveFigures::from(desk),
         }
     }
 }
 
-impl Shown<'_> {
-    pub(super) async fn list(&self, uri: &Uri) -> Answer {
+impl PolicyViews<'_> {
+    pub(super) async fn list(&self, uri: &Uri) -> OpsAnswer {
         let parameters = Parameters::read(uri, &["limit", "cursor"], None)?;
         let limit = parameters.page("limit")?;
         let after = match parameters.cursor("cursor")? {
@@ -62,7 +65,7 @@ impl Shown<'_> {
         for (id, policy) in &page {
             let paused = is_paused(policy, now);
             let figures = self.figures.of(id, &waits, &going_on, paused).await.ok_or_else(shutting_down)?;
-            policies.push(PolicyBody::of(id, policy, now).with(figures));
+            policies.push(PolicyBody::of(id, policy, self.about, now).with(figures));
         }
         let last = page.last().filter(|_| more);
         let next_cursor = last.map(|(id, _)| cursor_after(id.as_str()));
@@ -70,7 +73,7 @@ impl Shown<'_> {
         Ok(json(&List { policies, next_cursor }, next))
     }
 
-    pub(super) async fn show(&self, id: &str, uri: &Uri) -> Answer {
+    pub(super) async fn show(&self, id: &str, uri: &Uri) -> OpsAnswer {
         let id = policy_id(id)?;
         let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], None)?;
         let limit = parameters.page("keys_limit")?;
@@ -90,7 +93,7 @@ impl Shown<'_> {
         let waits = self.figures.waits(scopes, (!first_page).then_some(shown)).await?;
         let now = self.clock.now();
         let paused = is_paused(policy, now);
-        let mut body = PolicyBody::of(&id, policy, now);
+        let mut body = PolicyBody::of(&id, policy, self.about, now);
         if first_page {
             let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
             let figures = self.figures.of(&id, &waits, &going_on, paused).await;
@@ -122,7 +125,7 @@ impl Shown<'_> {
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let now = self.clock.now();
         let figures = self.figures.of(id, &waits, &going_on, is_paused(policy, now)).await;
-        Ok(PolicyBody::of(id, policy, now).with(figures.ok_or_else(shutting_down)?))
+        Ok(PolicyBody::of(id, policy, self.about, now).with(figures.ok_or_else(shutting_down)?))
     }
 }
 

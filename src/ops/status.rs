@@ -11,14 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Figures, HoldReason};
-use crate::ops::desk::{Answer, json, respond, shutting_down};
+use crate::dispatch::{HoldReason, PlannerFigures};
+use crate::ops::desk::{OpsAnswer, json, respond, shutting_down};
 use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
 use crate::ops::wire::{HeldBody, date};
 use crate::ops::{Ops, all_checks, doc};
 use crate::problem::{Problem, codes};
-use crate::queue::LaneCounts;
+use crate::queue::{Completed, LaneCounts};
 
 /// The whole daemon at one moment.
 #[derive(Serialize, ToSchema)]
@@ -48,11 +48,11 @@ pub(super) struct StatusBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventsHere)]
 struct EventsBody {
-    /// Events that wait for their turn.
+    /// Events that wait for their turn, read ahead or not.
     ready: u64,
     /// Events that wait for a due time.
     delayed: u64,
-    /// Events whose calls are under way.
+    /// Events whose calls have started, and whose ends are not on record yet.
     inflight: u64,
     /// When the oldest that is under way or waits for its turn was accepted.
     #[schema(required)]
@@ -125,18 +125,19 @@ pub(super) async fn status(State(ops): State<Ops>, uri: Uri) -> Response {
 }
 
 impl Ops {
-    async fn status(&self, uri: &Uri) -> Answer {
+    async fn status(&self, uri: &Uri) -> OpsAnswer {
         // There are none: a parameter that means nothing is refused rather than passed over.
         Parameters::read(uri, &[], None)?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let queue = self.queue.clone();
         // There may be very many lanes: the pass is made where it stops no call.
-        let here = tokio::task::spawn_blocking(move || sum(&queue.counts()))
+        let oldest = tokio::task::spawn_blocking(move || oldest(&queue.counts()))
             .await
             .map_err(|_| Box::new(Problem::of(codes::INTERNAL, "the figures could not be taken")))?;
+        let ledger = self.queue.ledger();
         let now = self.clock.now();
         let failed: Vec<_> = all_checks(self).into_iter().filter(|check| !check.ok).collect();
-        let completed = self.queue.completed();
+        let completed = Completed::of(&ledger);
         let store = self.queue.store_health();
         Ok(json(
             &StatusBody {
@@ -145,7 +146,12 @@ impl Ops {
                 uptime_seconds: (now.since(self.pulse.started_at()).as_secs_f64() * 1000.0).round() / 1000.0,
                 ready: failed.is_empty(),
                 problems: failed.iter().map(|check| format!("{}: {}", check.name, check.detail)).collect(),
-                events: here.with_calls(going_on.inflight as u64),
+                events: EventsBody {
+                    ready: ledger.ready,
+                    delayed: ledger.delayed,
+                    inflight: ledger.inflight,
+                    oldest: date(oldest),
+                },
                 ended: EndedBody {
                     delivered: completed.delivered,
                     dead: completed.dead,
@@ -171,7 +177,7 @@ impl Ops {
         ))
     }
 
-    fn policy_counts(&self, going_on: &Figures, now: Timestamp) -> PoliciesBody {
+    fn policy_counts(&self, going_on: &PlannerFigures, now: Timestamp) -> PoliciesBody {
         let mut counts = PoliciesBody::default();
         for (_, policy) in self.policies.book().after(None) {
             let life = policy.lifecycle();
@@ -199,34 +205,7 @@ impl Ops {
     }
 }
 
-/// What all lanes hold, added up.
-#[derive(Default)]
-struct Here {
-    ready: u64,
-    delayed: u64,
-    taken_up: u64,
-    oldest: Option<Timestamp>,
-}
-
-fn sum(lanes: &[LaneCounts]) -> Here {
-    lanes.iter().fold(Here::default(), |sum, lane| Here {
-        ready: sum.ready + lane.ready,
-        delayed: sum.delayed + lane.delayed,
-        taken_up: sum.taken_up + lane.taken_up,
-        oldest: sum.oldest.into_iter().chain(lane.oldest).min(),
-    })
-}
-
-impl Here {
-    /// What was taken up and is not under way still waits for its turn.
-    fn with_calls(&self, calls: u64) -> EventsBody {
-        // The two figures are of different moments: calls may have started or ended in between.
-        let inflight = calls.min(self.taken_up);
-        EventsBody {
-            ready: self.ready + self.taken_up - inflight,
-            delayed: self.delayed,
-            inflight,
-            oldest: date(self.oldest),
-        }
-    }
+/// When the oldest event was accepted that is under way or waits for its turn.
+fn oldest(lanes: &[LaneCounts]) -> Option<Timestamp> {
+    lanes.iter().filter_map(|lane| lane.oldest).min()
 }

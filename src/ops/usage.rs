@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 
 use crate::dispatch::{DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
-use crate::limit::{Kind, StateUsageError};
+use crate::limit::{LimitKind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
-use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
+use crate::ops::desk::{Desk, OpsAnswer, json, late, no_policy, shutting_down};
 use crate::ops::doc;
 use crate::policy::{Policies, Scope};
 use crate::problem::{Problem, codes};
@@ -58,7 +58,7 @@ struct UsageSet {
         doc::Verb,
     ),
 )]
-pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> OpsAnswer {
     UsageDesk::from(desk).set_usage(id, &read(headers, body).await?).await
 }
 
@@ -76,7 +76,7 @@ impl<'d> From<&'d Desk> for UsageDesk<'d> {
 }
 
 impl UsageDesk<'_> {
-    async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> Answer {
+    async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> OpsAnswer {
         let kind = kind(request.limit.as_ref())?;
         let used = used(request.used.as_ref())?;
         let scope = match self.policies.book().known(id) {
@@ -113,15 +113,18 @@ impl UsageDesk<'_> {
     }
 }
 
-fn kind(given: Option<&Value>) -> Result<Kind, Box<Problem>> {
+fn kind(given: Option<&Value>) -> Result<LimitKind, Box<Problem>> {
     let rule = || {
         // Those that last longest first.
-        let words =
-            Kind::ALL.iter().rev().filter(|kind| kind.is_stated()).map(|kind| format!("{:?}", kind.word()));
+        let words = LimitKind::ALL
+            .iter()
+            .rev()
+            .filter(|kind| kind.is_stated())
+            .map(|kind| format!("{:?}", kind.word()));
         format!("must be {}", words.collect::<Vec<_>>().join(" or "))
     };
     let word = given.ok_or_else(|| missing("limit", rule()))?.as_str();
-    let kind = word.and_then(Kind::of_word).filter(|kind| kind.is_stated());
+    let kind = word.and_then(LimitKind::of_word).filter(|kind| kind.is_stated());
     kind.ok_or_else(|| invalid("limit", rule()))
 }
 

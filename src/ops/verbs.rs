@@ -18,9 +18,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ops::body::{invalid, missing, read, read_optional};
-use crate::ops::desk::{Answer, Desk, json, late, no_policy, policy_id, shutting_down};
+use crate::ops::desk::{Desk, OpsAnswer, json, late, no_policy, policy_id, shutting_down};
 use crate::ops::doc;
-use crate::ops::policies::Shown;
+use crate::ops::policies::PolicyViews;
 use crate::ops::usage::set_usage;
 use crate::ops::wire::PolicyBody;
 use crate::policy::{BookError, ChangeError, Pause, Policies, PolicyError};
@@ -30,7 +30,7 @@ use crate::store::StoreError;
 
 /// What can be done to a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum PolicyVerb {
     Pause,
     Resume,
     Purge,
@@ -74,7 +74,7 @@ struct Purged {
     purged: u64,
 }
 
-impl Verb {
+impl PolicyVerb {
     pub(super) fn parse(word: &str) -> Option<Self> {
         match word {
             "pause" => Some(Self::Pause),
@@ -87,13 +87,19 @@ impl Verb {
 }
 
 /// Does to a policy what a verb says.
-pub(super) async fn act(desk: &Desk, id: &str, verb: Verb, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn act(
+    desk: &Desk,
+    id: &str,
+    verb: PolicyVerb,
+    headers: &HeaderMap,
+    body: Body,
+) -> OpsAnswer {
     let id = policy_id(id)?;
     match verb {
-        Verb::Pause => pause(desk, &id, headers, body).await,
-        Verb::Resume => resume(desk, &id, headers, body).await,
-        Verb::Purge => purge(desk, &id, headers, body).await,
-        Verb::SetUsage => set_usage(desk, &id, headers, body).await,
+        PolicyVerb::Pause => pause(desk, &id, headers, body).await,
+        PolicyVerb::Resume => resume(desk, &id, headers, body).await,
+        PolicyVerb::Purge => purge(desk, &id, headers, body).await,
+        PolicyVerb::SetUsage => set_usage(desk, &id, headers, body).await,
     }
 }
 
@@ -103,7 +109,7 @@ struct Verbs<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
     clock: &'d Clock,
-    shown: Shown<'d>,
+    shown: PolicyViews<'d>,
 }
 
 impl<'d> From<&'d Desk> for Verbs<'d> {
@@ -113,13 +119,13 @@ impl<'d> From<&'d Desk> for Verbs<'d> {
             policies: &desk.policies,
             dispatch: &desk.dispatch,
             clock: &desk.clock,
-            shown: Shown::from(desk),
+            shown: PolicyViews::from(desk),
         }
     }
 }
 
 impl Verbs<'_> {
-    async fn pause(&self, id: &PolicyId, request: &PauseRequest) -> Answer {
+    async fn pause(&self, id: &PolicyId, request: &PauseRequest) -> OpsAnswer {
         let reason = reason(request.reason.as_ref())?;
         let now = self.clock.now();
         let until = self.until(request, now)?;
@@ -135,13 +141,13 @@ impl Verbs<'_> {
         Ok(json(&self.shown.state_of(id).await?, None))
     }
 
-    async fn resume(&self, id: &PolicyId) -> Answer {
+    async fn resume(&self, id: &PolicyId) -> OpsAnswer {
         self.policies.change(|book| book.resume(id)).await.map_err(|error| refused(id, error))?;
         info!(policy = %id, "policy resumed");
         Ok(json(&self.shown.state_of(id).await?, None))
     }
 
-    async fn purge(&self, id: &PolicyId, request: &PurgeRequest) -> Answer {
+    async fn purge(&self, id: &PolicyId, request: &PurgeRequest) -> OpsAnswer {
         let rule =
             || format!("must be {id:?}, the policy that is purged: what waits under it is dropped for good");
         match &request.confirm {
@@ -213,7 +219,7 @@ impl Verbs<'_> {
         doc::Verb,
     ),
 )]
-pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> OpsAnswer {
     Verbs::from(desk).pause(id, &read(headers, body).await?).await
 }
 
@@ -229,7 +235,7 @@ pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body:
         doc::Verb,
     ),
 )]
-pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> OpsAnswer {
     read_optional::<ResumeRequest>(headers, body).await?;
     Verbs::from(desk).resume(id).await
 }
@@ -246,7 +252,7 @@ pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body
         doc::Verb,
     ),
 )]
-pub(super) async fn purge(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn purge(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> OpsAnswer {
     Verbs::from(desk).purge(id, &read(headers, body).await?).await
 }
 

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::ingest::AboutPolicies;
 use crate::limit::{Counter, LimiterFigures};
 use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
@@ -28,7 +29,13 @@ pub(super) struct List {
 #[schema(as = Policy)]
 pub(super) struct PolicyBody {
     id: String,
+    /// What people call it, in the words of its author; null where its id is all, and while it is idle.
+    #[schema(required)]
+    name: Option<String>,
     origin: String,
+    /// The id that its system gave to the config which it comes from; null where configs have none.
+    #[schema(required)]
+    config: Option<String>,
     state: &'static str,
     #[serde(flatten)]
     governs: ClauseBody,
@@ -245,15 +252,15 @@ struct CounterBody {
 
 /// What waits under one key of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Wait {
+pub(super) struct WaitingCounts {
     /// Not put off and not ended.
-    pub(super) here: u64,
+    pub(super) ready: u64,
     pub(super) delayed: u64,
     pub(super) oldest: Option<Timestamp>,
 }
 
 impl PolicyBody {
-    pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
+    pub(super) fn of(id: &PolicyId, policy: &Policy, about: &AboutPolicies, now: Timestamp) -> Self {
         let spec = policy.ruling();
         let life = policy.lifecycle();
         // A policy may have an active generation and older ones that drain: the active one decides.
@@ -266,6 +273,8 @@ impl PolicyBody {
         let mut clauses = spec.into_iter().flat_map(|spec| &spec.clauses).map(clause);
         Self {
             id: id.to_string(),
+            name: spec.and_then(|spec| spec.title.as_deref()).map(str::to_owned),
+            config: about.config(policy.origin(), id, spec).map(str::to_owned),
             origin: policy.origin().as_str().to_owned(),
             state,
             // Most policies have one clause, which stands among their own members; further ones stand beside.
@@ -293,7 +302,7 @@ impl PolicyBody {
 }
 
 impl KeyBody {
-    pub(super) fn of(figures: &LimiterFigures, wait: &Wait, drains_in_seconds: Option<f64>) -> Self {
+    pub(super) fn of(figures: &LimiterFigures, wait: &WaitingCounts, drains_in_seconds: Option<f64>) -> Self {
         let counter = |counter: &Counter| {
             let body = CounterBody {
                 used: counter.used,
@@ -310,8 +319,7 @@ impl KeyBody {
             limits: figures.counters.iter().map(counter).collect(),
             inflight: figures.inflight,
             slots: figures.slots.map(std::num::NonZeroU32::get),
-            // Lanes and calls are counted at different moments: a difference below zero means none.
-            waiting: wait.here.saturating_sub(figures.inflight.into()),
+            waiting: wait.ready,
             delayed: wait.delayed,
             oldest: date(wait.oldest),
             drains_in_seconds,
@@ -360,4 +368,22 @@ fn generation((number, state): (&u32, &GenerationState)) -> GenerationBody {
 /// A time as the API writes it.
 pub(super) fn date(at: Option<Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::PartialSchema;
+
+    use super::*;
+    use crate::policy::MEMBERS;
+
+    /// It is described here and read and written elsewhere, member by member.
+    #[test]
+    fn the_described_definition_has_the_members_that_are_read() {
+        let schema = serde_json::to_value(Definition::schema()).expect("a schema");
+        let described = schema["properties"].as_object().expect("members").keys().map(String::as_str);
+        assert_eq!(described.collect::<BTreeSet<_>>(), MEMBERS.iter().copied().collect());
+    }
 }

@@ -1,7 +1,7 @@
 //! The policy book: the policies of all origins, and beside them the elements that the dialects derive theirs from. A
 //! change edits a copy, which replaces the book as a whole or not at all ([`crate::policy::Policies::change`]). Copies
 //! share what an edit does not touch, so that a change costs memory and time for what is different, however many policies
-//! there are. What makes policies active and ends them is in `sync`.
+//! there are. What makes policies active and ends them is in `sync`, how elements are kept in `elements`.
 //!
 //! Must not know: what elements mean, how the book is written.
 
@@ -10,9 +10,11 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::policy::elements::Elements;
+use crate::policy::elements::{ElementName, Elements};
 use crate::policy::kept::Kept;
 use crate::policy::{Lifecycle, Spec};
 
@@ -210,6 +212,12 @@ impl Book {
         waiting.is_some_and(forgets) || self.policies.values().any(ends)
     }
 
+    /// When the first drain window of any policy is over; `None` while nothing drains. Costs a look at every policy.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.policies.values().filter_map(|policy| policy.lifecycle.next_end()).min()
+    }
+
     /// Drops generations whose drain window is over, what is left of deleted policies with them, and holds that
     /// have ended.
     pub fn expire(&mut self, now: Timestamp) {
@@ -235,6 +243,28 @@ impl Book {
                 pause.until = pause.until.map(|until| leap.moved(until));
             }
         }
+    }
+
+    /// The record of one element; `None` where there is no such one.
+    #[must_use]
+    pub fn element(&self, origin: &Origin, kind: &str, id: &str) -> Option<&Value> {
+        self.elements.get(&ElementName::new(origin, kind, id))
+    }
+
+    /// The elements of one kind with their ids, oldest first.
+    #[must_use]
+    pub fn elements(&self, origin: &Origin, kind: &str) -> Vec<(&str, &Value)> {
+        self.elements.of_kind(origin, kind)
+    }
+
+    /// Adds an element at the end of the order, or replaces the record of one that is there.
+    pub fn put_element(&mut self, origin: &Origin, kind: &str, id: &str, record: Value) {
+        self.elements.put(ElementName::new(origin, kind, id), record, &mut self.next_order);
+    }
+
+    /// Takes an element out; `false` when it was not there.
+    pub fn remove_element(&mut self, origin: &Origin, kind: &str, id: &str) -> bool {
+        self.elements.remove(&ElementName::new(origin, kind, id))
     }
 
     /// Forgets which generations have ended of policies that are gone and under which nothing is `waiting`.

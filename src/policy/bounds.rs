@@ -25,7 +25,7 @@ pub struct Bounds {
 
 /// The bound that a change would exceed, with the way out for the author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Bound {
+pub enum ExceededBound {
     /// The book has as many policies as it may have.
     #[error(
         "there are {most} policies, as many as manage.max_policies allows (idle ones count, and an undeployed one \
@@ -90,7 +90,7 @@ impl Bounds {
     ///
     /// # Errors
     /// The first bound that `after` exceeds and exceeds by more than `before`.
-    pub(super) fn check(&self, before: &Book, after: &Book) -> Result<(), Bound> {
+    pub(super) fn check(&self, before: &Book, after: &Book) -> Result<(), ExceededBound> {
         let (before, after) = (Census::of(before), Census::of(after));
         // A bound may have been lowered since: what is there stays, and a change that adds nothing is taken.
         let is_beyond = |before: usize, after: usize, most: usize| after > most && after > before;
@@ -98,16 +98,16 @@ impl Bounds {
         for (origin, count) in &after.policies {
             let most = self.policies_per_dialect;
             if is_beyond(before.policies.get(origin).copied().unwrap_or(0), *count, most) {
-                return Err(Bound::OfDialect { origin: (*origin).clone(), most });
+                return Err(ExceededBound::OfDialect { origin: (*origin).clone(), most });
             }
         }
         if is_beyond(before.all_policies(), after.all_policies(), self.policies) {
-            return Err(Bound::Policies { most: self.policies });
+            return Err(ExceededBound::Policies { most: self.policies });
         }
         for (kind, count) in &after.elements {
             let most = self.elements_per_kind;
             if is_beyond(before.elements.get(kind).copied().unwrap_or(0), *count, most) {
-                return Err(Bound::Elements { origin: kind.0.clone(), most });
+                return Err(ExceededBound::Elements { origin: kind.0.clone(), most });
             }
         }
         Ok(())
@@ -116,14 +116,14 @@ impl Bounds {
     /// Whether a stored form of `after` bytes is kept where one of `before` bytes, measured only if needed, is kept now.
     ///
     /// # Errors
-    /// [`Bound::Bytes`], or what measuring met.
-    pub(super) fn check_bytes<E: From<Bound>>(
+    /// [`ExceededBound::Bytes`], or what measuring met.
+    pub(super) fn check_bytes<E: From<ExceededBound>>(
         &self,
         before: impl FnOnce() -> Result<usize, E>,
         after: usize,
     ) -> Result<(), E> {
         if after > self.book_bytes && after > before()? {
-            return Err(Bound::Bytes { most: self.book_bytes }.into());
+            return Err(ExceededBound::Bytes { most: self.book_bytes }.into());
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ impl<'b> Census<'b> {
             let lives = policy.lifecycle.generations().len().max(1);
             *census.policies.entry(&policy.origin).or_default() += lives;
         }
-        for name in book.elements.keys() {
+        for (name, _) in book.elements.iter() {
             *census.elements.entry((&name.origin, &*name.kind)).or_default() += 1;
         }
         census
@@ -175,7 +175,10 @@ mod tests {
         book
     }
 
-    fn after(before: &Book, edit: impl FnOnce(&mut Book) -> Result<(), BookError>) -> Result<(), Bound> {
+    fn after(
+        before: &Book,
+        edit: impl FnOnce(&mut Book) -> Result<(), BookError>,
+    ) -> Result<(), ExceededBound> {
         let mut after = before.clone();
         edit(&mut after).expect("possible");
         BOUNDS.check(before, &after)
@@ -194,12 +197,12 @@ mod tests {
         let of_one = book(&[("x", "a"), ("x", "b")]);
         assert_eq!(after(&of_one, create("x", "c")), Ok(()), "the last one");
         let of_one = book(&[("x", "a"), ("x", "b"), ("x", "c")]);
-        let beyond = Bound::OfDialect { origin: Origin::new("x"), most: 3 };
+        let beyond = ExceededBound::OfDialect { origin: Origin::new("x"), most: 3 };
         assert_eq!(after(&of_one, create("x", "d")), Err(beyond.clone()));
         assert!(beyond.to_string().starts_with("the dialect x has 3 policies, as many as manage.max_"));
         assert_eq!(after(&of_one, create("y", "d")), Ok(()), "another dialect has room");
         let of_all = book(&[("x", "a"), ("x", "b"), ("y", "c"), ("y", "d"), ("z", "e")]);
-        assert_eq!(after(&of_all, create("z", "f")), Err(Bound::Policies { most: 5 }));
+        assert_eq!(after(&of_all, create("z", "f")), Err(ExceededBound::Policies { most: 5 }));
     }
 
     #[test]
@@ -226,7 +229,7 @@ mod tests {
         let again = |book: &mut Book| deploy(book, "a");
         assert_eq!(
             after(&lives, again),
-            Err(Bound::OfDialect { origin: Origin::new("x"), most: 3 }),
+            Err(ExceededBound::OfDialect { origin: Origin::new("x"), most: 3 }),
             "deployed and undeployed in a circle"
         );
         lives.expire(NOW + DRAIN_WINDOW);
@@ -247,15 +250,16 @@ mod tests {
         };
         assert_eq!(after(&before, put("k", "2")), Ok(()), "it is replaced");
         assert_eq!(after(&before, put("l", "3")), Ok(()), "of another kind");
-        let beyond = Bound::Elements { origin: Origin::new("x"), most: 2 };
+        let beyond = ExceededBound::Elements { origin: Origin::new("x"), most: 2 };
         assert_eq!(after(&before, put("k", "3")), Err(beyond));
     }
 
     #[test]
     fn the_stored_form_may_shrink_towards_its_bound() {
-        let check = |before: usize, after: usize| BOUNDS.check_bytes(|| Ok::<_, Bound>(before), after);
+        let check =
+            |before: usize, after: usize| BOUNDS.check_bytes(|| Ok::<_, ExceededBound>(before), after);
         assert_eq!(check(0, 100), Ok(()));
-        assert_eq!(check(99, 101), Err(Bound::Bytes { most: 100 }));
+        assert_eq!(check(99, 101), Err(ExceededBound::Bytes { most: 100 }));
         assert_eq!(check(102, 101), Ok(()));
     }
 }

@@ -98,7 +98,7 @@ impl Segment {
 }
 
 /// The bytes that a segment of a path stands for: escapes are another spelling of the same name.
-fn decoded(segment: &str) -> Cow<'_, [u8]> {
+pub(crate) fn decoded(segment: &str) -> Cow<'_, [u8]> {
     if !segment.contains('%') {
         return Cow::Borrowed(segment.as_bytes());
     }

@@ -1,7 +1,7 @@
-//! The stored form of the book: JSON, format 5, apart from the inner types so that either can change.
+//! The stored form of the book: JSON, format 6, apart from the inner types so that either can change.
 //!
 //! ```text
-//! { "format": 5, "next_order": n,
+//! { "format": 6, "next_order": n,
 //!   "policies": [ { "id", "origin", "order", "deleted": bool, "ruling": spec | null,
 //!     "pause": { "reason", "since_ms", "until_ms" | null } | null,
 //!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ],
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The form of a spec is in `spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause per policy
-//! and no elements, format 3 no record of what has ended, format 4 records and authoring states of policies (`upgrade`); all
-//! are read and written anew as format 5. A higher format is refused, never guessed at, and so is a member that is unknown:
+//! and no elements, format 3 no record of what has ended, format 4 records and authoring states of policies (`upgrade`),
+//! format 5 no titles; all are read and written anew as format 6. A higher format is refused, never guessed at, and so is a member that is unknown:
 //! what it would mean is lost by leaving it out.
 //!
 //! Read policy by policy: of thousands of them only one at a time stands in memory in the stored form. Written from the
@@ -30,7 +30,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::policy::document::reader::{Parts, read_each};
+use crate::policy::document::reader::{BookRest, read_each};
 use crate::policy::document::spec::{SpecV3, decode_spec, encode_spec};
 use crate::policy::document::upgrade::PolicyV1;
 use crate::policy::elements::{Element, ElementName};
@@ -39,13 +39,15 @@ use crate::policy::{
     Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, Spec,
 };
 
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const OLDEST_FORMAT: u32 = 1;
 /// The last format in which policies had records.
 const WITH_RECORDS: u32 = 4;
+/// The first format that has the members of the present one.
+const AS_NOW: u32 = 5;
 
 #[derive(Deserialize)]
-struct Head {
+struct FormatHead {
     format: u32,
 }
 
@@ -159,13 +161,13 @@ fn store_element(name: &ElementName, element: &Element) -> Result<Vec<u8>, Polic
 
 /// Specs that are in memory already, by the policies that have them. A book that is read shares those that it has alike:
 /// of thousands of policies the second copy would be given back in pieces between others, which the process keeps.
-pub(super) type Shared<'s> = BTreeMap<&'s PolicyId, &'s Arc<Spec>>;
+pub(super) type KnownSpecs<'s> = BTreeMap<&'s PolicyId, &'s Arc<Spec>>;
 
 pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
-    decode_sharing(body, &Shared::new())
+    decode_sharing(body, &KnownSpecs::new())
 }
 
-pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, PolicyError> {
+pub(super) fn decode_sharing(body: &[u8], shared: &KnownSpecs<'_>) -> Result<Book, PolicyError> {
     let mut policies = BTreeMap::new();
     // There are a few, and each of thousands of policies names one.
     let mut origins: Vec<Origin> = Vec::new();
@@ -193,7 +195,7 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
 
 /// Whether a body has an older format than the one that is written.
 pub(super) fn is_older(body: &[u8]) -> bool {
-    serde_json::from_slice(body).is_ok_and(|Head { format }| format < FORMAT)
+    serde_json::from_slice(body).is_ok_and(|FormatHead { format }| format < FORMAT)
 }
 
 /// Hands on each policy in the order of the document; returns the book without them.
@@ -202,7 +204,7 @@ fn decode_each(
     take: &mut dyn FnMut(PolicyId, Policy) -> Result<(), PolicyError>,
 ) -> Result<Book, PolicyError> {
     // The head alone first, because each format has members of its own.
-    let Head { format } = serde_json::from_slice(body).map_err(malformed)?;
+    let FormatHead { format } = serde_json::from_slice(body).map_err(malformed)?;
     let mut take = |policy| decode_policy(policy).and_then(|(id, policy)| take(id, policy));
     let parts = match format {
         OLDEST_FORMAT..=WITH_RECORDS => {
@@ -218,15 +220,15 @@ fn decode_each(
                 parts
             })
         }
-        FORMAT => read_each(body, &mut take),
+        AS_NOW..=FORMAT => read_each(body, &mut take),
         // Never guessed at: what a newer version has added would be lost by the next write.
         _ => return Err(PolicyError::Format { found: format, known: FORMAT }),
     };
-    let Parts { next_order, elements, ended } = parts.map_err(malformed)?;
+    let BookRest { next_order, elements, ended } = parts.map_err(malformed)?;
     let mut book = Book { next_order, ..Book::default() };
     for ElementV3 { origin, kind, id, order, record } in elements {
         let name = ElementName { origin: Origin::new(&origin), kind: kind.into(), id: id.into() };
-        if book.elements.insert(name, Kept::new(Element { order, record })).is_some() {
+        if !book.elements.add(name, Element { order, record }) {
             return Err(malformed("an element stands twice"));
         }
     }

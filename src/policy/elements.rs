@@ -1,7 +1,7 @@
 //! Elements: what a dialect stores that is not itself a policy, such as a service to which endpoints belong. They stand in
 //! the book beside the policies that are derived from them, so that both change together or not at all.
 //!
-//! Must not know: what elements mean.
+//! Must not know: what elements mean, what policies are.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::policy::Origin;
 use crate::policy::kept::Kept;
-use crate::policy::{Book, Origin};
 
 /// Names an element; the order puts those of one kind side by side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,28 +28,28 @@ pub(super) struct Element {
     pub(super) record: Value,
 }
 
-/// All elements, shared with the copies of the book.
-pub(super) type Elements = BTreeMap<ElementName, Kept<Element>>;
+/// The elements of all origins, each shared with the copies of the book.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Elements {
+    by_name: BTreeMap<ElementName, Kept<Element>>,
+}
 
 impl ElementName {
-    fn new(origin: &Origin, kind: &str, id: &str) -> Self {
+    pub(super) fn new(origin: &Origin, kind: &str, id: &str) -> Self {
         Self { origin: origin.clone(), kind: kind.into(), id: id.into() }
     }
 }
 
-impl Book {
-    /// The record of one element; `None` where there is no such one.
-    #[must_use]
-    pub fn element(&self, origin: &Origin, kind: &str, id: &str) -> Option<&Value> {
-        self.elements.get(&ElementName::new(origin, kind, id)).map(|element| &element.record)
+impl Elements {
+    pub(super) fn get(&self, name: &ElementName) -> Option<&Value> {
+        self.by_name.get(name).map(|element| &element.record)
     }
 
     /// The elements of one kind with their ids, oldest first.
-    #[must_use]
-    pub fn elements(&self, origin: &Origin, kind: &str) -> Vec<(&str, &Value)> {
+    pub(super) fn of_kind(&self, origin: &Origin, kind: &str) -> Vec<(&str, &Value)> {
         // No id sorts before the empty text: the range begins with the first element of the kind.
         let from = ElementName::new(origin, kind, "");
-        let of_kind = self.elements.range(&from..).take_while(|(name, _)| {
+        let of_kind = self.by_name.range(&from..).take_while(|(name, _)| {
             let ElementName { origin, kind, .. } = &from;
             name.origin == *origin && name.kind == *kind
         });
@@ -59,9 +59,9 @@ impl Book {
         found.into_iter().map(|(_, id, record)| (id, record)).collect()
     }
 
-    /// Adds an element at the end of the order, or replaces the record of one that is there.
-    pub fn put_element(&mut self, origin: &Origin, kind: &str, id: &str, record: Value) {
-        match self.elements.entry(ElementName::new(origin, kind, id)) {
+    /// Replaces the record of an element, or adds one, which takes the next place in the order of the book.
+    pub(super) fn put(&mut self, name: ElementName, record: Value, next_order: &mut u64) {
+        match self.by_name.entry(name) {
             Entry::Occupied(mut known) => {
                 // An edit copies the element: not where the record is the same.
                 if known.get().record != record {
@@ -69,21 +69,30 @@ impl Book {
                 }
             }
             Entry::Vacant(place) => {
-                place.insert(Kept::new(Element { order: self.next_order, record }));
-                self.next_order = self.next_order.saturating_add(1);
+                place.insert(Kept::new(Element { order: *next_order, record }));
+                *next_order = next_order.saturating_add(1);
             }
         }
     }
 
-    /// Takes an element out; `false` when it was not there.
-    pub fn remove_element(&mut self, origin: &Origin, kind: &str, id: &str) -> bool {
-        self.elements.remove(&ElementName::new(origin, kind, id)).is_some()
+    /// Adds an element that keeps its place in the order; `false` when there is one of its name.
+    pub(super) fn add(&mut self, name: ElementName, element: Element) -> bool {
+        self.by_name.insert(name, Kept::new(element)).is_none()
+    }
+
+    pub(super) fn remove(&mut self, name: &ElementName) -> bool {
+        self.by_name.remove(name).is_some()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ElementName, &Kept<Element>)> {
+        self.by_name.iter()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Book;
 
     #[test]
     fn elements_are_listed_by_kind_in_the_order_of_their_creation() {

@@ -99,6 +99,15 @@ impl Lifecycle {
         self.generations.values().any(|generation| generation.is_over(now))
     }
 
+    /// When the first of its drain windows is over; `None` while nothing drains.
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
+        let until = |generation: &GenerationState| match generation {
+            GenerationState::Active => None,
+            GenerationState::Draining { until } => Some(*until),
+        };
+        self.generations.values().filter_map(until).min()
+    }
+
     /// Whether any generation drains, its window over or not.
     pub(super) fn drains(&self) -> bool {
         self.generations.values().any(|generation| *generation != GenerationState::Active)

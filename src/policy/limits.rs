@@ -7,7 +7,7 @@ mod kind;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-pub(crate) use kind::Kind;
+pub(crate) use kind::LimitKind;
 
 /// The limits of one policy; `None` means unlimited.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,7 +54,7 @@ impl Limits {
 
     /// The one of this kind, if there is one that counts starts.
     #[must_use]
-    pub fn metered_by(&self, kind: Kind) -> Option<Limit> {
+    pub fn metered_by(&self, kind: LimitKind) -> Option<Limit> {
         self.metered().find(|limit| limit.kind() == kind)
     }
 }
@@ -73,11 +73,11 @@ pub enum Limit {
 impl Limit {
     /// The kind by which API and metrics name it.
     #[must_use]
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> LimitKind {
         match self {
-            Self::Pace(_) => Kind::Pace,
-            Self::Window(_) => Kind::Window,
-            Self::Quota(_) => Kind::Quota,
+            Self::Pace(_) => LimitKind::Pace,
+            Self::Window(_) => LimitKind::Window,
+            Self::Quota(_) => LimitKind::Quota,
         }
     }
 
@@ -291,6 +291,12 @@ mod tests {
         for length in [0, -5, 31 * 86_400_000 + 1, i64::MAX] {
             assert_eq!(Window::new(1, length), Err(LimitError::Length { given_ms: length }));
         }
+    }
+
+    /// Ends of events keep a kind by its place.
+    #[test]
+    fn every_kind_of_limit_can_be_kept_with_the_end_of_an_event() {
+        assert_eq!(LimitKind::ALL.map(LimitKind::word), crate::event::Limited::KINDS);
     }
 
     #[test]

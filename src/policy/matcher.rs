@@ -3,13 +3,17 @@
 //!
 //! Must not know: how patterns are searched, which generations are active.
 
+mod misses;
+
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
+pub(crate) use self::misses::{Member, Miss};
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::search::{Before, NFA_BYTES_MAX, Search};
+use crate::policy::search::{FormerSearch, NFA_BYTES_MAX, Search};
 use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Spec, UrlPattern};
 
 /// One clause of what an active generation governs.
@@ -30,12 +34,12 @@ pub struct Candidate {
     /// The policy whose pattern matches.
     pub policy: PolicyId,
     /// Whether it governs the call, and if not, what keeps it from that.
-    pub verdict: Verdict,
+    pub verdict: MatchVerdict,
 }
 
 /// Whether and why a policy applies to a call whose url its pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MatchVerdict {
     /// It governs the call, alone or beside others.
     Applies,
     /// It lists methods, and not that of the call.
@@ -50,7 +54,7 @@ pub enum Verdict {
     Outranked(PolicyId),
 }
 
-impl Verdict {
+impl MatchVerdict {
     /// How close the call came; 0 applies.
     const fn rank(&self) -> u8 {
         match self {
@@ -126,7 +130,7 @@ impl Matcher {
     /// A search for these patterns, with what it has in common with its own.
     fn search_beside(&self, patterns: &[&UrlPattern]) -> Result<Search, PolicyError> {
         let pattern = |at: usize| &self.rules[at].rule.clause().pattern;
-        let before = Before { search: &self.search, pattern: &pattern };
+        let before = FormerSearch { search: &self.search, pattern: &pattern };
         Search::build(patterns, NFA_BYTES_MAX, Some(&before))
     }
 
@@ -160,7 +164,8 @@ impl Matcher {
         }
     }
 
-    /// Every rule whose pattern matches, the most literal first, with what came of it.
+    /// Every policy whose pattern matches, the most literal first, with what came of it; without those that fit any url and
+    /// ask for a label that the call does not have.
     pub(super) fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
         let winners = self.winners(method, url, labels);
         let mut matching = Vec::new();
@@ -168,6 +173,8 @@ impl Matcher {
         // The search finds them in any order; places are in order of rank.
         matching.sort_unstable();
         let mut candidates: Vec<Candidate> = Vec::new();
+        // Thousands may match: each policy is found again by its name.
+        let mut known: HashMap<&PolicyId, usize> = HashMap::new();
         for at in matching {
             let Some(found) = self.rules.get(at) else { continue };
             let winner =
@@ -175,16 +182,22 @@ impl Matcher {
             let best = found.contest.and_then(winner).and_then(|best| self.rules.get(best));
             let policy = &found.rule.governed_by.policy;
             let verdict = match (found.rule.judge(method, url, labels), best) {
-                (Verdict::Applies, Some(best)) if best.rule.governed_by.policy != *policy => {
-                    Verdict::Outranked(best.rule.governed_by.policy.clone())
+                (MatchVerdict::Applies, Some(best)) if best.rule.governed_by.policy != *policy => {
+                    MatchVerdict::Outranked(best.rule.governed_by.policy.clone())
                 }
                 (verdict, _) => verdict,
             };
+            if found.rule.is_unrelated(&verdict) {
+                continue;
+            }
             // Of the clauses of one policy the one that comes closest speaks for it.
-            match candidates.iter_mut().find(|known| known.policy == *policy) {
+            match known.get(policy).and_then(|nth| candidates.get_mut(*nth)) {
                 Some(known) if known.verdict.rank() <= verdict.rank() => {}
                 Some(known) => known.verdict = verdict,
-                None => candidates.push(Candidate { policy: policy.clone(), verdict }),
+                None => {
+                    known.insert(policy, candidates.len());
+                    candidates.push(Candidate { policy: policy.clone(), verdict });
+                }
             }
         }
         candidates
@@ -195,7 +208,7 @@ impl Matcher {
         let mut winners: Vec<(Option<usize>, usize)> = Vec::new();
         self.for_each_match(url, |at| {
             let Some(Compiled { rule, contest, .. }) = self.rules.get(at) else { return };
-            if rule.judge(method, url, labels) != Verdict::Applies {
+            if rule.judge(method, url, labels) != MatchVerdict::Applies {
                 return;
             }
             // Of the clauses of one policy the most literal one speaks for it.
@@ -235,6 +248,13 @@ impl Rule {
         &self.spec.clauses[self.clause]
     }
 
+    /// Whether the pattern fits every url, so that the labels alone make a call one of its: without them, nothing of the
+    /// call has to do with it.
+    fn is_unrelated(&self, verdict: &MatchVerdict) -> bool {
+        matches!(verdict, MatchVerdict::OtherMethod | MatchVerdict::OtherLabel(_))
+            && self.clause().pattern.fits_any()
+    }
+
     /// With whom it competes; `None` when it applies beside all others.
     fn contest(&self) -> Option<(&Origin, &str)> {
         match &self.spec.overlap {
@@ -244,22 +264,22 @@ impl Rule {
     }
 
     /// Whether it governs a call whose url it matches, if it were alone.
-    fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Verdict {
+    fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> MatchVerdict {
         let (clause, scope) = (self.clause(), &self.spec.scope);
-        // From what is cheap to what is dear, and in the order in which [`Verdict::rank`] calls a policy close.
+        // From what is cheap to what is dear, and in the order in which [`MatchVerdict::rank`] calls a policy close.
         if !clause.has_method(method) {
-            return Verdict::OtherMethod;
+            return MatchVerdict::OtherMethod;
         }
         if let Some(broken) = clause.broken_by(labels, url) {
-            return Verdict::OtherLabel(broken.clone());
+            return MatchVerdict::OtherLabel(broken.clone());
         }
         if let Some(label) = scope.missing_in(labels) {
-            return Verdict::NoLabel(label.to_owned());
+            return MatchVerdict::NoLabel(label.to_owned());
         }
         match self.spec.listed() {
             // Each label of the scope has a value here: that none is missing was asked just above.
-            Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
-            Some(_) | None => Verdict::Applies,
+            Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => MatchVerdict::OtherValues,
+            Some(_) | None => MatchVerdict::Applies,
         }
     }
 }

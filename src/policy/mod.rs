@@ -36,16 +36,16 @@ mod written;
 
 pub(crate) use book::Policy;
 pub use book::{Book, BookError, Origin, Pause};
-pub(crate) use bounds::{Bound, Bounds};
+pub(crate) use bounds::{Bounds, ExceededBound};
 pub use clause::Clause;
-pub(crate) use clause::{LabelCondition, Segment};
+pub(crate) use clause::{LabelCondition, Segment, decoded};
 pub(crate) use document::{check_stored, empty_stored};
 pub(crate) use follow::Follower;
 pub(crate) use generations::Generations;
 pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
-pub(crate) use limits::{Kind, Limit, LimitError};
+pub(crate) use limits::{Limit, LimitError, LimitKind};
 pub use limits::{Limits, Pace, Period, Quota, Window};
-pub(crate) use matcher::{Candidate, Verdict};
+pub(crate) use matcher::{Candidate, MatchVerdict, Member, Miss};
 pub(crate) use pattern::PatternError;
 pub use pattern::UrlPattern;
 pub(crate) use runtime::{PolicyChange, Runtime, RuntimePolicy};
@@ -53,7 +53,7 @@ pub use scope::Scope;
 pub(crate) use service::ChangeError;
 pub use service::Policies;
 pub use spec::{Family, Spec};
-pub(crate) use spec::{Overlap, Overrides, Wording};
+pub(crate) use spec::{Overlap, Overrides, RefusalCodes};
 pub(crate) use sync::{Put, SyncError, SyncReport, Wanted};
 pub(crate) use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec, write};
 
@@ -97,7 +97,7 @@ pub enum PolicyError {
     },
     /// The change would exceed a bound; nothing of it was made.
     #[error(transparent)]
-    Full(#[from] Bound),
+    Full(#[from] ExceededBound),
     /// The name of a policy or of a lane breaks a rule.
     #[error(transparent)]
     Lane(#[from] LaneError),

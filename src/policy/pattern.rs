@@ -159,6 +159,11 @@ impl UrlPattern {
             && pattern_query.is_none_or(|pattern| query.is_some_and(|query| glob(pattern, query)))
     }
 
+    /// Whether every url matches.
+    pub(super) fn fits_any(&self) -> bool {
+        self.canonical.strip_prefix(ANY_HOST) == Some("/*")
+    }
+
     /// Whether scheme, host and port are open.
     pub(super) fn is_on_any_host(&self) -> bool {
         self.canonical.starts_with(ANY_HOST)

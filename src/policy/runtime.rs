@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::matcher::{Candidate, Matcher, Rule};
+use crate::policy::matcher::{Candidate, Matcher, Miss, Rule};
 use crate::policy::{Book, Family, Generations, Origin, Pause, Policy, PolicyError, Spec};
 
 /// Everything deployed or draining at one moment.
@@ -109,6 +109,13 @@ impl Runtime {
     #[must_use]
     pub fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
         self.matcher.candidates(method, url, labels)
+    }
+
+    /// The active policies that come closest to a call that none governs, the closest first, at most 5. What that costs is
+    /// bounded beside the search that [`Runtime::route`] costs, whatever the number of policies.
+    #[must_use]
+    pub(crate) fn misses(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Miss> {
+        self.matcher.misses(method, url, labels)
     }
 
     /// The same, published after those with lower numbers.

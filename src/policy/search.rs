@@ -34,22 +34,25 @@ const CACHE_BYTES: usize = 8 << 20;
 /// Most patterns of one start that are asked one by one: an automaton costs a hundred times the memory of its patterns.
 const ASKED_AT_MOST: usize = 16;
 
+/// Most patterns that are named of one literal start next to a url.
+const PATTERNS_OF_A_NEIGHBOUR: usize = 4;
+
 /// All patterns, known by their places in the list that it was built from; the list itself is not kept.
 pub(super) struct Search {
-    on_hosts: Starts,
-    on_any_host: Starts,
+    on_hosts: LiteralStarts,
+    on_any_host: LiteralStarts,
 }
 
 /// The patterns of one kind: with a host of their own, or on any host.
-struct Starts {
+struct LiteralStarts {
     /// Their places in the list, in the order of their literal starts and then of their texts.
     order: Box<[u32]>,
     /// Each literal start once, in order.
-    starts: Box<[Start]>,
+    starts: Box<[LiteralStart]>,
 }
 
 /// Patterns with the same literal start, equal ones side by side.
-struct Start {
+struct LiteralStart {
     /// Where they stand in the order.
     patterns: Range<u32>,
     /// The longest other start that this one begins with.
@@ -80,7 +83,7 @@ struct Budget {
 }
 
 /// A search with the patterns that it was built from.
-pub(super) struct Before<'b> {
+pub(super) struct FormerSearch<'b> {
     pub(super) search: &'b Search,
     /// The pattern that stood at a place of its list.
     pub(super) pattern: &'b dyn Fn(usize) -> &'b UrlPattern,
@@ -94,13 +97,13 @@ impl Search {
     pub(super) fn build(
         patterns: &[&UrlPattern],
         nfa_bytes_max: usize,
-        before: Option<&Before<'_>>,
+        before: Option<&FormerSearch<'_>>,
     ) -> Result<Self, PolicyError> {
         // Rounded, so that the share of a crowd stays what it was while a few patterns come and go.
         let cache_bytes = CACHE_BYTES / patterns.len().next_power_of_two();
         let mut budget = Budget { nfa_bytes: nfa_bytes_max, cache_bytes };
-        let on_hosts = Starts::build(patterns, false, &mut budget, before)?;
-        let on_any_host = Starts::build(patterns, true, &mut budget, before)?;
+        let on_hosts = LiteralStarts::build(patterns, false, &mut budget, before)?;
+        let on_any_host = LiteralStarts::build(patterns, true, &mut budget, before)?;
         Ok(Self { on_hosts, on_any_host })
     }
 
@@ -111,21 +114,61 @@ impl Search {
         pattern: impl Fn(usize) -> &'p UrlPattern,
         mut found: impl FnMut(usize),
     ) {
-        let mut find = |starts: &Starts, text: &str| {
+        let mut find = |starts: &LiteralStarts, text: &str| {
             let pattern = |at: u32| pattern(at as usize);
             starts.find(text, url, &pattern, &mut |at: u32| found(at as usize));
         };
         find(&self.on_hosts, url.as_str());
         find(&self.on_any_host, url.path_and_query());
     }
+
+    /// Calls `found` with the places of patterns whose literal starts stand next to a text in the order of all, for at most
+    /// `most` starts on either side, and with how many bytes the start and the text share. No start shares more bytes than
+    /// the closest ones do. `text` is a url, or a path where patterns on any host are asked.
+    pub(super) fn for_each_neighbour<'p>(
+        &self,
+        text: &str,
+        on_any_host: bool,
+        most: usize,
+        pattern: impl Fn(usize) -> &'p UrlPattern,
+        mut found: impl FnMut(usize, usize),
+    ) {
+        let starts = if on_any_host { &self.on_any_host } else { &self.on_hosts };
+        starts
+            .near(text, most, &|at: u32| pattern(at as usize), &mut |at, shared| found(at as usize, shared));
+    }
 }
 
-impl Starts {
+impl LiteralStarts {
+    fn near<'p>(
+        &self,
+        text: &str,
+        most: usize,
+        pattern: &impl Fn(u32) -> &'p UrlPattern,
+        found: &mut impl FnMut(u32, usize),
+    ) {
+        let at = |place: u32| self.order.get(place as usize).copied();
+        let literal =
+            |start: &LiteralStart| at(start.patterns.start).map_or("", |at| pattern(at).literal_start());
+        let (below, above) =
+            self.starts.split_at(self.starts.partition_point(|start| literal(start) <= text));
+        for start in below.iter().rev().take(most).chain(above.iter().take(most)) {
+            let bytes = literal(start).bytes().zip(text.bytes());
+            let shared = bytes.take_while(|(one, other)| one == other).count();
+            // A few of those with one start: there may be thousands.
+            for place in start.patterns.clone().take(PATTERNS_OF_A_NEIGHBOUR) {
+                if let Some(at) = at(place) {
+                    found(at, shared);
+                }
+            }
+        }
+    }
+
     fn build(
         all: &[&UrlPattern],
         on_any_host: bool,
         budget: &mut Budget,
-        before: Option<&Before<'_>>,
+        before: Option<&FormerSearch<'_>>,
     ) -> Result<Self, PolicyError> {
         let placed = (0_u32..).zip(all).filter(|(_, pattern)| pattern.is_on_any_host() == on_any_host);
         let mut placed: Vec<(u32, &UrlPattern)> = placed.map(|(at, pattern)| (at, *pattern)).collect();
@@ -133,7 +176,7 @@ impl Starts {
         placed.sort_by(|(_, one), (_, next)| {
             one.literal_start().cmp(next.literal_start()).then_with(|| one.as_str().cmp(next.as_str()))
         });
-        let mut starts: Vec<Start> = Vec::new();
+        let mut starts: Vec<LiteralStart> = Vec::new();
         // The starts that the present one begins with, the shortest first.
         let mut around: Vec<(u32, &str)> = Vec::new();
         let mut from = 0;
@@ -149,7 +192,7 @@ impl Starts {
             // Compiling is what a change costs: a crowd of the same patterns is taken over.
             let known = before.and_then(|before| before.crowd(on_any_host, same));
             let crowd = Crowd::of(same, patterns.start, budget, known)?;
-            starts.push(Start { patterns, within, crowd });
+            starts.push(LiteralStart { patterns, within, crowd });
         }
         debug_assert_eq!(from as usize, placed.len(), "each pattern belongs to one start");
         Ok(Self { order: placed.iter().map(|(at, _)| *at).collect(), starts: starts.into() })
@@ -163,8 +206,9 @@ impl Starts {
         found: &mut impl FnMut(u32),
     ) {
         let at = |place: u32| self.order.get(place as usize).copied();
-        let literal = |start: &Start| at(start.patterns.start).map_or("", |at| pattern(at).literal_start());
-        let around = |start: &Start| start.within.and_then(|outer| self.starts.get(outer as usize));
+        let literal =
+            |start: &LiteralStart| at(start.patterns.start).map_or("", |at| pattern(at).literal_start());
+        let around = |start: &LiteralStart| start.within.and_then(|outer| self.starts.get(outer as usize));
         let above = self.starts.partition_point(|start| literal(start) <= text);
         let mut next = above.checked_sub(1).and_then(|last| self.starts.get(last));
         while let Some(start) = next.filter(|start| !text.starts_with(literal(start))) {
@@ -191,7 +235,7 @@ impl Starts {
     /// Asks the patterns of one start one by one, equal ones once.
     fn ask<'p>(
         &self,
-        start: &Start,
+        start: &LiteralStart,
         url: &CanonicalUrl,
         pattern: &impl Fn(u32) -> &'p UrlPattern,
         found: &mut impl FnMut(u32),
@@ -213,16 +257,17 @@ impl Starts {
     }
 }
 
-impl Before<'_> {
+impl FormerSearch<'_> {
     /// The automaton of these patterns of one start, if it was built from the same ones.
     fn crowd(&self, on_any_host: bool, same: &[(u32, &UrlPattern)]) -> Option<&Arc<Automaton>> {
         let Search { on_hosts, on_any_host: on_any } = self.search;
-        let Starts { order, starts } = if on_any_host { on_any } else { on_hosts };
+        let LiteralStarts { order, starts } = if on_any_host { on_any } else { on_hosts };
         let pattern = |place: usize| order.get(place).map(|at| (self.pattern)(*at as usize));
-        let literal = |start: &Start| pattern(start.patterns.start as usize).map(UrlPattern::literal_start);
+        let literal =
+            |start: &LiteralStart| pattern(start.patterns.start as usize).map(UrlPattern::literal_start);
         let (_, first) = same.first()?;
         let at = starts.binary_search_by(|start| literal(start).cmp(&Some(first.literal_start()))).ok()?;
-        let Start { patterns, crowd, .. } = starts.get(at)?;
+        let LiteralStart { patterns, crowd, .. } = starts.get(at)?;
         let crowd = crowd.as_ref()?;
         let mut known = (patterns.start as usize..patterns.end as usize).map(pattern);
         // Compared one by one: the automaton knows its patterns by their places among these.

@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, Spec, document};
-use crate::store::{DocumentStore, Expect, RunToEnd, StoreError, Turn, Version};
+use crate::store::{AppendTurn, DocumentStore, Expect, RunToEnd, StoreError, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
@@ -31,7 +31,7 @@ const FOLLOWERS_WAIT: Duration = Duration::from_secs(2);
 /// All policies. Cheap to clone; clones are the same policies.
 #[derive(Clone)]
 pub struct Policies {
-    shared: Arc<Shared>,
+    shared: Arc<PoliciesState>,
     /// How long the changes made through this handle wait for the store; `None`: as long as it takes.
     patience: Option<Duration>,
     /// What the changes made through this handle keep to.
@@ -41,7 +41,7 @@ pub struct Policies {
 /// Takes each runtime before it becomes active, so that what it prepares is there when the first call needs it.
 type Announce = Box<dyn Fn(&Runtime) + Send + Sync>;
 
-struct Shared {
+struct PoliciesState {
     documents: Arc<dyn DocumentStore>,
     book: ArcSwap<Book>,
     runtime: watch::Sender<Arc<Runtime>>,
@@ -50,12 +50,12 @@ struct Shared {
     /// By which runtime each follower acts.
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
-    writer: Arc<Mutex<Writer>>,
+    writer: Arc<Mutex<BookWriter>>,
     /// The book was read in an older format than the one that is written.
     was_older: bool,
 }
 
-struct Writer {
+struct BookWriter {
     version: Option<Version>,
     /// The stored book may be another than the published one: a write failed.
     in_doubt: bool,
@@ -99,13 +99,13 @@ impl Policies {
     ) -> Result<Self, PolicyError> {
         let (stored, runtime) = read_usable(&*documents, &listed.collect()).await?;
         let Stored { version, book, is_older: was_older } = stored;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoliciesState {
             documents,
             book: ArcSwap::from_pointee(book),
             runtime: watch::Sender::new(Arc::new(runtime)),
             announce: OnceLock::new(),
             followers: StdMutex::default(),
-            writer: Arc::new(Mutex::new(Writer { version, in_doubt: false })),
+            writer: Arc::new(Mutex::new(BookWriter { version, in_doubt: false })),
             was_older,
         });
         let policies = Self { shared, patience: None, bounds: None };
@@ -184,7 +184,7 @@ impl Policies {
         &self,
         edit: impl FnMut(&mut Book) -> Result<T, E>,
     ) -> Result<T, ChangeError<E>> {
-        let turn = Turn::default();
+        let turn = AppendTurn::default();
         let changed = self.change_in_turn(edit, &turn);
         let Some(patience) = self.patience else { return changed.await };
         let late = |error: StoreError| Err(ChangeError::Failed(error.into()));
@@ -219,7 +219,7 @@ impl Policies {
     async fn change_in_turn<T, E>(
         &self,
         mut edit: impl FnMut(&mut Book) -> Result<T, E>,
-        turn: &Turn,
+        turn: &AppendTurn,
     ) -> Result<T, ChangeError<E>> {
         if let Some(reason) = self.held() {
             return Err(ChangeError::Failed(StoreError::Held { reason }.into()));
@@ -328,19 +328,19 @@ impl Policies {
 
 /// Writes a book and publishes it; gives back who may write next. `false` when somebody else wrote in between.
 async fn write(
-    shared: Arc<Shared>,
-    mut writer: OwnedMutexGuard<Writer>,
+    shared: Arc<PoliciesState>,
+    mut writer: OwnedMutexGuard<BookWriter>,
     next: Book,
     bounds: Option<Bounds>,
-) -> (OwnedMutexGuard<Writer>, Result<bool, PolicyError>) {
+) -> (OwnedMutexGuard<BookWriter>, Result<bool, PolicyError>) {
     let written = shared.write(&mut writer, next, bounds).await;
     (writer, written)
 }
 
-impl Shared {
+impl PoliciesState {
     async fn write(
         &self,
-        writer: &mut Writer,
+        writer: &mut BookWriter,
         next: Book,
         bounds: Option<Bounds>,
     ) -> Result<bool, PolicyError> {
@@ -351,7 +351,7 @@ impl Shared {
         writer.in_doubt = true;
         match self.documents.put(DOCUMENT, expect, body).await {
             Ok(version) => {
-                *writer = Writer { version: Some(version), in_doubt: false };
+                *writer = BookWriter { version: Some(version), in_doubt: false };
                 self.publish(next, runtime);
                 Ok(true)
             }
@@ -373,11 +373,11 @@ impl Shared {
         Ok((runtime, body))
     }
 
-    async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
+    async fn reload(&self, writer: &mut BookWriter) -> Result<(), PolicyError> {
         let current = self.book.load();
         let Stored { version, book, .. } = read(&*self.documents, &current.specs().collect()).await?;
         let runtime = Runtime::build_after(&self.runtime.borrow().clone(), &book)?;
-        *writer = Writer { version, in_doubt: false };
+        *writer = BookWriter { version, in_doubt: false };
         self.publish(book, runtime);
         Ok(())
     }
@@ -411,7 +411,7 @@ struct Stored {
 /// place.
 async fn read_usable(
     documents: &dyn DocumentStore,
-    shared: &document::Shared<'_>,
+    shared: &document::KnownSpecs<'_>,
 ) -> Result<(Stored, Runtime), PolicyError> {
     let reason = match read(documents, shared).await {
         Ok(stored) => match Runtime::build(&stored.book) {
@@ -432,7 +432,10 @@ async fn read_usable(
     Ok((empty, runtime))
 }
 
-async fn read(documents: &dyn DocumentStore, shared: &document::Shared<'_>) -> Result<Stored, PolicyError> {
+async fn read(
+    documents: &dyn DocumentStore,
+    shared: &document::KnownSpecs<'_>,
+) -> Result<Stored, PolicyError> {
     let Some((version, body)) = documents.get(DOCUMENT).await? else { return Ok(Stored::default()) };
     let book = document::decode_sharing(&body, shared)?;
     Ok(Stored { version: Some(version), book, is_older: document::is_older(&body) })

@@ -30,7 +30,11 @@ pub struct Spec {
     /// In which order policies that turn calls away are asked: the lowest without room names the refusal.
     pub rank: u8,
     /// How a refusal is called; `None` means tidegate's own words.
-    pub wording: Option<Wording>,
+    pub wording: Option<RefusalCodes>,
+    /// What people call the policy, in the words of its author; `None` when its id is all that it is called by.
+    pub title: Option<Box<str>>,
+    /// The id that the system of the policy gave to the config behind it, where the id of the policy does not say it.
+    pub config: Option<Box<str>>,
 }
 
 /// Limits of single label values, in place of those of the policy. Cheap to clone. Most policies have none.
@@ -39,7 +43,7 @@ pub struct Overrides(Option<Arc<BTreeMap<Box<str>, Limits>>>);
 
 /// The codes by which the system that a policy comes from calls its refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wording {
+pub struct RefusalCodes {
     /// The code of a refusal by a pace or a window.
     pub per_window: Box<str>,
     /// The code of a refusal by a quota.
@@ -51,6 +55,9 @@ pub struct Wording {
 }
 
 impl Spec {
+    /// The longest name for people, in characters: it stands in log lines and labels of metrics.
+    pub const MAX_TITLE_CHARS: usize = 120;
+
     /// Waits, beside all others, with one set of counters, under tidegate's own words.
     #[must_use]
     pub fn new(clauses: Vec<Clause>, limits: Limits) -> Self {
@@ -64,7 +71,18 @@ impl Spec {
             bounds_on: None,
             rank: 0,
             wording: None,
+            title: None,
+            config: None,
         }
+    }
+
+    /// The same with a name for people, made fit for one line: blanks stand for control characters, and what is behind
+    /// [`Spec::MAX_TITLE_CHARS`] is cut off.
+    pub(crate) fn called(self, name: &str) -> Self {
+        let line = name.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let line: String = line.take(Self::MAX_TITLE_CHARS).collect();
+        let title = line.trim();
+        Self { title: (!title.is_empty()).then(|| title.into()), ..self }
     }
 
     /// What is allowed to these label values, as [`Lane::scope_key`] names them.
@@ -132,5 +150,19 @@ impl Overlap {
     #[must_use]
     pub fn most_specific() -> Self {
         Self::MostSpecific { among: Box::from("") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_for_people_fits_into_one_line() {
+        let title = |name: &str| Spec::new(Vec::new(), Limits::default()).called(name).title;
+        assert_eq!(title(" crm\r\nevil=1\u{1b}[2J ").as_deref(), Some("crm  evil=1 [2J"));
+        assert_eq!(title(" \n "), None);
+        let long = title(&"\u{e9}".repeat(Spec::MAX_TITLE_CHARS + 1)).expect("some");
+        assert_eq!(long.chars().count(), Spec::MAX_TITLE_CHARS);
     }
 }

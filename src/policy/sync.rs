@@ -107,7 +107,7 @@ impl Book {
     /// shares the specs of the list.
     ///
     /// # Errors
-    /// [`SyncError`] names the first policy of the list that cannot be had.
+    /// [`SyncError`] names the first policy of the list that cannot be put into the book.
     pub fn sync(
         &mut self,
         origin: &Origin,

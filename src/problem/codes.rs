@@ -71,7 +71,7 @@ codes! {
     INVALID_EVENT = "invalid_event", 422, "The event is not valid", "members break rules; all of them are named";
     INVALID_REQUEST = "invalid_request", 422, "The request is not valid",
         "a member of a request about a policy or an account is unknown, missing or breaks its rule";
-    INVALID_HEADER = "invalid_header", 422, "The event is not valid", "headers of the event break rules";
+    INVALID_HEADER = "invalid_header", 422, "The event is not valid", "headers of the event break rules, or one of the request that is a label of its events";
     EGRESS_DENIED = "egress_denied", 422, "The address may not be called", "the address in the url is private; see `egress.allow`";
     UNMATCHED = "unmatched", 422, "No deployed policy governs the call", "no deployed policy matches the method and url";
     TOO_MANY_POLICIES = "too_many_policies", 422, "Too many policies govern the call",
@@ -80,7 +80,8 @@ codes! {
         "the call is over the pace of a policy that turns calls away; see `Retry-After`";
     OVER_WINDOW = "over_window", 429, "The call is over a limit", "over its window";
     OVER_QUOTA = "over_quota", 429, "The call is over a limit", "over its quota";
-    CLOSED = "closed", 429, "The call is over a limit", "a policy lets no such call through, for now or at all";
+    CLOSED = "closed", 403, "The call is not allowed",
+        "a policy lets no such call through, whenever it comes: its key is unknown or disabled, its user is blocked, or the policy is closed";
     DOOMED = "doomed", 429, "The event would expire before its start", "the event would expire before its start, and `queue.on_doomed` is `\"refuse\"`";
     LANE_TOO_LONG = "lane_too_long", 422, "What governs the call has too long a name", "policy ids and scope labels of the event are too long together";
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", 422, "The idempotency key is taken", "the key came before with other content";

@@ -3,10 +3,11 @@
 //!
 //! Must not know: what the problems are about.
 
+mod about;
 mod body;
 pub mod codes;
 pub(crate) mod doc;
-mod told;
+mod foreign;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,8 +16,9 @@ use utoipa::ToSchema;
 
 use crate::problem::codes::Code;
 
+pub(crate) use about::{About, LimitNumbers, NamedPolicy, NearMiss};
 pub(crate) use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
-pub(crate) use told::{Refused, Tell, Told};
+pub(crate) use foreign::{ForeignRefusal, RefusalRenderer, RefusedCall};
 
 /// One refusal, ready to be sent or written as a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,12 +41,14 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry_after_seconds: Option<u64>,
+    #[serde(flatten)]
+    pub about: Box<About>,
     /// Further headers of the answer.
     #[serde(skip)]
     pub headers: HeaderMap,
     /// Sent instead of this problem when the request holds one event.
     #[serde(skip)]
-    pub instead: Option<Box<Told>>,
+    pub instead: Option<Box<ForeignRefusal>>,
 }
 
 /// One field that broke a rule.
@@ -79,6 +83,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            about: Box::default(),
             headers: HeaderMap::new(),
             instead: None,
         }
@@ -116,6 +121,13 @@ impl Problem {
         if self.errors.len() < Self::MAX_ERRORS {
             self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         }
+        self
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub(crate) fn about(mut self, about: About) -> Self {
+        *self.about = about;
         self
     }
 

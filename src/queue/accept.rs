@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::queue::counters::count_accepted;
+use crate::queue::counters::Came;
 use crate::queue::table::SharedTable;
 use crate::queue::{NewEvent, QueueError};
 use crate::store::record;
-use crate::store::{Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError, Turn};
-use crate::telemetry::{Defect, Source};
+use crate::store::{AppendTurn, Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError};
+use crate::telemetry::{Defect, EventSource};
 
 /// Takes events in: batches become durable, and then count in their lanes.
 pub(super) struct Acceptance {
@@ -35,7 +35,7 @@ impl Acceptance {
         }
         let store = Arc::clone(&self.store);
         let pending = PendingAppend::begin(&self.lanes, coming);
-        let turn = Arc::new(Turn::default());
+        let turn = Arc::new(AppendTurn::default());
         let taken = Arc::clone(&turn);
         let mut work = RunToEnd::new(async move {
             let appended = store.append_in_turn(entries, taken).await?;
@@ -69,7 +69,7 @@ struct Coming {
     due_at: Option<Timestamp>,
     /// The size of its record, in bytes.
     bytes: usize,
-    source: Source,
+    source: EventSource,
 }
 
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
@@ -96,11 +96,20 @@ impl PendingAppend {
         if entries.len() != appended.len() {
             Defect { place: "a batch answered for another number of entries" }.emit();
         }
+        let mut came: Vec<Came<'_>> = Vec::new();
         let mut lanes = self.lanes.lock();
         for (entry, appended) in entries.iter().zip(appended) {
-            let lane = entry.lane.key();
+            let (lane, source) = (entry.lane.key(), entry.source);
             match appended {
                 Appended::New(id) => {
+                    // Neighbours often share a lane.
+                    match came.last_mut() {
+                        Some(last) if last.lane == lane && last.source == source => last.count += 1,
+                        _ => {
+                            let series = lanes.series(&entry.lane);
+                            came.push(Came { lane, series, source, count: 1 });
+                        }
+                    }
                     // First: a lane that is empty again after this append is forgotten by it.
                     lanes.sized(lane, std::iter::once(entry.bytes));
                     lanes.appended(lane, *id, entry.due_at);
@@ -110,8 +119,7 @@ impl PendingAppend {
         }
         drop(lanes);
         // Outside the lock, which every door and every load needs.
-        let new = entries.iter().zip(appended).filter(|(_, appended)| matches!(appended, Appended::New(_)));
-        count_accepted(new.map(|(entry, _)| (&entry.lane, entry.source)));
+        came.iter().for_each(Came::count);
     }
 }
 

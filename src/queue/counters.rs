@@ -1,53 +1,49 @@
 //! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the
 //! ledger.
 //!
-//! Must not know: the store, why an entry ended.
+//! Must not know: how the store keeps it, why an entry ended.
 
 use std::collections::HashMap;
-use std::collections::hash_map;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::telemetry::{EntryCompleted, EventsEnqueued, Source};
+use crate::event::{LaneKey, Reason};
+use crate::store::SettleRequest;
+use crate::telemetry::{EntryCompleted, EventEnded, EventSource, EventsEnqueued, LaneSeries};
 
-/// Counts those that became durable under the policies of their lanes. Neighbours often share a lane.
-pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source)>) {
-    let mut run: Option<EventsEnqueued<'a>> = None;
-    for (lane, source) in entries {
-        match &mut run {
-            Some(run) if run.lane.key() == lane.key() && run.source == source => run.count += 1,
-            _ => {
-                if let Some(run) = run.replace(EventsEnqueued { lane, source, count: 1 }) {
-                    run.emit();
-                }
-            }
-        }
-    }
-    if let Some(run) = run {
-        run.emit();
+/// Events of one lane and door that became durable together.
+pub(super) struct Came<'a> {
+    pub(super) lane: &'a LaneKey,
+    pub(super) series: LaneSeries,
+    pub(super) source: EventSource,
+    pub(super) count: u64,
+}
+
+impl Came<'_> {
+    /// Counts them under the policies of their lane.
+    pub(super) fn count(&self) {
+        let Self { lane, series, source, count } = self;
+        EventsEnqueued { lane, series, source: *source, count: *count }.emit();
     }
 }
 
-/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not
-/// say which.
-pub(super) fn count_ends<'a>(
-    now: Timestamp,
-    settlements: impl Iterator<Item = (&'a LaneKey, EventId, &'a Settlement)>,
-) {
-    // A batch has few lanes.
-    let mut lanes: HashMap<&LaneKey, Lane> = HashMap::new();
-    for (key, id, settlement) in settlements {
-        let Some(outcome) = settlement.outcome_label() else { continue };
-        let lane = match lanes.entry(key) {
-            hash_map::Entry::Occupied(lane) => lane.into_mut(),
-            hash_map::Entry::Vacant(place) => {
-                // A lane of no policy is always one.
-                let Ok(lane) = Lane::parse(key).or_else(|_| Lane::of(Vec::new())) else { continue };
-                place.insert(lane)
-            }
-        };
-        // From the moment that the id holds: nothing else of it is known here.
-        let lived = now.since(id.accepted_at());
-        EntryCompleted { lane, outcome, cause: settlement.cause_label(), lived }.emit();
+/// Counts one that ended, at `now`, under the policies of its lane.
+pub(super) fn count_end(now: Timestamp, series: &LaneSeries, end: &SettleRequest) {
+    let SettleRequest { lane, id, settlement, why, .. } = end;
+    let Some(outcome) = settlement.outcome_label() else { return };
+    // From the moment that the id holds: nothing else of it is known here.
+    let lived = now.since(id.accepted_at());
+    EntryCompleted { lane, series, outcome, cause: settlement.cause_label(), lived }.emit();
+    let reason = why.map(|why| why.reason).or_else(|| Reason::of(settlement)).map(Reason::label);
+    EventEnded { outcome, reason: reason.unwrap_or("other") }.emit();
+}
+
+/// Counts those that were lost, at `now`, under the policies of their lanes; under none where the key of a lane does
+/// not say which.
+pub(super) fn count_losses(now: Timestamp, losses: &[SettleRequest]) {
+    // Many are lost together, and of few lanes.
+    let mut lanes: HashMap<&LaneKey, LaneSeries> = HashMap::new();
+    for loss in losses {
+        let series = lanes.entry(&loss.lane).or_insert_with(|| LaneSeries::named(&loss.lane));
+        count_end(now, series, loss);
     }
 }

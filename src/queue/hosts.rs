@@ -16,13 +16,13 @@ const MOST: usize = 16_384;
 
 /// Counts the lanes that are for one host alone.
 #[derive(Default)]
-pub(super) struct Hosts {
+pub(super) struct HostCounts {
     /// By their keys without the host.
     by_limits: HashMap<Box<str>, usize>,
     all: usize,
 }
 
-impl Hosts {
+impl HostCounts {
     /// Whether one more lane of this kind may be made.
     pub(super) fn have_room_for(&self, lane: &LaneKey) -> bool {
         let of_these_limits = self.by_limits.get(lane.without_host()).copied().unwrap_or(0);

@@ -12,6 +12,7 @@
 //! Must not know: the store, who asks.
 
 use crate::event::Settlement;
+use crate::queue::standing::Place;
 use crate::telemetry::Defect;
 
 /// All entries at one moment. The first eight terms count since the queue was opened.
@@ -33,15 +34,29 @@ pub(crate) struct Ledger {
     pub cancelled: u64,
     /// Damaged, missing, or given up by an operator.
     pub lost: u64,
-    /// They wait for their turn, in the order of their lane.
+    /// They wait for their turn, in the order of their lane, read ahead or not.
     pub ready: u64,
     /// Wait for their due time, or became due and were not taken up yet.
     pub delayed: u64,
-    /// Taken up by the dispatcher: read ahead, under way, or about to be recorded.
+    /// Their calls have started, and their ends are not on record yet.
     pub inflight: u64,
 }
 
 impl Ledger {
+    /// The term of those that stand there.
+    pub(super) const fn at(&mut self, place: Place) -> &mut u64 {
+        match place {
+            Place::Ready => &mut self.ready,
+            Place::Delayed => &mut self.delayed,
+            Place::InFlight => &mut self.inflight,
+        }
+    }
+
+    /// Entries that are owed an end.
+    pub(crate) const fn owed(&self) -> u64 {
+        self.ready + self.delayed + self.inflight
+    }
+
     /// Every term with its name, as metrics and answers call it.
     #[must_use]
     pub(crate) const fn terms(&self) -> [(&'static str, u64); 11] {
@@ -71,12 +86,8 @@ pub(super) enum Count {
     Drained,
     Cancelled,
     Lost,
-    ToReady,
-    FromReady,
-    ToDelayed,
-    FromDelayed,
-    ToInflight,
-    FromInflight,
+    To(Place),
+    From(Place),
 }
 
 impl Count {
@@ -90,12 +101,12 @@ impl Count {
         Self::Drained,
         Self::Cancelled,
         Self::Lost,
-        Self::ToReady,
-        Self::FromReady,
-        Self::ToDelayed,
-        Self::FromDelayed,
-        Self::ToInflight,
-        Self::FromInflight,
+        Self::To(Place::Ready),
+        Self::From(Place::Ready),
+        Self::To(Place::Delayed),
+        Self::From(Place::Delayed),
+        Self::To(Place::InFlight),
+        Self::From(Place::InFlight),
     ];
 
     /// The end that a settlement makes, if it makes one.
@@ -142,12 +153,8 @@ impl Books {
             Count::Drained => ledger.drained += entries,
             Count::Cancelled => ledger.cancelled += entries,
             Count::Lost => ledger.lost += entries,
-            Count::ToReady => ledger.ready += entries,
-            Count::FromReady => take(&mut ledger.ready, entries),
-            Count::ToDelayed => ledger.delayed += entries,
-            Count::FromDelayed => take(&mut ledger.delayed, entries),
-            Count::ToInflight => ledger.inflight += entries,
-            Count::FromInflight => take(&mut ledger.inflight, entries),
+            Count::To(place) => *ledger.at(place) += entries,
+            Count::From(place) => take(ledger.at(place), entries),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::event::{Entry, EventId, Facts, LaneKey, Reason, Settlement, Why};
 use crate::queue::QueueError;
 use crate::queue::lost::Losses;
-use crate::queue::records::Records;
+use crate::queue::records::RecordReader;
 use crate::queue::settle::Settler;
 use crate::queue::table::{LoadEnd, LoadStart, SharedTable};
 use crate::store::{DuePage, EntryStore, ReadLimit, SettleRequest, StoreError, StoredEntry};
@@ -18,7 +18,7 @@ use crate::telemetry::{Defect, defect};
 
 /// A page of a lane, handed out to the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedPage {
     /// Due entries in order of their due time, then plain ones in order of acceptance.
     pub entries: Vec<Entry>,
     /// The plain order was not read to its end: asking again brings more. Otherwise a signal announces more.
@@ -31,7 +31,7 @@ pub(crate) struct Loaded {
 pub(super) struct HandOut {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
-    pub(super) records: Arc<Records>,
+    pub(super) records: Arc<RecordReader>,
     pub(super) losses: Arc<Losses>,
     pub(super) settler: Arc<Settler>,
 }
@@ -43,8 +43,8 @@ impl HandOut {
         lane: &LaneKey,
         limit: ReadLimit,
         all_due: bool,
-    ) -> Result<Loaded, QueueError> {
-        let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(Loaded::default()) };
+    ) -> Result<LoadedPage, QueueError> {
+        let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(LoadedPage::default()) };
         let until = if all_due { Timestamp::MAX } else { self.records.clock.now() };
         // Nearly always nothing is due: the read of due entries is left out then.
         let asked_due = start.next_due.is_some_and(|due| due <= until);
@@ -80,7 +80,7 @@ impl HandOut {
             self.put_off_again(&entry, due_at);
         }
         let entries = entries.into_iter().map(|(entry, _)| entry).collect();
-        Ok(Loaded { entries, more: !exhausted, next_due })
+        Ok(LoadedPage { entries, more: !exhausted, next_due })
     }
 
     /// What is due until then, what follows in plain order, and whether that was read to its end.
@@ -112,7 +112,8 @@ impl HandOut {
     /// A delay, or the wait before a retry, that began while the clock was in doubt lasts as long as it was to last.
     fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
         let Some(due_at) = due_at else { return };
-        self.settler.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
+        let again = Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None };
+        self.settler.settle(entry, again, Facts::default());
     }
 
     /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is
@@ -137,6 +138,7 @@ impl HandOut {
                         reason: "undecodable".to_owned(),
                         attempts: stored.tries.attempts(),
                     },
+                    why: Some(Why { reason: Reason::Undecodable, status: None, limited: None }),
                 });
                 None
             }

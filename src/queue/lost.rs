@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, LaneKey, Reason, Settlement, Why};
 use crate::queue::QueueError;
-use crate::queue::counters::count_ends;
-use crate::queue::ends::Ended;
+use crate::queue::counters::count_losses;
+use crate::queue::ends::RecentEnds;
 use crate::queue::table::{LaneTable, SharedTable};
 use crate::store::doubts::Doubt;
-use crate::store::{EntryStore, GiveUp, StoreError};
+use crate::store::{EntryStore, GiveUp, Loss, Owner, SettleRequest, StoreError};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
@@ -51,18 +51,27 @@ impl Stale {
     }
 }
 
+/// How an entry ends that is lost.
+fn ended_by(loss: Loss) -> SettleRequest {
+    let why = Why { reason: Reason::Lost, status: None, limited: None };
+    let Loss { lane, id, due_at } = loss;
+    SettleRequest { lane, id, due_at, settlement: Settlement::Lost, why: Some(why) }
+}
+
 /// Books what the store lost and what an operator gave up.
 pub(super) struct Losses {
     store: Arc<dyn EntryStore>,
+    /// In whose name an operator gives up.
+    owner: Owner,
     clock: Clock,
-    ended: Ended,
+    ended: RecentEnds,
     stale: Stale,
 }
 
 impl Losses {
     /// Of a store; how their entries ended is noted in `ended`.
-    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: Ended) -> Self {
-        Self { store, clock, ended, stale: Stale::default() }
+    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: RecentEnds) -> Self {
+        Self { owner: store.owner(), store, clock, ended, stale: Stale::default() }
     }
 
     /// Whether an entry was given up while it was handed out; from then on it is forgotten.
@@ -78,9 +87,10 @@ impl Losses {
             if lanes.lost(loss) {
                 self.stale.add(loss.id, loss.lane.clone());
             }
-            self.ended.note(loss.id, &Settlement::Lost);
         }
-        count_ends(self.clock.now(), losses.iter().map(|loss| (&loss.lane, loss.id, &Settlement::Lost)));
+        let ended: Vec<SettleRequest> = losses.into_iter().map(ended_by).collect();
+        ended.iter().for_each(|end| self.ended.note(end));
+        count_losses(self.clock.now(), &ended);
     }
 
     /// Settles as lost what an operator gives up: see [`Queue::give_up`](super::Queue::give_up).
@@ -90,7 +100,7 @@ impl Losses {
             GiveUp::Lane(_) => HashSet::new(),
             GiveUp::Unread { .. } => shared.lock().all_out(),
         };
-        let given_up = self.store.give_up(what.clone(), handed_out).await;
+        let given_up = self.store.give_up(self.owner, what.clone(), handed_out).await;
         // Also after a failure: what was settled before that stays settled.
         let mut lanes = shared.lock();
         self.take_in(&mut lanes);

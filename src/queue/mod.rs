@@ -30,25 +30,25 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, LaneKey, Settlement};
+use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
 use crate::store::record::RecordError;
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
 };
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 use accept::Acceptance;
-pub(crate) use ends::End;
-use ends::Ended;
+use ends::RecentEnds;
+pub(crate) use ends::{End, KnownEnd};
 pub(crate) use ledger::Ledger;
 use load::HandOut;
-pub(crate) use load::Loaded;
+pub(crate) use load::LoadedPage;
 use lost::Losses;
-use records::Records;
+use records::RecordReader;
 pub(crate) use settle::Completed;
 use settle::Settler;
 use standing::Standings;
-pub(crate) use standing::{ReadAhead, Standing, Waiting};
+pub(crate) use standing::{ReadAhead, Standing, WaitingEntry};
 pub(crate) use table::LaneCounts;
 use table::{LaneTable, SharedTable};
 
@@ -67,7 +67,7 @@ pub(crate) struct NewEvent {
     /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
     /// The door it came through, under which it counts once it is durable.
-    pub source: Source,
+    pub source: EventSource,
 }
 
 /// Why the queue could not do as asked.
@@ -83,10 +83,10 @@ pub enum QueueError {
 
 /// A cheap handle; clones share the queue.
 #[derive(Clone)]
-pub(crate) struct Queue(Arc<Parts>);
+pub(crate) struct Queue(Arc<QueueParts>);
 
 /// The parts of the queue: one for each duty, over the store and the table of the lanes.
-struct Parts {
+struct QueueParts {
     store: Arc<dyn EntryStore>,
     lanes: SharedTable,
     acceptance: Acceptance,
@@ -154,8 +154,8 @@ impl Queue {
         for summary in store.lanes().await? {
             lanes.restore(&summary);
         }
-        let (lanes, ended) = (SharedTable::new(lanes), Ended::default());
-        let records = Arc::new(Records { clock: clock.clone() });
+        let (lanes, ended) = (SharedTable::new(lanes), RecentEnds::default());
+        let records = Arc::new(RecordReader { clock: clock.clone() });
         let losses = Arc::new(Losses::new(Arc::clone(&store), clock.clone(), ended.clone()));
         let settler = {
             let (store, losses) = (Arc::clone(&store), Arc::clone(&losses));
@@ -171,7 +171,7 @@ impl Queue {
         let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts = Parts { store, lanes, acceptance, hand_out, standings, settler, losses };
+        let parts = QueueParts { store, lanes, acceptance, hand_out, standings, settler, losses };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -214,14 +214,26 @@ impl Queue {
         lane: &LaneKey,
         limit: ReadLimit,
         all_due: bool,
-    ) -> Result<Loaded, QueueError> {
+    ) -> Result<LoadedPage, QueueError> {
         self.0.hand_out.load(lane, limit, all_due).await
     }
 
+    /// The call of an entry that was handed out starts now: until then it counted among those that wait for their turn.
+    pub(crate) fn started(&self, entry: &Entry) {
+        self.0.lanes.lock().start(&entry.lane, entry.id, entry.due_at.is_some());
+    }
+
     /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
-    /// the entry was given up meanwhile: it counts as lost and nothing else.
+    /// the entry was given up meanwhile: it counts as lost and nothing else. `facts` is what is known of
+    /// why beside the decision.
+    pub(crate) fn settle_because(&self, entry: &Entry, settlement: Settlement, facts: Facts) -> bool {
+        self.0.settler.settle(entry, settlement, facts)
+    }
+
+    /// The same where nothing is known of why.
+    #[cfg(test)]
     pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
-        self.0.settler.settle(entry, settlement)
+        self.settle_because(entry, settlement, Facts::default())
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
@@ -237,8 +249,7 @@ impl Queue {
         Completed::of(self.0.lanes.lock().books().ledger())
     }
 
-    /// Where an event stands, at about this moment. An entry that `taken_up_by` holds and has not started waits for its
-    /// turn like those that were not read yet.
+    /// Where an event stands, at about this moment. `taken_up_by` says which place it has among those read ahead.
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read or the record does not decode.
@@ -308,10 +319,10 @@ impl Queue {
         self.0.lanes.lock().counts_of(lane)
     }
 
-    /// The lanes that hold something, with their counts.
+    /// The lanes that hold something, with their counts, each at a moment of its own. Costs a walk over all lanes.
     #[must_use]
     pub(crate) fn counts(&self) -> Vec<LaneCounts> {
-        self.0.lanes.lock().counts()
+        self.0.lanes.counts()
     }
 
     /// How many events of a lane are before one that is accepted now: those in plain order, calls under way included.

@@ -8,11 +8,11 @@ use crate::store::StoredEntry;
 use crate::store::record::{self, RecordError};
 
 /// Reads records, with what is known now about the time at which they were written.
-pub(super) struct Records {
+pub(super) struct RecordReader {
     pub(super) clock: Clock,
 }
 
-impl Records {
+impl RecordReader {
     /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.
     pub(super) fn event_of(&self, stored: &StoredEntry) -> Result<Event, RecordError> {
         let mut event = record::decode(&stored.record)?;

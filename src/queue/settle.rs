@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
-use crate::event::{Entry, Settlement};
-use crate::queue::counters::count_ends;
-use crate::queue::ends::Ended;
+use crate::event::{Entry, Facts, Reason, Settlement, Why};
+use crate::queue::counters::count_end;
+use crate::queue::ends::RecentEnds;
 use crate::queue::ledger::Ledger;
 use crate::queue::lost::Losses;
 use crate::queue::table::SharedTable;
@@ -43,7 +43,7 @@ pub(crate) struct Completed {
 
 impl Completed {
     /// The ends that the books count, in the terms of those who wait for them.
-    pub(super) const fn of(ends: &Ledger) -> Self {
+    pub(crate) const fn of(ends: &Ledger) -> Self {
         Self {
             delivered: ends.delivered,
             dead: ends.dead,
@@ -62,7 +62,7 @@ pub(super) struct Settler {
     clock: Clock,
     lanes: SharedTable,
     losses: Arc<Losses>,
-    ended: Ended,
+    ended: RecentEnds,
     pending: Mutex<Vec<SettleRequest>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
@@ -79,7 +79,7 @@ impl Settler {
         clock: Clock,
         lanes: SharedTable,
         losses: Arc<Losses>,
-        ended: Ended,
+        ended: RecentEnds,
     ) -> Arc<Self> {
         let settler = Arc::new(Self {
             owner: store.owner(),
@@ -102,16 +102,30 @@ impl Settler {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records what becomes of an entry: see [`Queue::settle`](super::Queue::settle).
-    pub(super) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+    /// Records what becomes of an entry: see [`Queue::settle_because`](super::Queue::settle_because).
+    pub(super) fn settle(&self, entry: &Entry, settlement: Settlement, facts: Facts) -> bool {
         if self.losses.take_stale(entry.id) {
             return false;
         }
+        let why = match Reason::of(&settlement) {
+            None => {
+                self.ended.answered(entry.id, facts.status);
+                None
+            }
+            // Nothing more is known of a success, and most ends are one: the list of answers is left alone.
+            Some(Reason::Delivered) => Some(Why { reason: Reason::Delivered, status: None, limited: None }),
+            Some(reason) => {
+                let of_reason = if let Reason::Status(status) = reason { Some(status) } else { None };
+                let status = of_reason.or(facts.status).or_else(|| self.ended.last_status(entry.id));
+                Some(Why { reason, status, limited: facts.limited })
+            }
+        };
         self.settle_stored(SettleRequest {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
             settlement,
+            why,
         });
         true
     }
@@ -207,18 +221,25 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
     if batch.is_empty() {
         return Ok(());
     }
+    // Noted before it is on record: whoever then finds that an event has ended finds out how. Until then nobody asks.
+    batch.iter().for_each(|settle| settler.ended.note(settle));
     settler.store.settle(settler.owner, batch.clone()).await?;
     let mut lanes = settler.lanes.lock();
     // What was given up before the store was asked is on record as lost.
     settler.losses.take_in(&mut lanes);
     let mut booked = batch;
     booked.retain(|settle| !settler.losses.take_stale(settle.id));
+    let mut ends = Vec::with_capacity(booked.len());
     for settle in &booked {
-        lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-        settler.ended.note(settle.id, &settle.settlement);
+        let series = lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+        ends.extend(series.map(|series| (settle, series)));
     }
     drop(lanes);
-    count_ends(settler.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
+    // Outside the lock, which every door and every load needs.
+    let now = settler.clock.now();
+    for (end, series) in &ends {
+        count_end(now, series, end);
+    }
     Ok(())
 }
 

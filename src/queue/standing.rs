@@ -1,4 +1,5 @@
-//! Where an event stands: the one place that says ready, delayed, in flight or settled, for every door that is asked.
+//! Where an event stands: the one place that says ready, delayed, in flight or settled, for every door that is asked. The
+//! ledger and the counts of lanes are kept by the same rule ([`Place::of`]).
 //!
 //! Must not know: how calls are made, how answers are written.
 
@@ -7,31 +8,65 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, LaneKey};
-use crate::queue::ends::Ended;
-use crate::queue::records::Records;
+use crate::event::{Event, EventId, LaneKey, Reason, Why};
+use crate::queue::QueueError;
+use crate::queue::ends::{KnownEnd, RecentEnds};
+use crate::queue::records::RecordReader;
 use crate::queue::table::SharedTable;
-use crate::queue::{End, QueueError};
-use crate::store::{EntryStore, Lookup};
+use crate::store::{EntryStore, KeptEnd, Lookup};
+
+/// Who has an entry that is owed an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The store alone.
+    Stored,
+    /// The dispatcher, which has taken it up and has not started its call.
+    ReadAhead,
+    /// A call: it has started, and its end is not on record yet.
+    Started,
+}
+
+/// Where an entry stands that is owed an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It waits for its turn.
+    Ready,
+    /// It waits for its due time.
+    Delayed,
+    /// Its call has started.
+    InFlight,
+}
+
+impl Place {
+    /// The rule: to be taken up is not to be in flight.
+    pub(super) const fn of(held: Held, waits_for_due: bool) -> Self {
+        match (held, waits_for_due) {
+            (Held::Started, _) => Self::InFlight,
+            (Held::ReadAhead, _) | (Held::Stored, false) => Self::Ready,
+            (Held::Stored, true) => Self::Delayed,
+        }
+    }
+}
 
 /// Where an event stands, in the words of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Waits for its turn, whether it was read ahead or not.
-    Ready(Waiting),
+    Ready(WaitingEntry),
     /// Waits for its due time, which has not come.
-    Delayed(Waiting),
+    Delayed(WaitingEntry),
     /// Its call is under way, or its end is not on record yet.
-    InFlight(Waiting),
-    /// Its end is on record; how it ended is known of the last 65 536 since the start.
-    Settled(Option<End>),
+    InFlight(WaitingEntry),
+    /// Its end is on record; how is known of the last 65 536 since the start, and of all ends but successes as long as
+    /// something is left of them.
+    Settled(Option<KnownEnd>),
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
 
 /// An entry that is owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingEntry {
     /// The lane in which it stands.
     pub lane: LaneKey,
     /// Attempts that count, as far as they are on record; an attempt under way is not.
@@ -47,7 +82,7 @@ pub(crate) struct Waiting {
 /// The dispatcher, as the queue sees it: it takes entries up, and keeps those that are not started yet.
 pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
-    /// because it was not read yet, its call has started, or nobody takes entries up any more.
+    /// because its page is on its way, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
 }
 
@@ -66,7 +101,7 @@ impl Standing {
 
     /// The entry, while it is owed an end.
     #[must_use]
-    pub(crate) const fn waiting(&self) -> Option<&Waiting> {
+    pub(crate) const fn waiting(&self) -> Option<&WaitingEntry> {
         match self {
             Self::Ready(waiting) | Self::Delayed(waiting) | Self::InFlight(waiting) => Some(waiting),
             Self::Settled(_) | Self::Unknown => None,
@@ -78,8 +113,8 @@ impl Standing {
 pub(super) struct Standings {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
-    pub(super) records: Arc<Records>,
-    pub(super) ended: Ended,
+    pub(super) records: Arc<RecordReader>,
+    pub(super) ended: RecentEnds,
 }
 
 impl Standings {
@@ -87,23 +122,33 @@ impl Standings {
     pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
         let (lane, stored) = match self.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.ended.of(id))),
-            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
+            Lookup::Settled(kept) => {
+                let known = self.ended.of(id).or_else(|| kept.map(KnownEnd::of_store));
+                return Ok(Standing::Settled(known));
+            }
+            Lookup::Lost => {
+                let why = Why { reason: Reason::Lost, status: None, limited: None };
+                return Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))));
+            }
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
+        let held = || self.lanes.lock().held(&lane, id, stored.due_at.is_some());
+        let mut is_held = held();
         // The lock is let go of before the dispatcher is asked, which may need it to answer.
-        let is_taken_up = self.lanes.lock().is_out(&lane, id, stored.due_at.is_some());
-        let place = if is_taken_up { taken_up_by.place(lane.clone(), id).await } else { None };
+        let asked = is_held == Held::ReadAhead;
+        let place = if asked { taken_up_by.place(lane.clone(), id).await } else { None };
+        if asked && place.is_none() {
+            // Its call may have started in between.
+            is_held = held();
+        }
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
-        let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.records.clock.now());
-        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event, place };
-        Ok(if is_delayed {
-            Standing::Delayed(waiting)
-        } else if is_taken_up && place.is_none() {
-            Standing::InFlight(waiting)
-        } else {
-            Standing::Ready(waiting)
+        let waits_for_due = due_at.is_some_and(|due_at| due_at > self.records.clock.now());
+        let waiting = WaitingEntry { lane, attempts: stored.tries.attempts(), due_at, event, place };
+        Ok(match Place::of(is_held, waits_for_due) {
+            Place::Ready => Standing::Ready(waiting),
+            Place::Delayed => Standing::Delayed(waiting),
+            Place::InFlight => Standing::InFlight(waiting),
         })
     }
 }

@@ -2,42 +2,54 @@
 //!
 //! Must not know: the store, tasks.
 
+mod present;
 mod state;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, Lane, LaneKey, Settlement};
 use crate::queue::LaneSignal;
-use crate::queue::hosts::Hosts;
+use crate::queue::hosts::HostCounts;
 use crate::queue::ledger::{Books, Count, Ledger};
+use crate::queue::standing::Held;
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::{Defect, defect};
+use crate::telemetry::{Defect, LaneSeries, defect};
 
+use present::Present;
 use state::{QueueLane, earlier};
+
+/// Lanes that are counted under one lock: few enough that calls do not wait for it.
+const LANES_AT_ONCE: usize = 256;
 
 /// What one lane holds at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaneCounts {
     /// The key of the lane, which names its policies and label values.
     pub lane: LaneKey,
-    /// Entries that wait for their turn.
+    /// Entries that wait for their turn, read ahead or not.
     pub ready: u64,
     /// Entries that wait for their due time, or became due and were not taken up yet.
     pub delayed: u64,
-    /// Entries taken up by the dispatcher.
-    pub taken_up: u64,
-    /// When the oldest entry was accepted that waits for its turn or is taken up: a lower bound, brought up to date
+    /// Entries whose calls have started, and whose ends are not on record yet.
+    pub inflight: u64,
+    /// When the oldest entry was accepted that waits for its turn or is in flight: a lower bound, brought up to date
     /// by every load. Those that wait for a due time do not count, however old they are.
     pub oldest: Option<Timestamp>,
     /// The earliest due time that is not handed out, as far as it is known.
     pub next_due: Option<Timestamp>,
     /// About the bytes of all of them: their number times the mean of those that were appended or read last.
     pub bytes: u64,
+}
+
+impl LaneCounts {
+    /// Entries that are owed an end.
+    pub(crate) const fn owed(&self) -> u64 {
+        self.ready + self.delayed + self.inflight
+    }
 }
 
 /// The table, shared by the parts of the queue.
@@ -53,11 +65,25 @@ impl SharedTable {
     pub(super) fn lock(&self) -> MutexGuard<'_, LaneTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What every lane holds, each at a moment of its own: there may be very many, and every call needs the lock. One
+    /// that becomes empty and is made anew meanwhile may be missing, or there twice.
+    pub(super) fn counts(&self) -> Vec<LaneCounts> {
+        let (mut all, mut page) = (Vec::new(), Vec::with_capacity(LANES_AT_ONCE));
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.lock().page(from, &mut page);
+            all.append(&mut page);
+            // A lock that is taken again at once is rarely had by those who wait for it.
+            std::thread::yield_now();
+        }
+        all
+    }
 }
 
 pub(super) struct LaneTable {
-    lanes: HashMap<LaneKey, QueueLane>,
-    hosts: Hosts,
+    lanes: Present,
+    hosts: HostCounts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
     /// The ledger, kept in the same steps as the lanes.
@@ -87,28 +113,31 @@ pub(super) struct LoadEnd<'a> {
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
-        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, books: Books::default(), signal }
+        Self {
+            lanes: Present::default(),
+            hosts: HostCounts::default(),
+            changes: 0,
+            books: Books::default(),
+            signal,
+        }
     }
 
     /// Whether this lane of one host is there or may be made.
     pub(super) fn takes(&self, lane: &LaneKey) -> bool {
-        self.lanes.contains_key(lane) || self.hosts.have_room_for(lane)
+        self.lanes.contains(lane) || self.hosts.have_room_for(lane)
     }
 
     /// The state of a lane that is there or is made.
     fn state(&mut self, lane: &LaneKey) -> (&mut QueueLane, &mut Books) {
-        let state = match self.lanes.entry(lane.clone()) {
-            Entry::Occupied(state) => state.into_mut(),
-            Entry::Vacant(place) => {
-                self.hosts.add(lane);
-                place.insert(QueueLane::default())
-            }
-        };
+        let (state, is_new) = self.lanes.get_or_make(lane);
+        if is_new {
+            self.hosts.add(lane);
+        }
         (state, &mut self.books)
     }
 
     fn forget(&mut self, lane: &LaneKey) {
-        if self.lanes.remove(lane).is_some() {
+        if self.lanes.remove(lane) {
             self.hosts.remove(lane);
         }
     }
@@ -138,6 +167,12 @@ impl LaneTable {
                 self.forget(lane);
             }
         }
+    }
+
+    /// The series in which a lane counts now.
+    pub(super) fn series(&mut self, lane: &Lane) -> LaneSeries {
+        let find = || LaneSeries::of(lane);
+        self.lanes.get_mut(lane.key()).map_or_else(find, |state| state.series(find).clone())
     }
 
     /// Learns how large records of a lane are.
@@ -211,8 +246,8 @@ impl LaneTable {
     /// Everything that is handed out, over all lanes.
     pub(super) fn all_out(&self) -> HashSet<EventId> {
         self.lanes
-            .values()
-            .flat_map(|state| state.plain_out.iter().chain(&state.put_off_out))
+            .iter()
+            .flat_map(|(_, state)| state.plain_out.iter().chain(&state.put_off_out))
             .copied()
             .collect()
     }
@@ -264,21 +299,26 @@ impl LaneTable {
         next_due
     }
 
+    /// Books a settlement that is durable; returns where it counts if it is an end.
     pub(super) fn settled(
         &mut self,
         lane: &LaneKey,
         id: EventId,
         from_due: Option<Timestamp>,
         how: &Settlement,
-    ) {
+    ) -> Option<LaneSeries> {
         self.changes += 1;
+        let find = || LaneSeries::named(lane);
+        let end = Count::of_end(how);
         let Some(state) = self.lanes.get_mut(lane) else {
-            if let Some(end) = Count::of_end(how) {
+            if let Some(end) = end {
                 self.books.count(end, 1);
             }
             Defect { place: "an entry settled in no lane" }.emit();
-            return;
+            return end.map(|_| find());
         };
+        // Before a lane that is spent is forgotten.
+        let series = end.map(|_| state.series(find).clone());
         let first_due = state.settle(id, from_due, how, &mut self.books);
         if matches!(how, Settlement::Reschedule { .. }) {
             state.changed = self.changes;
@@ -287,12 +327,20 @@ impl LaneTable {
             self.forget(lane);
         }
         self.announce_due(lane, first_due);
+        series
     }
 
-    pub(super) fn is_out(&self, lane: &LaneKey, id: EventId, put_off: bool) -> bool {
-        self.lanes.get(lane).is_some_and(|state| {
-            if put_off { state.put_off_out.contains(&id) } else { state.plain_out.contains(&id) }
-        })
+    /// The call of an entry that is handed out has started.
+    pub(super) fn start(&mut self, lane: &LaneKey, id: EventId, is_put_off: bool) {
+        // Without it: it was given up as a whole meanwhile, and its call counts for nothing.
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.start(id, is_put_off, &mut self.books);
+        }
+    }
+
+    /// Who has an entry that is owed an end.
+    pub(super) fn held(&self, lane: &LaneKey, id: EventId, is_put_off: bool) -> Held {
+        self.lanes.get(lane).map_or(Held::Stored, |state| state.held(id, is_put_off))
     }
 
     /// Entries in plain order that are owed an end.
@@ -300,8 +348,11 @@ impl LaneTable {
         self.lanes.get(lane).map_or(0, QueueLane::plain)
     }
 
-    pub(super) fn counts(&self) -> Vec<LaneCounts> {
-        self.lanes.iter().map(|(lane, state)| state.counts(lane)).collect()
+    /// Appends what the lanes in some places hold, from this place on; returns the place after them.
+    fn page(&self, from: usize, into: &mut Vec<LaneCounts>) -> Option<usize> {
+        let (lanes, next) = self.lanes.page(from, LANES_AT_ONCE);
+        into.extend(lanes.map(|(lane, state)| state.counts(lane)));
+        next
     }
 
     pub(super) fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
@@ -323,7 +374,7 @@ impl LaneTable {
     /// The same with what is there added up over all lanes.
     fn walked(&self) -> Ledger {
         let mut all = Ledger { ready: 0, delayed: 0, inflight: 0, ..*self.books.ledger() };
-        self.lanes.values().for_each(|state| state.add_to(&mut all));
+        self.lanes.iter().for_each(|(_, state)| state.add_to(&mut all));
         all
     }
 

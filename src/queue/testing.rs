@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use crate::event::{EventId, LaneKey};
 use crate::queue::ReadAhead;
 
-/// All that was taken up stands at this place of what was read ahead; with `None` all of it has started.
+/// All that was taken up stands at this place of what was read ahead; with `None` at none of them.
 pub(crate) struct TakenUp(pub(crate) Option<usize>);
 
 impl ReadAhead for TakenUp {

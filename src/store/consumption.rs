@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use futures_util::future::BoxFuture;
 
-use super::StoreError;
+use super::{Owner, StoreError};
 use crate::clock::Timestamp;
 
 /// Longest name of a limit, in bytes.
@@ -55,23 +55,28 @@ pub struct UsageFound {
 /// - What a `record` that failed or was cut short has left may be found: too much is counted, never too little.
 /// - `record` and `close` before `open`, and every call after `close`, answer [`StoreError::Closed`].
 /// - After a failed write or sync every call answers [`StoreError::Poisoned`].
+/// - What limits use is recorded by its [`Owner`] alone: `record` and `close` for another one answer
+///   [`StoreError::Fenced`] and change nothing.
 /// - No call blocks a runtime thread; a caller that goes away changes nothing about what it began.
 pub trait UsageStore: Send + Sync + 'static {
     /// Takes up the record: what is not over at `now`. From the return on an end without [`UsageStore::close`]
     /// counts as disorderly, also over a power cut.
     fn open(&self, now: Timestamp) -> BoxFuture<'_, Result<UsageFound, StoreError>>;
 
+    /// The owner who records what limits use.
+    fn owner(&self) -> Owner;
+
     /// Adds to the record, durable on return. Calls that arrive while a sync runs share the next one.
     ///
     /// # Errors
     /// Besides the promised ones, [`StoreError::Io`] for a name that is no limit's; nothing was recorded then.
-    fn record(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn record(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// An orderly end: `usages` replace everything on record, all or nothing.
     ///
     /// # Errors
     /// As [`UsageStore::record`].
-    fn close(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn close(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Why the record takes no more, once a write or sync failed.
     fn poisoned(&self) -> Option<String>;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{ReadLimit, StoreError};
+use super::{Owner, ReadLimit, StoreError};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 
@@ -68,7 +68,8 @@ pub(crate) struct LetterPage {
 ///   present is an error: an absence is always a fact.
 /// - `take` is durable when it returns. Whoever hands a letter in again does so first and takes it then: a crash in
 ///   between leaves it twice.
-/// - While the store is held as a whole, `take` fails with [`StoreError::Held`].
+/// - While the store is held as a whole, `take` fails with [`StoreError::Held`]; for another [`Owner`] than the present
+///   one of its entries it fails with [`StoreError::Fenced`] and takes nothing.
 pub(crate) trait DeadLetters: Send + Sync + 'static {
     /// The next letters in this order behind `after`, a place that an earlier page of the same order has returned.
     /// The letter there may have been taken since.
@@ -84,7 +85,7 @@ pub(crate) trait DeadLetters: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] when they could not be read, or not all be taken: a repetition takes the rest.
-    fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>>;
+    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>>;
 }
 
 #[cfg(test)]

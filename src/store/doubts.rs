@@ -79,19 +79,19 @@ impl DoubtKind {
 
     /// What is held while a doubt of this kind is open.
     #[must_use]
-    pub const fn holds(self) -> Holds {
+    pub const fn holds(self) -> DoubtHold {
         match self {
-            Self::Book | Self::Rollback => Holds::Store,
-            Self::Unread | Self::Generation => Holds::Lanes,
-            Self::Clock => Holds::Time,
-            _ => Holds::Nothing,
+            Self::Book | Self::Rollback => DoubtHold::Store,
+            Self::Unread | Self::Generation => DoubtHold::Lanes,
+            Self::Clock => DoubtHold::Time,
+            _ => DoubtHold::Nothing,
         }
     }
 }
 
 /// What a doubt holds while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
+pub enum DoubtHold {
     /// Acceptance, dispatch, expiry, drains and deletion, as a whole.
     Store,
     /// The lanes that it concerns: nothing is sent from them.
@@ -144,10 +144,10 @@ pub struct Doubt {
 
 /// The open doubts of one data directory. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
-pub struct Doubts(Arc<Mutex<State>>);
+pub struct Doubts(Arc<Mutex<DoubtRegister>>);
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct DoubtRegister {
     pub(super) next_id: u64,
     pub(super) open: BTreeMap<u64, Doubt>,
     /// The list differs from the file: the next save writes it.
@@ -230,7 +230,7 @@ impl Doubts {
     pub fn count_held(&self, events: u64) {
         let mut state = self.lock();
         let mut is_changed = false;
-        for open in state.open.values_mut().filter(|open| open.kind.holds() == Holds::Store) {
+        for open in state.open.values_mut().filter(|open| open.kind.holds() == DoubtHold::Store) {
             is_changed |= std::mem::replace(&mut open.events, events) != events;
         }
         state.is_changed |= is_changed;
@@ -296,20 +296,20 @@ impl Doubts {
     #[must_use]
     pub fn store_held(&self) -> Option<String> {
         let state = self.lock();
-        let holding = state.open.values().find(|open| open.kind.holds() == Holds::Store)?;
+        let holding = state.open.values().find(|open| open.kind.holds() == DoubtHold::Store)?;
         Some(format!("{}; {}", holding.detail, holding.way_out))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, DoubtRegister> {
         // Every change is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl DoubtRegister {
     fn forget_oldest(&mut self) {
         // What holds something, or was not seen yet, is never forgotten.
-        let is_done = |open: &Doubt| open.acknowledged && open.kind.holds() == Holds::Nothing;
+        let is_done = |open: &Doubt| open.acknowledged && open.kind.holds() == DoubtHold::Nothing;
         let done: Vec<u64> = self.open.values().filter(|open| is_done(open)).map(|open| open.id).collect();
         for id in done.iter().take(done.len().saturating_sub(MAX_ACKNOWLEDGED)) {
             self.open.remove(id);

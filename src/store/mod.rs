@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
-pub(crate) use turn::Turn;
+pub(crate) use turn::AppendTurn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries};
+use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct SettleRequest {
     pub due_at: Option<Timestamp>,
     /// What becomes of the entry.
     pub settlement: Settlement,
+    /// Why the event ended, for those who ask later; `None` while it lives on, and where nobody knows.
+    pub why: Option<Why>,
 }
 
 /// What an operator gives up: it is settled as lost.
@@ -142,12 +144,21 @@ pub struct Loss {
 pub enum Lookup {
     /// It is owed an end: the lane and the entry as it stands now.
     Waiting(LaneKey, StoredEntry),
-    /// Its end is on record: delivered, expired, parked or the like.
-    Settled,
+    /// Its end is on record: delivered, expired, parked or the like; and why, where that is kept.
+    Settled(Option<KeptEnd>),
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
+}
+
+/// What is kept of an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptEnd {
+    /// The lane in which the entry stood; `None` when its block cannot be read any more.
+    pub lane: Option<LaneKey>,
+    /// Why it ended.
+    pub why: Why,
 }
 
 /// A page of entries that are due, and when the lane has to be asked again.
@@ -192,8 +203,8 @@ pub struct ReadLimit {
 ///   bring the entry back, never lose it. An id that is already settled, or that no longer stands at the given
 ///   place, is left alone. `Dead` entries are
 ///   kept apart for a person before they leave their lane.
-/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled by it alone: a settlement of an
-///   earlier one fails with [`StoreError::Fenced`] and changes nothing.
+/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled, or given up, by it alone: a
+///   call for an earlier one fails with [`StoreError::Fenced`] and changes nothing.
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
 ///   `after` and never entries with a due time.
@@ -215,7 +226,7 @@ pub trait EntryStore: Send + Sync + 'static {
     fn append_in_turn(
         &self,
         batch: Vec<NewEntry>,
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         if turn.take() { self.append(batch) } else { Box::pin(std::future::ready(Err(StoreError::Slow))) }
     }
@@ -243,10 +254,15 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Records what becomes of entries that were handed out to `owner`.
     fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
-    /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than
-    /// the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Settles as lost, for `owner`, what is meant and was accepted before the call, without reading it; entries in
+    /// `handed_out` are left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it
+    /// would be more than the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whatever the cause: each is
     /// returned once, before the call that lost it returns.

@@ -1,4 +1,4 @@
-//! Who may settle what a store hands out.
+//! Who may settle what a store hands out, take what it keeps, and record what limits use.
 //!
 //! Must not know: which entries those are, how a store gives epochs.
 
@@ -14,7 +14,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether `owner`, who wants to settle something, is this one, to whom it was handed out.
+    /// Whether `owner`, who wants to change something, is this one, to whom it belongs.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when it is another one.

@@ -13,9 +13,9 @@ const WITHDRAWN: u8 = 2;
 
 /// Shared by the caller of an append and the writer.
 #[derive(Debug, Default)]
-pub struct Turn(AtomicU8);
+pub struct AppendTurn(AtomicU8);
 
-impl Turn {
+impl AppendTurn {
     /// The writer takes the batch, or a further part of one that it has. False when it was withdrawn: nothing of
     /// it may be written.
     pub fn take(&self) -> bool {
@@ -40,10 +40,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_either_taken_or_withdrawn() {
-        let taken = Turn::default();
+        let taken = AppendTurn::default();
         assert!(taken.take() && taken.take(), "its further parts as well");
         assert!(!taken.withdraw() && !taken.is_withdrawn());
-        let withdrawn = Turn::default();
+        let withdrawn = AppendTurn::default();
         assert!(withdrawn.withdraw() && withdrawn.is_withdrawn());
         assert!(!withdrawn.take());
     }
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn of_two_at_once_exactly_one_wins() {
         for _ in 0..200 {
-            let turn = Turn::default();
+            let turn = AppendTurn::default();
             let (taken, withdrawn) = std::thread::scope(|scope| {
                 let writer = scope.spawn(|| turn.take());
                 let caller = scope.spawn(|| turn.withdraw());

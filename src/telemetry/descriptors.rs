@@ -24,12 +24,12 @@ impl DescriptorsAllotted {
 
 /// The system refused a descriptor or memory.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shortage {
+pub(crate) struct DescriptorShortage {
     /// `accept` (connections of the doors) or `store` (files).
     pub at: &'static str,
 }
 
-impl Shortage {
+impl DescriptorShortage {
     /// Adds one to the counter of this place.
     pub(crate) fn emit(&self) {
         counter!(names::SHORTAGES.name, "at" => self.at).increment(1);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, counter, gauge, histogram};
 use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
-use crate::event::Lane;
-use crate::telemetry::{kept, names, policies, zero};
+use crate::event::{Lane, LaneKey, Reason};
+use crate::telemetry::{LaneSeries, kept, names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
 pub(crate) fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
@@ -23,14 +23,14 @@ pub(crate) fn policy_list(lane: &Lane) -> String {
 
 /// The door an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum EventSource {
     /// The HTTP door, `POST /v1/events`.
     Http,
     /// Standard input, one event a line.
     Stdin,
 }
 
-impl Source {
+impl EventSource {
     /// All doors, for series that begin at zero.
     pub const ALL: [Self; 2] = [Self::Http, Self::Stdin];
 
@@ -47,10 +47,12 @@ impl Source {
 /// Events of one lane were made durable.
 #[derive(Debug, Clone, Copy)]
 pub struct EventsEnqueued<'a> {
-    /// Their lane: they count under each policy of it.
-    pub lane: &'a Lane,
+    /// Their lane.
+    pub lane: &'a LaneKey,
+    /// They count under each policy of it.
+    pub series: &'a LaneSeries,
     /// The door that they came through.
-    pub source: Source,
+    pub source: EventSource,
     /// How many events of this lane and door.
     pub count: u64,
 }
@@ -58,8 +60,8 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Adds them to the counters of the lane's policies.
     pub fn emit(&self) {
-        policies::each(self.lane, |policy| policy.enqueued(self.source.label(), self.count));
-        trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
+        self.series.each(|policy| policy.enqueued(self.source.label(), self.count));
+        trace!(lane = %self.lane, source = self.source.label(), count = self.count, "events enqueued");
     }
 }
 
@@ -88,8 +90,10 @@ impl EventsRejected {
 /// An entry reached its end, which is on record.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryCompleted<'a> {
-    /// Its lane: it counts under each policy of it.
-    pub lane: &'a Lane,
+    /// Its lane.
+    pub lane: &'a LaneKey,
+    /// It counts under each policy of it.
+    pub series: &'a LaneSeries,
     /// The outcome: [`Settlement::outcome_label`](crate::event::Settlement::outcome_label) of its end.
     pub outcome: &'static str,
     /// The cause, where the outcome leaves it open: [`Settlement::cause_label`](crate::event::Settlement::cause_label).
@@ -108,17 +112,47 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        policies::each(self.lane, |policy| policy.completed(self.outcome, cause));
+        self.series.each(|policy| policy.completed(self.outcome, cause));
         kept::lived(self.outcome, self.lived);
-        trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
+        trace!(lane = %self.lane, outcome = self.outcome, cause = self.cause, "entry completed");
+    }
+}
+
+/// An entry reached its end, for one reason of a closed set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventEnded {
+    /// The outcome of its end, as in [`EntryCompleted`].
+    pub outcome: &'static str,
+    /// Why: [`Reason::label`](crate::event::Reason::label).
+    pub reason: &'static str,
+}
+
+impl EventEnded {
+    /// Shows a counter at zero for each reason.
+    pub(crate) fn show() {
+        let statuses = [300, 400, 429, 500].map(Reason::Status);
+        for reason in Reason::WORDS.iter().map(|(reason, _)| *reason).chain(statuses) {
+            Self { outcome: reason.outcome(), reason: reason.label() }.counter().increment(0);
+        }
+    }
+
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        self.counter().increment(1);
+    }
+
+    fn counter(self) -> Counter {
+        counter!(names::EVENTS_ENDED.name, "outcome" => self.outcome, "reason" => self.reason)
     }
 }
 
 /// A call ended, whatever came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFinished<'a> {
-    /// Its lane: it counts under each policy of it.
-    pub lane: &'a Lane,
+    /// Its lane.
+    pub lane: &'a LaneKey,
+    /// It counts under each policy of it.
+    pub series: &'a LaneSeries,
     /// The result: `2xx`, or [`Cause::label`](crate::event::Cause::label) of what went wrong.
     pub result: &'static str,
     /// From its start to its end.
@@ -128,8 +162,8 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        policies::each(self.lane, |policy| policy.attempted(self.result, self.took));
-        trace!(lane = %self.lane.key(), result = self.result, took = ?self.took, "attempt finished");
+        self.series.each(|policy| policy.attempted(self.result, self.took));
+        trace!(lane = %self.lane, result = self.result, took = ?self.took, "attempt finished");
     }
 }
 
@@ -167,8 +201,10 @@ impl NameAsked {
 /// A retry was put off until its wait is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryScheduled<'a> {
-    /// Its lane: it counts under each policy of it.
-    pub lane: &'a Lane,
+    /// Its lane.
+    pub lane: &'a LaneKey,
+    /// It counts under each policy of it.
+    pub series: &'a LaneSeries,
     /// The cause of the failure: [`Cause::label`](crate::event::Cause::label) of it.
     pub cause: &'static str,
 }
@@ -176,16 +212,16 @@ pub(crate) struct RetryScheduled<'a> {
 impl RetryScheduled<'_> {
     /// Adds one to the counters of the lane's policies.
     pub(crate) fn emit(&self) {
-        policies::each(self.lane, |policy| policy.put_off(self.cause));
-        debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
+        self.series.each(|policy| policy.put_off(self.cause));
+        debug!(lane = %self.lane, cause = self.cause, "retry scheduled");
     }
 }
 
 /// An entry's call started, and its wait is over.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueWaited<'a> {
-    /// Its lane: it counts under each policy of it.
-    pub lane: &'a Lane,
+    /// It counts under each policy of its lane.
+    pub series: &'a LaneSeries,
     /// From the moment it might go to its start.
     pub waited: Duration,
 }
@@ -193,7 +229,7 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait under the lane's policies.
     pub fn emit(&self) {
-        policies::each(self.lane, |policy| policy.waited(self.waited));
+        self.series.each(|policy| policy.waited(self.waited));
     }
 }
 

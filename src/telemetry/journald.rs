@@ -45,7 +45,7 @@ impl<S: Subscriber> Layer<S> for Entries {
             Level::INFO => "6",
             _ => "7",
         };
-        let mut entry = Entry::default();
+        let mut entry = JournaldEntry::default();
         entry.put("PRIORITY", priority);
         entry.put("SYSLOG_IDENTIFIER", "tidegate");
         entry.put("TIDEGATE_TARGET", about.target());
@@ -56,9 +56,9 @@ impl<S: Subscriber> Layer<S> for Entries {
 
 /// An entry in journald's native protocol.
 #[derive(Default)]
-struct Entry(Vec<u8>);
+struct JournaldEntry(Vec<u8>);
 
-impl Entry {
+impl JournaldEntry {
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
         // The form that journald has for values of several lines: the length comes before the value.
@@ -90,7 +90,7 @@ impl Entry {
     }
 }
 
-impl Visit for Entry {
+impl Visit for JournaldEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put_own(field, value);
     }
@@ -144,13 +144,13 @@ pub(super) fn as_text(entry: &[u8]) -> Vec<u8> {
 }
 
 /// journald, with another place for what it does not take.
-pub(super) struct Journal<W> {
+pub(super) struct JournaldSink<W> {
     path: PathBuf,
     socket: Option<UnixDatagram>,
     otherwise: Stream<W>,
 }
 
-impl<W: Write + Send + 'static> Journal<W> {
+impl<W: Write + Send + 'static> JournaldSink<W> {
     pub(super) fn at(path: &Path, otherwise: W) -> Self {
         Self { path: path.to_owned(), socket: None, otherwise: Stream::onto(otherwise) }
     }
@@ -172,7 +172,7 @@ impl<W: Write + Send + 'static> Journal<W> {
     }
 }
 
-impl<W: Write + Send + 'static> Sink for Journal<W> {
+impl<W: Write + Send + 'static> Sink for JournaldSink<W> {
     fn put(&mut self, entry: &[u8]) -> io::Result<()> {
         // One that is longer than a datagram may be is text, too.
         self.send(entry).or_else(|_| self.otherwise.put(&as_text(entry)))
@@ -206,7 +206,7 @@ mod tests {
     /// What is logged goes to this socket, or else to the text.
     fn logging(path: &Path, log: impl FnOnce()) -> String {
         let text = Text::default();
-        let output = Output::with(Journal::at(path, text.clone()));
+        let output = Output::with(JournaldSink::at(path, text.clone()));
         let subscriber = tracing_subscriber::registry().with(Entries(output.clone()));
         tracing::subscriber::with_default(subscriber, log);
         output.flush(LONG);
@@ -278,7 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
         let _silent = UnixDatagram::bind(&path).expect("binds");
-        let output = Output::with(Journal::at(&path, Text::default()));
+        let output = Output::with(JournaldSink::at(&path, Text::default()));
         let subscriber = tracing_subscriber::registry().with(Entries(output.clone()));
         let line = "x".repeat(64 * 1024);
         tracing::subscriber::with_default(subscriber, || {

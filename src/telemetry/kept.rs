@@ -14,8 +14,9 @@ use metrics::{Counter, Histogram, SharedString, counter, histogram};
 use crate::telemetry::names;
 
 /// The series of one label, and the recorder in which they count.
-pub(super) struct Kept {
-    pub(super) recorder: Recorder,
+#[derive(Debug)]
+pub(super) struct KeptSeries {
+    pub(super) recorder: RecorderId,
     /// One for each source that events came from.
     pub(super) enqueued: Box<[(&'static str, Counter)]>,
     /// One for each outcome with its cause.
@@ -30,9 +31,9 @@ pub(super) struct Kept {
 
 /// Which recorder was present: what was kept under another one counts nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recorder(usize);
+pub(super) struct RecorderId(usize);
 
-impl Recorder {
+impl RecorderId {
     /// The one in which this thread counts.
     pub(super) fn present() -> Self {
         // By address: a recorder has no name, and the one of the process stays where it is.
@@ -41,18 +42,18 @@ impl Recorder {
 }
 
 /// Where what happens under one policy counts.
-pub(super) struct Target<'k> {
+pub(super) struct LabelTarget<'k> {
     label: &'k SharedString,
-    kept: Option<&'k Kept>,
+    kept: Option<&'k KeptSeries>,
 }
 
-impl<'k> Target<'k> {
+impl<'k> LabelTarget<'k> {
     /// The series of a label, of which `kept` are those that are kept; counted in the present recorder.
-    pub(super) fn new(label: &'k SharedString, kept: Option<&'k Kept>, present: Recorder) -> Self {
+    pub(super) fn new(label: &'k SharedString, kept: Option<&'k KeptSeries>, present: RecorderId) -> Self {
         Self { label, kept: kept.filter(|kept| kept.recorder == present) }
     }
 
-    fn kept(&self) -> Option<&Kept> {
+    fn kept(&self) -> Option<&KeptSeries> {
         self.kept
     }
 
@@ -113,19 +114,19 @@ impl<'k> Target<'k> {
 type Lifetimes = Box<[(&'static str, Histogram)]>;
 
 /// The lifetimes, and the recorder that was there when they were begun.
-static LIFETIMES: OnceLock<(Recorder, Lifetimes)> = OnceLock::new();
+static LIFETIMES: OnceLock<(RecorderId, Lifetimes)> = OnceLock::new();
 
 /// Keeps the lifetimes of these outcomes.
 pub(super) fn begin_lifetimes(outcomes: impl Iterator<Item = &'static str>) {
     let lifetimes =
         outcomes.map(|outcome| (outcome, histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome)));
     let lifetimes = lifetimes.collect();
-    LIFETIMES.get_or_init(|| (Recorder::present(), lifetimes));
+    LIFETIMES.get_or_init(|| (RecorderId::present(), lifetimes));
 }
 
 /// An event with this outcome has lived for so long.
 pub(super) fn lived(outcome: &'static str, lived: Duration) {
-    let kept = LIFETIMES.get().filter(|(recorder, _)| *recorder == Recorder::present());
+    let kept = LIFETIMES.get().filter(|(recorder, _)| *recorder == RecorderId::present());
     match kept.and_then(|(_, lifetimes)| find(lifetimes, outcome)) {
         Some(lifetime) => lifetime.record(lived),
         None => histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome).record(lived),
@@ -144,7 +145,7 @@ mod tests {
     use crate::telemetry::zero;
 
     /// Counts once in every series that is kept.
-    fn count_all(target: &Target<'_>, kept: &Kept) {
+    fn count_all(target: &LabelTarget<'_>, kept: &KeptSeries) {
         kept.enqueued.iter().for_each(|(source, _)| target.enqueued(source, 3));
         kept.completed.iter().for_each(|((outcome, cause), _)| target.completed(outcome, cause));
         kept.attempts.iter().for_each(|(result, _)| target.attempted(result, Duration::from_secs(1)));
@@ -160,7 +161,7 @@ mod tests {
             let _local = first.set();
             zero::begin(&label)
         };
-        let with_kept = || Target::new(&label, Some(&kept), Recorder::present());
+        let with_kept = || LabelTarget::new(&label, Some(&kept), RecorderId::present());
         {
             let _local = second.set();
             assert!(with_kept().kept().is_none(), "it is of another recorder");

@@ -9,8 +9,10 @@ mod defects;
 mod descriptors;
 mod events;
 mod gauges;
+mod infos;
 mod journald;
 mod kept;
+mod lanes;
 pub(crate) mod logging;
 pub mod names;
 pub(crate) mod output;
@@ -28,14 +30,16 @@ mod zero;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};
-pub(crate) use descriptors::{DescriptorsAllotted, Shortage};
-pub use events::{AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source};
+pub(crate) use descriptors::{DescriptorShortage, DescriptorsAllotted};
+pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use events::{
-    ClockAnomaly, ConfigReloaded, DispatchLag, EventsRecovered, EventsRejected, LifeSettled, LimitViolated,
-    LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation, policy_list,
-    policy_names,
+    ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered, EventsRejected, LifeSettled,
+    LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation,
+    policy_list, policy_names,
 };
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
+pub(crate) use infos::{PolicyInfo, name_policies};
+pub use lanes::LaneSeries;
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

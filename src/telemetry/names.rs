@@ -7,7 +7,7 @@ pub(super) use figures::*;
 
 /// What kind of figure a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows; starts at zero with the process.
     Counter,
     /// A value at present, which goes up and down.
@@ -35,7 +35,7 @@ pub struct Metric {
     /// Its full name, which begins with `tidegate_`.
     pub name: &'static str,
     /// Its type in the text format.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Its unit, where it has one.
     pub unit: Option<metrics::Unit>,
     /// The keys of its labels, in order.
@@ -44,7 +44,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-impl Kind {
+impl MetricKind {
     /// As the text format names it.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -73,7 +73,7 @@ impl Buckets {
 }
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, unit: Some(metrics::Unit::Count), labels, help }
+    Metric { name, kind: MetricKind::Counter, unit: Some(metrics::Unit::Count), labels, help }
 }
 
 const fn gauge(
@@ -82,7 +82,7 @@ const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, labels, help }
+    Metric { name, kind: MetricKind::Gauge, unit, labels, help }
 }
 
 const fn histogram(
@@ -91,7 +91,7 @@ const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric { name, kind: Kind::Histogram(buckets), unit: Some(metrics::Unit::Seconds), labels, help }
+    Metric { name, kind: MetricKind::Histogram(buckets), unit: Some(metrics::Unit::Seconds), labels, help }
 }
 
 pub(super) const BUILD_INFO: Metric = gauge(
@@ -358,6 +358,7 @@ pub const ALL: &[Metric] = &[
     SHORTAGES,
     LEDGER_EVENTS,
     EVENT_LIFETIME,
+    EVENTS_ENDED,
     QUEUE_BYTES,
     QUEUE_OLDEST_DUE,
     CONCURRENCY_LIMIT,
@@ -372,6 +373,7 @@ pub const ALL: &[Metric] = &[
     POLICY_DRAINING_EVENTS,
     QUOTA_RESET,
     POLICIES_WITHOUT_SERIES,
+    POLICY_INFO,
     STORE_RECOVERED_EVENTS,
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION,
@@ -396,9 +398,9 @@ mod tests {
             assert!(plain, "{}", metric.name);
             assert!(metric.help.ends_with('.'), "{}", metric.name);
             match metric.kind {
-                Kind::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
-                Kind::Gauge => assert!(!metric.name.ends_with("_total"), "{}", metric.name),
-                Kind::Histogram(_) => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
+                MetricKind::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
+                MetricKind::Gauge => assert!(!metric.name.ends_with("_total"), "{}", metric.name),
+                MetricKind::Histogram(_) => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
             }
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::telemetry::journald::{self, Journal};
+use crate::telemetry::journald::{self, JournaldSink};
 
 /// Bytes of lines that wait to be written; what comes on top is dropped.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
@@ -46,7 +46,7 @@ pub(crate) fn stderr() -> &'static Output {
 
 /// The journal of the system; lines that it does not take go to standard error.
 pub(super) fn journal() -> &'static Output {
-    JOURNAL.get_or_init(|| Output::with(Journal::at(Path::new(journald::SOCKET), io::stderr())))
+    JOURNAL.get_or_init(|| Output::with(JournaldSink::at(Path::new(journald::SOCKET), io::stderr())))
 }
 
 /// Waits until the lines so far are written or dropped, `at_most` this long for each output.
@@ -89,18 +89,18 @@ impl<W: Write + Send + 'static> Sink for Stream<W> {
 /// An output with a bounded queue in front of it. Cheap to clone.
 #[derive(Clone)]
 pub struct Output {
-    queue: Arc<Queue>,
+    queue: Arc<LineQueue>,
     dropped: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
+struct LineQueue {
+    state: Mutex<LineQueueState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LineQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// A line was taken out and is not written yet.
@@ -161,14 +161,14 @@ impl Output {
 
     /// Waits until what was taken is written or dropped, `at_most` this long.
     pub fn flush(&self, at_most: Duration) {
-        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let is_busy = |state: &mut LineQueueState| state.is_writing || !state.lines.is_empty();
         let waited = self.queue.changed.wait_timeout_while(self.queue.lock(), at_most, is_busy);
         drop(waited);
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LineQueue {
+    fn lock(&self) -> MutexGuard<'_, LineQueueState> {
         // Nothing that holds the lock can leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,7 +193,7 @@ impl Queue {
 }
 
 /// Writes line by line, for ever.
-fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: Box<dyn Sink>) {
+fn write_all(queue: &LineQueue, dropped: &AtomicU64, mut sink: Box<dyn Sink>) {
     let mut reported = 0;
     loop {
         let line = queue.take();

@@ -4,27 +4,24 @@
 //!
 //! Must not know: what is measured, what a policy is.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use metrics::SharedString;
 
-use crate::event::Lane;
-use crate::telemetry::events::policy_names;
-use crate::telemetry::kept::{Kept, Recorder, Target};
+use crate::telemetry::kept::KeptSeries;
 use crate::telemetry::{recorder, zero};
 
 /// The label value that stands for no policy.
-const NONE: &str = "-";
+pub(super) const NONE: &str = "-";
 /// What stands for all policies without series of their own; a policy of this name is one of them.
 pub(super) const OTHER: &str = "other";
 
 /// The labels of this process, which all series share.
-static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
+static LABELS: LazyLock<PolicyLabels> = LazyLock::new(PolicyLabels::default);
 
 /// Held while labels change, one change at a time.
 static CHANGES: Mutex<()> = Mutex::new(());
@@ -41,20 +38,24 @@ pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
 }
 
 /// Series end with their label and begin with it at 0.
-fn change(change: impl FnOnce(&mut Wanted)) {
+fn change(change: impl FnOnce(&mut WantedLabels)) {
     // One at a time: what is kept of a label is that of its last beginning.
     let _changing = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
     let new = LABELS.change(change);
     // Before the new ones begin: a label that comes back starts at zero.
     recorder::end_series(is_there);
-    let kept = new.into_iter().map(|label| (zero::begin(&label), label));
-    LABELS.keep(kept.map(|(kept, label)| (label, Arc::new(kept))).collect());
+    new.iter().for_each(|label| label.begin());
 }
 
 /// Whether a policy has series of its own.
 fn has_series(policy: &str) -> bool {
     let given = LABELS.given.load();
     !given.is_bounded || given.own.contains_key(policy)
+}
+
+/// Whether a policy has series that it shares with no other.
+pub(super) fn has_own_series(policy: &str) -> bool {
+    policy != OTHER && (policy == NONE || has_series(policy))
 }
 
 /// The label under which the figures of a policy are shown: its own, or that of all others.
@@ -70,17 +71,14 @@ pub(super) fn is_there(label: &str) -> bool {
 
 /// The label under which a policy counts.
 pub(super) fn label(policy: &str) -> SharedString {
-    LABELS.given.load().of(policy).0.into_owned()
+    LABELS.given.load().of(policy).name.clone()
 }
 
-/// Counts what happens in a lane under each of its policies. Nothing is allocated for that where series are kept.
-pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
-    // Loaded once, so that all policies of the lane are looked up in one state.
-    let (given, present) = (LABELS.given.load(), Recorder::present());
-    for policy in policy_names(lane) {
-        let (label, kept) = given.of(policy);
-        count(&Target::new(&label, kept, present));
-    }
+/// The labels under which these policies count now.
+pub(super) fn labels<'a>(policies: impl Iterator<Item = &'a str>) -> Arc<[Arc<Label>]> {
+    // Loaded once, so that all of them are looked up in one state.
+    let given = LABELS.given.load();
+    policies.map(|policy| given.of(policy)).collect()
 }
 
 /// Whether the policies with series of their own have changed since the last call: what was about to count under one
@@ -100,79 +98,102 @@ pub(super) fn without_series() -> usize {
 }
 
 #[derive(Default)]
-struct Labels {
-    wanted: Mutex<Wanted>,
-    given: ArcSwap<Given>,
+struct PolicyLabels {
+    wanted: Mutex<WantedLabels>,
+    given: ArcSwap<GivenLabels>,
     changed: AtomicBool,
     version: AtomicU64,
 }
 
-struct Wanted {
+struct WantedLabels {
     most: usize,
     /// Unknown until somebody says it: each policy then has its own label.
     present: Option<Vec<Box<str>>>,
 }
 
-impl Default for Wanted {
+impl Default for WantedLabels {
     fn default() -> Self {
         Self { most: usize::MAX, present: None }
     }
 }
 
-#[derive(Default, Clone)]
-struct Given {
+struct GivenLabels {
     is_bounded: bool,
-    own: HashMap<Box<str>, Label>,
-    /// The series that are kept of no policy, and of all without a label of their own.
-    none: Option<Arc<Kept>>,
-    other: Option<Arc<Kept>>,
+    own: HashMap<Box<str>, Arc<Label>>,
+    none: Arc<Label>,
+    /// That of all policies without a label of their own.
+    other: Arc<Label>,
     /// Policies that are present and have no label of their own.
     without: usize,
 }
 
-/// A label of a policy with its series.
-#[derive(Clone)]
-struct Label {
-    name: SharedString,
-    kept: Option<Arc<Kept>>,
+impl Default for GivenLabels {
+    fn default() -> Self {
+        let [none, other] = [NONE, OTHER].map(|name| Label::new(SharedString::const_str(name)));
+        Self { is_bounded: false, own: HashMap::new(), none, other, without: 0 }
+    }
 }
 
-impl Labels {
-    /// Keeps the series of labels as long as these are in use.
-    fn keep(&self, series: Vec<(SharedString, Arc<Kept>)>) {
-        if series.is_empty() {
-            return;
-        }
-        self.given.rcu(|given| {
-            let mut given = Given::clone(given);
-            for (label, kept) in &series {
-                let place = match &**label {
-                    NONE => Some(&mut given.none),
-                    OTHER => Some(&mut given.other),
-                    own => given.own.get_mut(own).map(|label| &mut label.kept),
-                };
-                if let Some(place) = place {
-                    *place = Some(Arc::clone(kept));
-                }
-            }
-            given
-        });
+/// A label of policies with its series: the handle that those keep who count under it often.
+#[derive(Debug)]
+pub(super) struct Label {
+    name: SharedString,
+    /// Set once they have begun: never of a policy of which it is not known whether there is one.
+    kept: OnceLock<Arc<KeptSeries>>,
+    /// Some policy that counted under it does so no more.
+    is_over: AtomicBool,
+}
+
+impl Label {
+    pub(super) fn new(name: SharedString) -> Arc<Self> {
+        Arc::new(Self { name, kept: OnceLock::new(), is_over: AtomicBool::new(false) })
     }
 
+    /// Its series begin at zero and are kept from now on.
+    pub(super) fn begin(&self) {
+        // Never refused: no label begins twice.
+        let _ = self.kept.set(Arc::new(zero::begin(&self.name)));
+    }
+
+    pub(super) fn name(&self) -> &SharedString {
+        &self.name
+    }
+
+    pub(super) fn kept(&self) -> Option<&KeptSeries> {
+        self.kept.get().map(|kept| &**kept)
+    }
+
+    /// Whether all that were given it still count under it.
+    pub(super) fn is_current(&self) -> bool {
+        !self.is_over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+}
+
+impl PolicyLabels {
     /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on,
     /// that of all others once there are others.
-    fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
+    fn change(&self, change: impl FnOnce(&mut WantedLabels)) -> Vec<Arc<Label>> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
         let Some(present) = &wanted.present else { return Vec::new() };
         let before = self.given.load_full();
         let next = before.after(present, wanted.most);
-        let own = next.own.values().map(|label| &label.name);
-        let own = own.filter(|label| !before.own.contains_key(&***label)).cloned();
-        let none = (!before.is_bounded).then_some(SharedString::const_str(NONE));
+        let own = next.own.values().filter(|label| !before.own.contains_key(&*label.name));
+        let none = (!before.is_bounded).then_some(&next.none);
         let is_shared = next.without > 0 && before.without == 0;
-        let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
-        self.given.store(Arc::new(next));
+        let new = own.chain(none).chain(is_shared.then_some(&next.other)).cloned().collect();
+        let next = Arc::new(next);
+        self.given.store(Arc::clone(&next));
+        // After the new ones are there: whoever sees that one is over finds what has taken its place.
+        let ended = before.own.iter().filter(|(policy, _)| !next.own.contains_key(*policy));
+        ended.for_each(|(_, label)| label.end());
+        if !Arc::ptr_eq(&before.other, &next.other) {
+            before.other.end();
+        }
         // After the new labels are there: a thread that sees the change sees them.
         self.changed.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
@@ -180,17 +201,21 @@ impl Labels {
     }
 }
 
-impl Given {
-    /// The label of a policy, and the series that are kept of it.
-    fn of(&self, policy: &str) -> (Cow<'_, SharedString>, Option<&Kept>) {
+impl GivenLabels {
+    /// The label of a policy.
+    fn of(&self, policy: &str) -> Arc<Label> {
         if policy == NONE {
-            return (Cow::Owned(SharedString::const_str(NONE)), self.none.as_deref());
+            return Arc::clone(&self.none);
         }
         match self.own.get(policy) {
-            Some(label) => (Cow::Borrowed(&label.name), label.kept.as_deref()),
-            None if self.is_bounded => (Cow::Owned(SharedString::const_str(OTHER)), self.other.as_deref()),
-            // Nobody has said yet which policies there are, as in tests of other rooms.
-            None => (Cow::Owned(SharedString::from_owned(policy.to_owned())), None),
+            Some(label) => Arc::clone(label),
+            None if self.is_bounded => Arc::clone(&self.other),
+            // Nobody has said yet which policies there are, as in tests of other rooms: it is asked for anew each time.
+            None => {
+                let label = Label::new(SharedString::from_owned(policy.to_owned()));
+                label.end();
+                label
+            }
         }
     }
 
@@ -203,14 +228,28 @@ impl Given {
         // Those that have a label come first: a series that goes on is worth more than one that begins.
         let candidates = kept.into_iter().chain(further).filter(|policy| *policy != OTHER);
         let label = |policy: &str| {
-            let new = || Label { name: SharedString::from_shared(Arc::from(policy)), kept: None };
+            let new = || Label::new(SharedString::from_shared(Arc::from(policy)));
             self.own.get(policy).cloned().unwrap_or_else(new)
         };
-        let own: HashMap<Box<str>, Label> =
+        let own: HashMap<Box<str>, Arc<Label>> =
             candidates.take(most).map(|policy| (policy.into(), label(policy))).collect();
         let without = all - own.len();
-        let (none, other) = (self.none.clone(), self.other.clone());
-        Self { is_bounded: true, own, none, other, without }
+        let other = self.other_for(&own, without);
+        Self { is_bounded: true, own, none: Arc::clone(&self.none), other, without }
+    }
+
+    /// The label of all others, once these have their own: another one when some policy leaves it, or it begins.
+    fn other_for(&self, own: &HashMap<Box<str>, Arc<Label>>, without: usize) -> Arc<Label> {
+        let begins = without > 0 && self.without == 0;
+        if !begins && own.keys().all(|policy| self.own.contains_key(policy)) {
+            return Arc::clone(&self.other);
+        }
+        let other = Label::new(SharedString::const_str(OTHER));
+        if let Some(kept) = self.other.kept.get().filter(|_| !begins) {
+            // Never refused: it is new. The series are the same.
+            let _ = other.kept.set(Arc::clone(kept));
+        }
+        other
     }
 }
 
@@ -218,27 +257,27 @@ impl Given {
 mod tests {
     use super::*;
 
-    fn set(labels: &Labels, present: &[&str]) -> Vec<String> {
+    fn set(labels: &PolicyLabels, present: &[&str]) -> Vec<String> {
         let new = labels
             .change(|wanted| wanted.present = Some(present.iter().map(|name| (*name).into()).collect()));
-        let mut new: Vec<String> = new.iter().map(ToString::to_string).collect();
+        let mut new: Vec<String> = new.iter().map(|label| label.name.to_string()).collect();
         new.sort();
         new
     }
 
-    fn given(labels: &Labels) -> Vec<String> {
+    fn given(labels: &PolicyLabels) -> Vec<String> {
         let mut own: Vec<String> = labels.given.load().own.keys().map(ToString::to_string).collect();
         own.sort();
         own
     }
 
-    fn of(labels: &Labels, policy: &str) -> String {
-        labels.given.load().of(policy).0.to_string()
+    fn of(labels: &PolicyLabels, policy: &str) -> String {
+        labels.given.load().of(policy).name.to_string()
     }
 
     #[test]
     fn the_longest_deployed_have_labels_and_free_places_go_to_the_next() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 2);
         set(&labels, &["b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"]);
@@ -262,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_called_as_the_others_are_is_one_of_them() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         set(&labels, &[OTHER, "p"]);
         assert_eq!(given(&labels), ["p"]);
         assert_eq!(labels.given.load().without, 1);
@@ -270,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_label_is_new_once_it_is_in_use() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 2);
         assert_eq!(set(&labels, &["a", "b"]), ["-", "a", "b"]);
         assert!(set(&labels, &["a", "b"]).is_empty());
@@ -281,8 +320,33 @@ mod tests {
 
     #[test]
     fn each_has_its_own_until_somebody_says_which_there_are() {
-        let labels = Labels::default();
+        let labels = PolicyLabels::default();
         labels.change(|wanted| wanted.most = 1);
         assert_eq!([of(&labels, "a"), of(&labels, "b")], ["a", "b"]);
+    }
+
+    /// Whoever keeps a label sees when it no longer counts for a policy, and keeps it for all others.
+    #[test]
+    fn a_label_is_over_when_a_policy_leaves_it_and_not_before() {
+        let labels = PolicyLabels::default();
+        let of = |policy: &str| labels.given.load().of(policy);
+        assert!(!of("a").is_current(), "asked for anew until it is known which there are");
+        labels.change(|wanted| wanted.most = 2);
+        set(&labels, &["a", "b", "c"]);
+        let [none, a, b, c] = ["-", "a", "b", "c"].map(of);
+        assert_eq!(&*c.name, OTHER);
+        set(&labels, &["a", "b", "c", "d"]);
+        assert!(
+            [&none, &a, &b, &c].iter().all(|label| label.is_current()),
+            "the control: none has changed its label"
+        );
+        assert!(Arc::ptr_eq(&c, &of("d")));
+        set(&labels, &["a", "c", "d"]);
+        assert!(none.is_current() && a.is_current() && !b.is_current());
+        assert!(!c.is_current(), "it has its own now");
+        assert_eq!([&*of("b").name, &*of("c").name, &*of("d").name], [OTHER, "c", OTHER]);
+        set(&labels, &["a", "b"]);
+        assert!(!Arc::ptr_eq(&b, &of("b")), "it begins anew");
+        assert!(Arc::ptr_eq(&a, &of("a")) && a.is_current());
     }
 }

@@ -8,7 +8,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::telemetry::names::{self, Kind, Metric};
+use crate::telemetry::names::{self, Metric, MetricKind};
 use crate::telemetry::policies;
 use crate::telemetry::series::Series;
 
@@ -77,6 +77,13 @@ pub(super) fn end_series(is_there: impl Fn(&str) -> bool) {
     }
 }
 
+/// Ends one gauge of a policy whose labels have changed.
+pub(super) fn end_gauge(key: &Key) {
+    if let Some(Ok(handle)) = INSTALLED.get() {
+        handle.series.end_gauge(key);
+    }
+}
+
 /// Puts the process-wide recorder in place and describes every metric. A second call gives the handle of
 /// the first, so that several apps in one process (tests) share it.
 ///
@@ -132,7 +139,7 @@ pub(super) fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
 fn builder() -> Result<PrometheusBuilder, RecorderError> {
     let mut builder = PrometheusBuilder::new();
     for metric in names::ALL {
-        if let Kind::Histogram(buckets) = metric.kind {
+        if let MetricKind::Histogram(buckets) = metric.kind {
             // Without bounds the exporter would make it a summary.
             builder = builder
                 .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
@@ -155,12 +162,12 @@ fn described(exporter: PrometheusHandle, series: Series) -> MetricsHandle {
 fn describe(metric: &Metric) {
     let (name, help) = (metric.name, metric.help);
     match (metric.kind, metric.unit) {
-        (Kind::Counter, Some(unit)) => metrics::describe_counter!(name, unit, help),
-        (Kind::Counter, None) => metrics::describe_counter!(name, help),
-        (Kind::Gauge, Some(unit)) => metrics::describe_gauge!(name, unit, help),
-        (Kind::Gauge, None) => metrics::describe_gauge!(name, help),
-        (Kind::Histogram(_), Some(unit)) => metrics::describe_histogram!(name, unit, help),
-        (Kind::Histogram(_), None) => metrics::describe_histogram!(name, help),
+        (MetricKind::Counter, Some(unit)) => metrics::describe_counter!(name, unit, help),
+        (MetricKind::Counter, None) => metrics::describe_counter!(name, help),
+        (MetricKind::Gauge, Some(unit)) => metrics::describe_gauge!(name, unit, help),
+        (MetricKind::Gauge, None) => metrics::describe_gauge!(name, help),
+        (MetricKind::Histogram(_), Some(unit)) => metrics::describe_histogram!(name, unit, help),
+        (MetricKind::Histogram(_), None) => metrics::describe_histogram!(name, help),
     }
 }
 
@@ -171,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::event::{Lane, LaneKey};
+    use crate::event::LaneKey;
     use crate::telemetry::*;
 
     /// Runs `record` against a recorder of its own and returns the rendering.
@@ -188,13 +195,15 @@ mod tests {
 
     fn everything_happens() {
         let (policy, took) = ("-", Duration::from_millis(3));
-        let lane = &lane("-");
-        EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
+        let lane = &LaneKey::new("-").expect("short");
+        let series = &LaneSeries::named(lane);
+        EventsEnqueued { lane, series, source: EventSource::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
-        AttemptFinished { lane, result: "2xx", took }.emit();
-        RetryScheduled { lane, cause: "5xx" }.emit();
-        QueueWaited { lane, waited: took }.emit();
+        EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
+        EventEnded { outcome: "delivered", reason: "delivered" }.emit();
+        AttemptFinished { lane, series, result: "2xx", took }.emit();
+        RetryScheduled { lane, series, cause: "5xx" }.emit();
+        QueueWaited { series, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
         LimiterWorked { policy, limit: "pace", permits: 1, held: took }.emit();
@@ -213,12 +222,9 @@ mod tests {
         ConnectionsClosed { cause: "idle", count: 1 }.emit();
         ConnectionsRefused { cause: "full", count: 1 }.emit();
         DescriptorsAllotted { used_for: "store", count: 112 }.emit();
-        Shortage { at: "store" }.emit();
+        DescriptorShortage { at: "store" }.emit();
+        name_policies([PolicyInfo { policy, name: "crm", system: "file" }].into_iter());
         Gauges::default().set(&full_snapshot());
-    }
-
-    fn lane(key: &str) -> Lane {
-        Lane::parse(&LaneKey::new(key).expect("short")).expect("a lane")
     }
 
     fn full_snapshot() -> Snapshot {

@@ -4,6 +4,7 @@
 //!
 //! Must not know: which policies have series, what is measured.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use metrics::{Counter, Gauge, Histogram, HistogramFn, Key};
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 use metrics_util::registry::{Registry, Storage};
 
-use crate::telemetry::names::{self, Kind, Metric};
+use crate::telemetry::names::{self, Metric, MetricKind};
 
 /// The label that makes a series one of a policy; it is the first one.
 const POLICY: &str = "policy";
@@ -29,12 +30,12 @@ static METRICS: LazyLock<HashMap<&'static str, (usize, &'static Metric)>> = Lazy
 
 /// All series of policies. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Series(Arc<Registry<Key, Cells>>);
+pub(super) struct Series(Arc<Registry<Key, SeriesCells>>);
 
 /// What a series is kept in.
-struct Cells;
+struct SeriesCells;
 
-impl Storage<Key> for Cells {
+impl Storage<Key> for SeriesCells {
     type Counter = Arc<AtomicU64>;
     type Gauge = Arc<AtomicU64>;
     type Histogram = Arc<Distribution>;
@@ -49,7 +50,7 @@ impl Storage<Key> for Cells {
 
     fn histogram(&self, key: &Key) -> Self::Histogram {
         let bounds = match METRICS.get(key.name()).map(|(_, metric)| metric.kind) {
-            Some(Kind::Histogram(buckets)) => buckets.bounds(),
+            Some(MetricKind::Histogram(buckets)) => buckets.bounds(),
             _ => &[],
         };
         Arc::new(Distribution::new(bounds))
@@ -90,7 +91,7 @@ impl HistogramFn for Distribution {
 
 impl Series {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Registry::new(Cells)))
+        Self(Arc::new(Registry::new(SeriesCells)))
     }
 
     /// Whether a series is one of a policy.
@@ -115,6 +116,11 @@ impl Series {
         self.0.retain_counters(|key, _| is_there(policy(key)));
         self.0.retain_gauges(|key, _| is_there(policy(key)));
         self.0.retain_histograms(|key, _| is_there(policy(key)));
+    }
+
+    /// Ends one gauge.
+    pub(super) fn end_gauge(&self, key: &Key) {
+        self.0.delete_gauge(key);
     }
 
     /// Appends all of them that are of policies which are there, in the text format.
@@ -176,20 +182,27 @@ fn histogram_lines(lines: &mut String, key: &Key, cell: &Distribution) {
     line(lines, key, "_count", None, below);
 }
 
-/// Ids of policies, and all other label values, hold nothing that would have to be escaped.
 fn line(lines: &mut String, key: &Key, suffix: &str, bound: Option<&str>, value: impl std::fmt::Display) {
     lines.push_str(key.name());
     lines.push_str(suffix);
     let mut before = '{';
     for label in key.labels() {
         // Writing to a string does not fail, here and below.
-        let _ = write!(lines, "{before}{}=\"{}\"", label.key(), label.value());
+        let _ = write!(lines, "{before}{}=\"{}\"", label.key(), escaped(label.value()));
         before = ',';
     }
     if let Some(bound) = bound {
         let _ = write!(lines, "{before}le=\"{bound}\"");
     }
     let _ = writeln!(lines, "}} {value}");
+}
+
+/// A label value as the text format writes it. Names for people hold what ids of policies cannot.
+fn escaped(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n"))
 }
 
 #[cfg(test)]
@@ -247,5 +260,24 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
         assert!(!text.contains("tidegate_queue_bytes"), "a gauge that is not a number is not there: {text}");
+    }
+
+    #[test]
+    fn a_name_for_people_is_escaped_and_ends_alone() {
+        let series = Series::new();
+        let named = |name: &str| {
+            let labels = [("policy", "p"), ("name", name)];
+            let labels: Vec<metrics::Label> =
+                labels.iter().map(|(key, value)| metrics::Label::new(*key, (*value).to_owned())).collect();
+            Key::from_parts(names::POLICY_INFO.name, labels)
+        };
+        let (before, after) = (named("a\\b \"c\"\nd"), named("e"));
+        series.gauge(&before).set(1.0);
+        series.gauge(&after).set(1.0);
+        let line = r#"tidegate_policy_info{policy="p",name="a\\b \"c\"\nd"} 1"#;
+        assert!(text(&series, |_| true).lines().any(|found| found == line), "{}", text(&series, |_| true));
+        series.end_gauge(&before);
+        let left = text(&series, |_| true);
+        assert!(!left.contains("a\\") && left.contains(r#"name="e"} 1"#), "{left}");
     }
 }

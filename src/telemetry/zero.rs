@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, SharedString, counter, histogram};
 
-use crate::telemetry::events::Source;
-use crate::telemetry::kept::{self, Kept, Recorder};
+use crate::telemetry::events::EventSource;
+use crate::telemetry::kept::{self, KeptSeries, RecorderId};
 use crate::telemetry::names;
 
 /// How an event can end, with why.
@@ -74,12 +74,12 @@ pub(super) fn begin_lifetimes() {
 }
 
 /// Makes the series of a policy.
-pub(super) fn begin(policy: &SharedString) -> Kept {
+pub(super) fn begin(policy: &SharedString) -> KeptSeries {
     let begun = |counter: Counter| {
         counter.increment(0);
         counter
     };
-    let enqueued = |source: Source| {
+    let enqueued = |source: EventSource| {
         let source = source.label();
         counter!(names::EVENTS_ENQUEUED.name, "policy" => policy.clone(), "source" => source)
     };
@@ -89,9 +89,9 @@ pub(super) fn begin(policy: &SharedString) -> Kept {
     };
     let attempts = |result: &'static str| counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => result);
     let retries = |cause: &'static str| counter!(names::RETRIES_SCHEDULED.name, "policy" => policy.clone(), "cause" => cause);
-    Kept {
-        recorder: Recorder::present(),
-        enqueued: Source::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
+    KeptSeries {
+        recorder: RecorderId::present(),
+        enqueued: EventSource::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
         completed: ENDS.map(|(outcome, cause)| ((outcome, cause), begun(completed(outcome, cause)))).into(),
         // All results from the start: a rate over a series that begins at its first failure misses that failure.
         attempts: ends_for_good()
@@ -121,7 +121,7 @@ mod tests {
             waits: waits().map(|said| said.label).collect(),
             denials: denials().map(|said| said.label).collect(),
         });
-        assert_eq!((waits().count(), denials().count()), (6, 1));
+        assert_eq!((waits().count(), denials().count()), (7, 1));
         let said = waits().map(|said| Cause::Busy(*said)).chain(denials().map(|said| Cause::Denied(*said)));
         let statuses = [300, 404, 429, 500].map(Status);
         let others = [

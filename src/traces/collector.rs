@@ -36,7 +36,7 @@ pub(super) struct Collector {
 
 /// Why an export failed, and whether it may be repeated.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct ExportFailure {
     /// A short fact, without the address.
     pub(super) reason: String,
     /// The same export may be taken later.
@@ -71,7 +71,7 @@ impl Collector {
     }
 
     /// Hands in one export; returns how many of its spans the collector did not want.
-    pub(super) async fn export(&self, body: Bytes) -> Result<u64, Failure> {
+    pub(super) async fn export(&self, body: Bytes) -> Result<u64, ExportFailure> {
         let request = self
             .client
             .post(self.url.clone())
@@ -88,7 +88,7 @@ impl Collector {
 }
 
 /// Reads the answer up to its end or its bound: the spans are taken, whichever answer it is.
-async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
+async fn read(mut response: Response) -> Result<Vec<u8>, ExportFailure> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
         if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -99,7 +99,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(answer)
 }
 
-fn broken(error: &reqwest::Error) -> Failure {
+fn broken(error: &reqwest::Error) -> ExportFailure {
     let reason = if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
@@ -107,13 +107,13 @@ fn broken(error: &reqwest::Error) -> Failure {
     } else {
         "the connection broke"
     };
-    Failure { reason: reason.to_owned(), may_heal: true, retry_after: None }
+    ExportFailure { reason: reason.to_owned(), may_heal: true, retry_after: None }
 }
 
 /// OTLP names the statuses after which the same export may be sent again.
-fn refused(status: StatusCode, headers: &HeaderMap) -> Failure {
+fn refused(status: StatusCode, headers: &HeaderMap) -> ExportFailure {
     let retry_after = headers.get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-    Failure {
+    ExportFailure {
         reason: format!("the collector answered {}", status.as_u16()),
         may_heal: matches!(status.as_u16(), 429 | 502 | 503 | 504),
         retry_after: retry_after.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE)),

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::collector::{Collector, Failure};
+use super::collector::{Collector, ExportFailure};
 use super::spans::{Span, encoded};
-use super::{Options, TracesError};
+use super::{TraceOptions, TracesError};
 use crate::event::CanonicalUrl;
 use crate::telemetry::{TraceSpans, defect};
 
@@ -48,7 +48,7 @@ impl Exporter {
     pub(super) fn new(
         spans: mpsc::Receiver<Span>,
         endpoint: &CanonicalUrl,
-        options: &Options,
+        options: &TraceOptions,
     ) -> Result<Self, TracesError> {
         Ok(Self {
             spans,
@@ -126,7 +126,7 @@ impl Exporter {
     }
 
     /// Sends what is pending; nothing is pending any more when it was taken.
-    async fn try_once(&mut self) -> Option<Failure> {
+    async fn try_once(&mut self) -> Option<ExportFailure> {
         let Pending { body, spans } = self.pending.as_ref()?;
         // The bytes are shared. The batch stays pending until it is taken, because this future may be dropped.
         let (body, spans) = (body.clone(), *spans);

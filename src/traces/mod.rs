@@ -43,7 +43,7 @@ pub(crate) use tracer::{Attempt, Tracer, open};
 
 /// Where spans go, and which traces are recorded.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct TraceOptions {
     /// The base of the collector's addresses, without `/v1/traces`; without one nothing is traced.
     pub endpoint: Option<CanonicalUrl>,
     /// Lines `name: value` that go out with each export: they may be secret.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, TracesError};
+use super::{TraceOptions, TracesError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Entry, Event, EventId, Lane, Outcome};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 
 /// Stands for the tracer, and begins no span.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,7 @@ pub(crate) enum Exporter {}
 /// # Errors
 /// None.
 pub(crate) fn open(
-    _options: &Options,
+    _options: &TraceOptions,
     _clock: Clock,
     _dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), TracesError> {
@@ -43,7 +43,7 @@ impl Tracer {
     #[must_use]
     pub(crate) fn accepting<'a>(
         &self,
-        _source: Source,
+        _source: EventSource,
         _started_at: Timestamp,
         _events: impl Iterator<Item = (&'a Lane, &'a mut Event)>,
     ) -> Accepting {

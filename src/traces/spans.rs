@@ -18,7 +18,7 @@ use prost::Message;
 use super::context::Context;
 use crate::clock::Timestamp;
 use crate::event::{CanonicalUrl, Cause, EventId, Lane, Outcome};
-use crate::telemetry::{Source, policy_list};
+use crate::telemetry::{EventSource, policy_list};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,23 +33,23 @@ pub(super) struct When {
 }
 
 /// The acceptance of an event, from its request to its receipt.
-pub(super) struct Acceptance<'a> {
+pub(super) struct AcceptanceSpan<'a> {
     pub(super) context: Context,
     /// The span of the producer that handed it in.
     pub(super) parent: Option<u64>,
     pub(super) state: String,
-    pub(super) source: Source,
+    pub(super) source: EventSource,
     pub(super) event_id: EventId,
     pub(super) lane: &'a Lane,
     /// It had come before: nothing was added.
     pub(super) is_duplicate: bool,
 }
 
-impl Acceptance<'_> {
+impl AcceptanceSpan<'_> {
     pub(super) fn span(self, when: When) -> Span {
         let kind = match self.source {
-            Source::Http => SpanKind::Server,
-            Source::Stdin => SpanKind::Internal,
+            EventSource::Http => SpanKind::Server,
+            EventSource::Stdin => SpanKind::Internal,
         };
         // It came with the event: it is always another process's.
         let is_remote = if self.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
@@ -130,7 +130,7 @@ const STATUS_CODE: &str = "http.response.status_code";
 
 /// The status of the answer, where the outcome has kept it.
 fn status_code(outcome: &Outcome) -> Option<u16> {
-    match (outcome, outcome.cause()) {
+    match (outcome.end(), outcome.cause()) {
         (Outcome::Delivered { status }, _) => Some(*status),
         (_, Some(Cause::Status(status))) => Some(status),
         _ => None,

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::collector::{Collector, Reply};
 use super::exporter::QUEUE_SPANS;
-use super::{Exporter, Options, Tracer, open};
+use super::{Exporter, TraceOptions, Tracer, open};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{
     CanonicalUrl, Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Tries,
 };
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 use crate::telemetry::testing::Recorded;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -28,8 +28,13 @@ fn url(text: &str) -> CanonicalUrl {
     CanonicalUrl::parse(text).expect("valid")
 }
 
-fn options(endpoint: Option<&str>, sample_ratio: f64) -> Options {
-    Options { endpoint: endpoint.map(url), headers_file: None, service_name: "gate".to_owned(), sample_ratio }
+fn options(endpoint: Option<&str>, sample_ratio: f64) -> TraceOptions {
+    TraceOptions {
+        endpoint: endpoint.map(url),
+        headers_file: None,
+        service_name: "gate".to_owned(),
+        sample_ratio,
+    }
 }
 
 fn opened(endpoint: &str, sample_ratio: f64, clock: &Clock) -> (Tracer, Exporter) {
@@ -66,7 +71,7 @@ fn event(traceparent: Option<&str>) -> Event {
 /// Passes the door, and returns what is kept.
 fn accepted(tracer: &Tracer, mut event: Event, id: u128) -> Entry {
     let lane = lane();
-    let spans = tracer.accepting(Source::Http, NOW, [(&lane, &mut event)].into_iter());
+    let spans = tracer.accepting(EventSource::Http, NOW, [(&lane, &mut event)].into_iter());
     let id = EventId::new(NOW.as_millis(), id);
     spans.accepted([Some((id, false))].into_iter());
     Entry { id, lane: LaneKey::new("crm@1").expect("short"), tries: Tries::NONE, due_at: None, event }
@@ -179,10 +184,10 @@ async fn what_is_not_durable_has_no_span() {
     let (tracer, exporter) = opened("http://127.0.0.1:9", 1.0, &Clock::manual(NOW));
     let (lane, mut refused, mut again) = (lane(), event(None), event(None));
     let events = [(&lane, &mut refused), (&lane, &mut again)];
-    let spans = tracer.accepting(Source::Stdin, NOW, events.into_iter());
+    let spans = tracer.accepting(EventSource::Stdin, NOW, events.into_iter());
     spans.accepted([None, Some((EventId::new(0, 1), true))].into_iter());
     assert_eq!(exporter.left(), 1);
-    drop(tracer.accepting(Source::Http, NOW, [(&lane, &mut refused)].into_iter()));
+    drop(tracer.accepting(EventSource::Http, NOW, [(&lane, &mut refused)].into_iter()));
     assert_eq!(exporter.left(), 1, "a batch that was refused as a whole");
 }
 

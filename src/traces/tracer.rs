@@ -10,17 +10,17 @@ use tokio::sync::mpsc;
 
 use super::context::{Context, Ids, state_in};
 use super::exporter::QUEUE_SPANS;
-use super::spans::{Acceptance, AttemptMade, Span, When};
-use super::{Exporter, Options, TracesError};
+use super::spans::{AcceptanceSpan, AttemptMade, Span, When};
+use super::{Exporter, TraceOptions, TracesError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, Outcome};
-use crate::telemetry::{Source, TraceSpans};
+use crate::telemetry::{EventSource, TraceSpans};
 
 /// Begins spans. Cheap to clone; without an endpoint it begins none.
 #[derive(Clone, Default)]
-pub(crate) struct Tracer(Option<Arc<Recorder>>);
+pub(crate) struct Tracer(Option<Arc<SpanRecorder>>);
 
-struct Recorder {
+struct SpanRecorder {
     spans: mpsc::Sender<Span>,
     ids: Ids,
     sample_ratio: f64,
@@ -28,18 +28,18 @@ struct Recorder {
 }
 
 /// The spans of events on their way into the queue.
-pub(crate) struct Accepting(Option<Doors>);
+pub(crate) struct Accepting(Option<TracedBatch>);
 
-struct Doors {
-    recorder: Arc<Recorder>,
-    source: Source,
+struct TracedBatch {
+    recorder: Arc<SpanRecorder>,
+    source: EventSource,
     started_at: Timestamp,
     /// In the order of the events; `None` for those that are not traced.
-    doors: Vec<Option<Door>>,
+    doors: Vec<Option<TracedEvent>>,
 }
 
 /// One event of a sampled trace on its way into the queue.
-struct Door {
+struct TracedEvent {
     context: Context,
     parent: Option<u64>,
     state: String,
@@ -47,10 +47,10 @@ struct Door {
 }
 
 /// The span of an attempt that is being made.
-pub(crate) struct Attempt(Option<Box<UnderWay>>);
+pub(crate) struct Attempt(Option<Box<AttemptUnderWay>>);
 
-struct UnderWay {
-    recorder: Arc<Recorder>,
+struct AttemptUnderWay {
+    recorder: Arc<SpanRecorder>,
     context: Context,
     parent: u64,
     state: String,
@@ -67,14 +67,14 @@ struct UnderWay {
 /// # Errors
 /// [`TracesError`] when the headers cannot be read or the client cannot be set up; nothing has been sent then.
 pub(crate) fn open(
-    options: &Options,
+    options: &TraceOptions,
     clock: Clock,
     dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), TracesError> {
     let Some(endpoint) = &options.endpoint else { return Ok((Tracer(None), None)) };
     let (spans, queue) = mpsc::channel(QUEUE_SPANS);
     let exporter = Exporter::new(queue, endpoint, options)?;
-    let recorder = Recorder { spans, ids: Ids::new(dice), sample_ratio: options.sample_ratio, clock };
+    let recorder = SpanRecorder { spans, ids: Ids::new(dice), sample_ratio: options.sample_ratio, clock };
     Ok((Tracer(Some(Arc::new(recorder))), Some(exporter)))
 }
 
@@ -84,13 +84,13 @@ impl Tracer {
     #[must_use]
     pub(crate) fn accepting<'a>(
         &self,
-        source: Source,
+        source: EventSource,
         started_at: Timestamp,
         events: impl Iterator<Item = (&'a Lane, &'a mut Event)>,
     ) -> Accepting {
         let Some(recorder) = &self.0 else { return Accepting(None) };
         let doors = events.map(|(lane, event)| recorder.door(lane, &mut event.headers)).collect();
-        Accepting(Some(Doors { recorder: Arc::clone(recorder), source, started_at, doors }))
+        Accepting(Some(TracedBatch { recorder: Arc::clone(recorder), source, started_at, doors }))
     }
 
     /// Begins the span of an attempt, and names it in `headers`, which go out. `waited` is the time from the moment at
@@ -110,7 +110,7 @@ impl Tracer {
         };
         let context = parent.with_span(recorder.ids.span());
         context.put(headers);
-        Attempt(Some(Box::new(UnderWay {
+        Attempt(Some(Box::new(AttemptUnderWay {
             recorder: Arc::clone(recorder),
             context,
             parent: parent.span,
@@ -129,14 +129,14 @@ impl Accepting {
     /// Ends them: the answers are in the order of the events. What is durable has an id, and whether it had come
     /// before; the spans of the others are forgotten.
     pub(crate) fn accepted(self, answers: impl Iterator<Item = Option<(EventId, bool)>>) {
-        let Some(Doors { recorder, source, started_at, doors }) = self.0 else { return };
+        let Some(TracedBatch { recorder, source, started_at, doors }) = self.0 else { return };
         let when = When { ended_at: recorder.clock.wall(), took: recorder.clock.now().since(started_at) };
         for (door, answer) in doors.into_iter().zip(answers) {
             let (Some(door), Some((event_id, is_duplicate))) = (door, answer) else { continue };
-            let Door { context, parent, state, lane } = door;
+            let TracedEvent { context, parent, state, lane } = door;
             recorder.take(|| {
                 let lane = &lane;
-                Acceptance { context, parent, state, source, event_id, lane, is_duplicate }.span(when)
+                AcceptanceSpan { context, parent, state, source, event_id, lane, is_duplicate }.span(when)
             });
         }
     }
@@ -146,8 +146,18 @@ impl Attempt {
     /// Ends it, once. Without an outcome it was given up at the end of the process.
     pub(crate) fn end(&mut self, outcome: Option<&Outcome>, took: Duration) {
         let Some(under_way) = self.0.take() else { return };
-        let UnderWay { recorder, context, parent, state, event_id, lane, attempt, method, url, waited } =
-            *under_way;
+        let AttemptUnderWay {
+            recorder,
+            context,
+            parent,
+            state,
+            event_id,
+            lane,
+            attempt,
+            method,
+            url,
+            waited,
+        } = *under_way;
         recorder.take(|| {
             let made = AttemptMade {
                 context,
@@ -166,8 +176,8 @@ impl Attempt {
     }
 }
 
-impl Recorder {
-    fn door(&self, lane: &Lane, headers: &mut HeaderMap) -> Option<Door> {
+impl SpanRecorder {
+    fn door(&self, lane: &Lane, headers: &mut HeaderMap) -> Option<TracedEvent> {
         let (context, parent) = match Context::of(headers) {
             Some(parent) if parent.is_sampled() => (parent.with_span(self.ids.span()), Some(parent.span)),
             // Its producer does not want the trace recorded.
@@ -175,7 +185,7 @@ impl Recorder {
             None => (self.ids.root(self.sample_ratio)?, None),
         };
         context.put(headers);
-        Some(Door { context, parent, state: state_in(headers), lane: lane.clone() })
+        Some(TracedEvent { context, parent, state: state_in(headers), lane: lane.clone() })
     }
 
     /// Leaves a span to the exporter, or counts it as dropped. Never waits.

@@ -18,6 +18,7 @@ const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
     ("errors", true),
     ("says", false),
     ("hears", false),
+    ("implies", false),
     ("usage", false),
     ("doc", true),
     ("contract", true),

@@ -125,3 +125,46 @@ async fn a_busy_endpoint_is_left_alone_as_long_as_it_asks_and_then_gets_everythi
     let report = running.drain(Duration::from_secs(5)).await.expect("an orderly end");
     assert_eq!((report.delivered, report.waiting), (30, 0));
 }
+
+/// A plugin that takes the first call and asks for three seconds, then one that is busy without saying for how long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_paces_what_it_takes_and_its_retry_is_no_attempt() {
+    const PACED: Reply = busy(200, &[JSON, ("x-mics-next-msg-delay", "3000")], r#"{"status":"ok"}"#);
+    const RETRY: Reply = busy(429, &[("content-type", "text/html; charset=utf-8")], r#"{"status":"retry"}"#);
+    let asked = Mutex::new(BTreeSet::new());
+    let receiver = Receiver::answering(move |arrival| {
+        let first = asked.lock().expect("no panic").insert(arrival.path.clone());
+        match (&*arrival.path, first) {
+            ("/paced", true) => PACED,
+            ("/retry", true) => RETRY,
+            _ => Reply { status: 200, ..Reply::default() },
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let running = app(dir.path()).await.spawn();
+    let api = Api::new(running.addr());
+    for path in ["/paced", "/retry", "/control"] {
+        api.deploy_throttling(&receiver.url(&format!("{path}*")), 200).await;
+        api.enqueue(&receiver.url(path), 0..1).await;
+    }
+    eventually("the first calls are made", PATIENCE, async || receiver.count() >= 3).await;
+    for path in ["/paced", "/retry", "/control"] {
+        api.enqueue(&receiver.url(path), 1..3).await;
+    }
+    eventually("all arrive", PATIENCE, async || receiver.count() == 3 * 3 + 1).await;
+    let arrivals = receiver.arrivals();
+    for (path, count, quiet_ns) in [
+        ("/paced", 3, WAIT_NS..2 * WAIT_NS),
+        ("/retry", 4, 1_000_000_000..WAIT_NS),
+        ("/control", 3, 0..WAIT_NS),
+    ] {
+        let here: Vec<_> = arrivals.iter().filter(|arrival| arrival.path == path).collect();
+        assert_eq!(here.len(), count, "{path}");
+        let quiet = here[1].at_ns - here[0].at_ns;
+        assert!(quiet_ns.contains(&quiet), "{path} was left alone for {quiet} ns");
+        assert!(here.iter().all(|arrival| arrival.attempt == 1), "{path}: a wait is no attempt that counts");
+    }
+    let report = running.drain(Duration::from_secs(5)).await.expect("an orderly end");
+    assert_eq!((report.delivered, report.waiting), (9, 0));
+}

@@ -4,42 +4,17 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream};
 use serde_json::json;
 
+use crate::world::authority::{authority, certificate, showing};
 use crate::world::{Configured, Receiver, Server, eventually};
 
 const LONG: Duration = Duration::from_secs(60);
-const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-
-fn openssl(dir: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
-    let output = output.expect("this test needs openssl");
-    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// An authority whose certificate is `NAME.pem`.
-fn authority(dir: &Path, name: &str) {
-    let files = format!("-keyout {name}.key -out {name}.pem");
-    let more = format!("-subj /CN={name} -days 2 -addext basicConstraints=critical,CA:TRUE");
-    openssl(dir, &format!("req -x509 {NEW_KEY} {files} {more}"));
-}
-
-/// A certificate `NAME.pem` for this subject, for so many days from now, signed by an authority.
-fn certificate(dir: &Path, name: &str, subject: &str, days: i32, by: &str) {
-    std::fs::write(dir.join("names"), format!("subjectAltName={subject}\n")).expect("written");
-    openssl(dir, &format!("req {NEW_KEY} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-    let signed = format!("-CA {by}.pem -CAkey {by}.key -CAcreateserial -extfile names -days {days}");
-    openssl(dir, &format!("x509 -req -in {name}.csr {signed} -out {name}.pem"));
-}
-
 /// Listens for the life of the process; counts the requests that came through a handshake.
 fn serve(config: Arc<ServerConfig>) -> (SocketAddr, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
@@ -69,12 +44,7 @@ fn listen(answer: impl Fn(&mut TcpStream) + Send + 'static) -> SocketAddr {
 }
 
 fn with_certificate(dir: &Path, name: &str) -> (SocketAddr, Arc<AtomicUsize>) {
-    let chain = CertificateDer::from_pem_file(dir.join(format!("{name}.pem"))).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.expect("versions").with_no_client_auth().with_single_cert(vec![chain], key);
-    serve(Arc::new(config.expect("they fit")))
+    serve(showing(dir, name))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,72 +1,21 @@
 //! Clients that widely used generators make from the API description, put to work against the program.
 //!
-//! The programs stand in `tests/clients`. Generators and what they need are installed below `target` when the list of
-//! packages has changed: the package managers have to reach a package index then.
+//! The programs stand in `tests/clients`.
+
+pub(crate) mod front;
+mod masheryapi;
+mod tools;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::LazyLock;
+
+pub(crate) use tools::{npm_tools, print_table, python_tools, run, source};
 
 use crate::world::{Receiver, Server, ServerOptions};
 
 /// Most types that the generator for Python may make of the description. It makes one of everything that is not shared.
 const MAX_PYTHON_MODELS: usize = 250;
-
-/// The interpreter of the environment in which the Python packages are.
-pub(crate) static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let (list, tools) = (source("python/requirements.txt"), tools("python"));
-    let python = tools.join("venv/bin/python");
-    once(&list, &tools, || {
-        run(Command::new("python3").args(["-m", "venv"]).arg(tools.join("venv")));
-        let install =
-            ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--only-binary", ":all:", "-r"];
-        run(Command::new(&python).args(install).arg(&list));
-    });
-    python
-});
-
-/// The directory in which the npm packages are.
-static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let (list, tools) = (source("typescript/package-lock.json"), tools("typescript"));
-    once(&list, &tools, || {
-        for name in ["package.json", "package-lock.json"] {
-            fs::copy(source("typescript").join(name), tools.join(name)).expect("copied");
-        }
-        run(Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(&tools));
-    });
-    tools
-});
-
-pub(crate) fn source(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
-}
-
-fn tools(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name)
-}
-
-/// Installs into an empty directory, unless it was made from the same list of packages.
-fn once(list: &Path, tools: &Path, install: impl FnOnce()) {
-    let (wanted, mark) = (fs::read(list).expect("the list"), tools.join("installed"));
-    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
-        return;
-    }
-    let _ = fs::remove_dir_all(tools);
-    fs::create_dir_all(tools).expect("a directory");
-    install();
-    fs::write(mark, wanted).expect("written");
-}
-
-/// What a program has printed, errors last; it must end well.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
-    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
-    out + &err
-}
 
 /// A running program and its description in a file, in a directory of its own.
 struct Served {
@@ -90,7 +39,7 @@ impl Served {
 
     fn generate_python(&self) -> PathBuf {
         let package = self.dir.path().join("python/tidegate_client");
-        let mut generate = Command::new(&*PYTHON);
+        let mut generate = Command::new(python_tools("python"));
         generate.args(["-m", "openapi_python_client", "generate", "--meta", "none"]);
         generate.arg("--config").arg(source("python/generator.yaml"));
         generate.arg("--path").arg(&self.description).arg("--output-path").arg(&package);
@@ -117,7 +66,7 @@ async fn a_generated_python_client_enqueues_explains_pauses_and_deploys() {
     let models = fs::read_dir(package.join("models")).expect("models").count() - 1;
     println!("openapi-python-client: {models} models");
     assert!(models <= MAX_PYTHON_MODELS, "{models} models: give what they have in common one name");
-    let mut client = Command::new(&*PYTHON);
+    let mut client = Command::new(python_tools("python"));
     client.arg(source("python/use.py")).args([&served.base, &receiver.url("")]);
     client.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", package.parent().expect("a directory"));
     run(&mut client);
@@ -128,14 +77,15 @@ async fn a_generated_python_client_enqueues_explains_pauses_and_deploys() {
 async fn a_generated_typescript_client_enqueues_explains_pauses_and_deploys() {
     let receiver = Receiver::start().await;
     let served = Served::start().await;
+    let tools = npm_tools("typescript");
     // Packages are found in the directories above.
-    let work = tempfile::tempdir_in(&*NODE).expect("a directory");
+    let work = tempfile::tempdir_in(&tools).expect("a directory");
     for name in ["tsconfig.json", "use.ts"] {
         fs::copy(source("typescript").join(name), work.path().join(name)).expect("copied");
     }
     let node = |program: &str, args: &[&str]| {
         let mut command = Command::new("node");
-        run(command.arg(NODE.join("node_modules").join(program)).args(args).current_dir(work.path()))
+        run(command.arg(tools.join("node_modules").join(program)).args(args).current_dir(work.path()))
     };
     let description = served.description.to_str().expect("text");
     node("openapi-typescript/bin/cli.js", &[description, "--output", "api.d.ts"]);
@@ -148,7 +98,9 @@ async fn a_generated_typescript_client_enqueues_explains_pauses_and_deploys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_is_valid_and_its_examples_are_what_json_schema_takes() {
     let served = Served::start().await;
-    let told = run(Command::new(&*PYTHON).arg(source("python/check_examples.py")).arg(&served.description));
+    let told = run(Command::new(python_tools("python"))
+        .arg(source("python/check_examples.py"))
+        .arg(&served.description));
     println!("{}", told.trim());
     assert_eq!(served.server.stop().code(), Some(0));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clients::{PYTHON, run, source};
+use crate::clients::{python_tools, run, source};
 use crate::world::{Api, Configured, Receiver, Server, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,7 +24,9 @@ async fn cloudevents_arrive_as_they_were_sent_in_every_mode() {
     ));
     let server = Server::start(&world.options);
     let base = format!("http://{}", server.addr);
-    let told = run(Command::new(&*PYTHON).arg(source("python/cloud.py")).args([base, port.to_string()]));
+    let told = run(Command::new(python_tools("python"))
+        .arg(source("python/cloud.py"))
+        .args([base, port.to_string()]));
     println!("{}", told.trim());
     assert_eq!(server.stop().code(), Some(0));
 }

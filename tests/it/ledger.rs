@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Api, Receiver, Server, ServerOptions, alone, eventually, figure};
 
@@ -202,4 +202,59 @@ async fn series_begin_with_a_policy_at_zero_and_end_with_it() {
         "{text}"
     );
     assert_eq!(server.stop().code(), Some(0));
+}
+
+/// With many waiting and a pace of one a second: all answers mean the same by in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_ahead_is_ready_wherever_it_is_asked_for() {
+    const EVENTS: u64 = 100;
+    let World { _dir, options, .. } = World::new().await;
+    let receiver = Receiver::answering(|_| (204, Duration::from_secs(60))).await;
+    let policy = format!("[[policy]]\nname = \"slow\"\nurl = \"{}\"\npace = 1\n", receiver.url("/slow/*"));
+    std::fs::write(&options.args[1], format!("{CONFIG}\n{policy}")).expect("a file");
+    let server = Server::start(&options);
+    let api = server.api();
+    let read = async |path: String| -> Value { serde_json::from_str(&api.get(&path).await.1).expect("JSON") };
+    let ids = api.enqueue(&receiver.url("/slow/x"), 0..EVENTS).await;
+    assert_eq!(ids.len() as u64, EVENTS);
+    eventually("two have started", SOON, async || receiver.arrivals().len() >= 2).await;
+    let places = async || {
+        let text = api.get("/metrics").await.1;
+        check(&text);
+        HERE.map(|of| term(&text, of))
+    };
+    // Asked until nothing has started meanwhile.
+    eventually("every answer is about one moment", SOON, async || {
+        let before = places().await;
+        let status = read("/v1/status".to_owned()).await;
+        let shown = HERE.map(|of| status["events"][of].as_f64().expect("a count"));
+        let mut words = HERE.map(|_| 0.0);
+        for (_, id) in &ids {
+            let event = read(format!("/v1/events/{id}")).await;
+            let explained = read(format!("/v1/explain?id={id}")).await;
+            let place = HERE.iter().position(|word| event["state"] == **word).expect("it is owed an end");
+            if explained["state"] != event["state"] {
+                return false;
+            }
+            words[place] += 1.0;
+        }
+        if places().await != before {
+            return false;
+        }
+        let started = receiver.arrivals().len() as u64;
+        assert!(before[2] >= 2.0 && before[2] <= started as f64, "{before:?}, {started} have started");
+        assert_eq!((shown, words), (before, before), "the status and the events say what the ledger says");
+        true
+    })
+    .await;
+    let of_policy =
+        |text: &str, name: &str, more: &str| figure(text, name, &format!("policy=\"slow\"{more}"));
+    eventually("the series of the policy say it, too", SOON, async || {
+        let text = api.get("/metrics").await.1;
+        let [ready, inflight] = ["ready", "inflight"]
+            .map(|of| of_policy(&text, "tidegate_queue_events", &format!(",state=\"{of}\"")));
+        ready + inflight == EVENTS as f64 && inflight == of_policy(&text, "tidegate_calls_inflight", "")
+    })
+    .await;
+    server.kill();
 }

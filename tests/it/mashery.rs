@@ -99,7 +99,7 @@ async fn put(api: &Api, path: &str, body: &Value) {
 }
 
 /// Waits past the end of the day or minute when it is near: the test needs the same one throughout.
-async fn well_within(period: Duration) {
+pub(crate) async fn well_within(period: Duration) {
     let period_ms = u64::try_from(period.as_millis()).expect("short");
     let left_ms = period_ms - Clock::system().wall().as_millis() % period_ms;
     if left_ms < 30_000 {
@@ -107,8 +107,8 @@ async fn well_within(period: Duration) {
     }
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
-const OVER_RATE: &str = "ERR_403_DEVELOPER_OVER_RATE";
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const OVER_RATE: &str = "ERR_403_DEVELOPER_OVER_RATE";
 const OVER_QPS: &str = "ERR_403_DEVELOPER_OVER_QPS";
 const INACTIVE: &str = "ERR_403_DEVELOPER_INACTIVE";
 
@@ -270,4 +270,80 @@ async fn refusals_are_told_in_the_words_of_the_system() {
     assert_eq!((head.status.as_u16(), body.as_str()), (403, "<h1>Developer Inactive</h1>"));
     assert!(!head.headers.contains_key("retry-after"));
     assert!(!head.headers.contains_key("x-packagekey-quota-allotted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_headers_count_the_call_that_they_accompany() {
+    well_within(DAY).await;
+    let service = json!({"name": "s", "rateLimitCeiling": 3});
+    let managed = Managed::new(&service, &["[mashery]", "usage_headers = true"]).await;
+    managed.endpoint("/a", json!({})).await;
+    managed.key("k", json!({})).await;
+    for current in ["1", "2", "3"] {
+        let event =
+            json!({"url": managed.receiver.url("/a/x"), "labels": {"api_key": "k"}, "body": {"n": 0}});
+        let (head, _) = managed.api.hand_in(&event).await;
+        assert_eq!(head.status, 202);
+        assert_eq!(head.headers["x-packagekey-quota-current"], current);
+        assert_eq!(head.headers["x-packagekey-quota-allotted"], "3");
+    }
+    let event = json!({"url": managed.receiver.url("/a/x"), "labels": {"api_key": "k"}, "body": {"n": 0}});
+    let (head, _) = managed.api.hand_in(&event).await;
+    assert_eq!(
+        (head.status.as_u16(), &head.headers["x-packagekey-quota-current"]),
+        (429, &"3".parse().expect("text"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_labels_meets_its_limit_in_every_spelling() {
+    well_within(DAY).await;
+    let managed = Managed::new(&json!({"name": "s", "rateLimitCeiling": 5}), &[]).await;
+    let places = json!({"apiKeyValueLocations": ["request-parameters", "request-header", "request-body"],
+        "apiKeyValueLocationKey": "key"});
+    managed.endpoint("/maps", places).await;
+    for key in ["k", "other"] {
+        managed.key(key, json!({})).await;
+    }
+    let base = managed.receiver.url("");
+    let hand_in = async |mut event: Value| {
+        let url = event["url"].as_str().expect("a url").to_owned();
+        event["url"] = json!(format!("{base}{url}"));
+        let (head, body) = managed.api.hand_in(&event).await;
+        let code = serde_json::from_str::<Value>(&body).expect("JSON")["code"].clone();
+        (head.status.as_u16(), code)
+    };
+    let plain = json!({"url": "/maps/x?key=k"});
+    for spelled in [
+        plain.clone(),
+        json!({"url": "/x/../m%61ps/./x?a=1&k%65y=%6B&key=other"}),
+        json!({"url": "/maps", "method": "PUT", "headers": {"KEY": " k "}}),
+        json!({"url": "/mapsx", "body": {"a": {"key": "other"}, "key": "k"}}),
+        json!({"url": "/maps/", "headers": {"content-type": "application/x-www-form-urlencoded"}, "body_text": "a=1&key=%6b"}),
+    ] {
+        assert_eq!(hand_in(spelled.clone()).await.0, 202, "{spelled}");
+    }
+    assert_eq!(hand_in(plain).await, (429, json!(OVER_RATE)), "each of the five has counted");
+    assert_eq!(hand_in(json!({"url": "/maps/x?key=other"})).await.0, 202, "the control");
+    assert_eq!(hand_in(json!({"url": "/maps/x"})).await.1, json!(INACTIVE), "a key is wanted");
+    assert_eq!(hand_in(json!({"url": "/maps/x?key=a%20b"})).await.1, json!(INACTIVE), "an unknown key");
+    let labelled = json!({"url": "/maps/x?key=other", "labels": {"api_key": "k"}});
+    assert_eq!(hand_in(labelled).await.1, json!(OVER_RATE), "labels go before");
+    managed.arrived(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_is_found_where_the_endpoint_says_that_it_stands() {
+    well_within(Duration::from_secs(60)).await;
+    let managed = Managed::new(&json!({"name": "s"}), &[]).await;
+    let places = json!({"apiMethodDetectionLocations": ["request-header"], "apiMethodDetectionKey": "SOAPAction",
+        "methods": [{"name": "report", "rateLimitCeiling": 1, "rateLimitPeriod": "minute"}]});
+    managed.endpoint("/soap", places).await;
+    let hand_in = async |action: &str| {
+        let url = managed.receiver.url("/soap");
+        let event = json!({"url": url, "headers": {"soapaction": action}, "body": {"n": 0}});
+        managed.api.hand_in(&event).await.0.status.as_u16()
+    };
+    assert_eq!([hand_in("report").await, hand_in("report").await, hand_in("list").await], [202, 429, 202]);
+    managed.arrived(2).await;
 }

@@ -1,5 +1,7 @@
 //! Throttlings of plugin versions over the real store and the real delivery, judged at the sender.
 
+mod client;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tidegate::testkit::clock::Clock;
 use tidegate::testkit::delivery::{Call, Deliver, HttpDeliverer};
 use tidegate::testkit::event::Outcome;
 
-use crate::world::{Api, Receiver, Reply, boot_ns, eventually, inside, window_peak};
+use crate::world::{Api, Configured, Receiver, Reply, Server, boot_ns, eventually, inside, window_peak};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ALL: &str = "/v1/plugins/17/versions/1502/throttlings";
@@ -152,4 +154,39 @@ async fn calls_beyond_the_concurrency_wait_for_their_turn() {
     let times: Vec<u64> = starts.lock().expect("no panic").iter().skip(6).map(|(at, _)| *at).collect();
     assert!(window_peak(&times, 400_000_000) > 2, "{times:?}");
     running.drain(Duration::from_secs(5)).await.expect("an orderly end");
+}
+
+/// Calls without a label of tidegate, in five spellings: all of them stand under the one throttling and start a second apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_spellings_of_a_call_without_labels_meet_their_throttling() {
+    let world = Configured::new(Receiver::start().await);
+    world.write(
+        "[mediarithmics]\nplugin_version_in = \"header x-plugin-version\"\ndatamart_in = \"query datamart\"\n",
+    );
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let endpoint = "/v1/user_segment_update";
+    throttle(&api, endpoint, &json!({"scope": "DATAMART", "throttling_key": "1162", "max_qps": 1})).await;
+    let hand_in = async |path: &str| {
+        let event = json!({"url": world.receiver.url(path), "headers": {"x-plugin-version": "1502"}, "body": {"n": 1}});
+        api.json("POST", "/v1/events", &event).await
+    };
+    for path in [
+        "/v1/user_segment_update?datamart=1162",
+        "/v1/user_segment_update/?x=1&datamart=%31162",
+        "/plugins/1502/v1/user_segment_update?datamart=1162",
+        "//v1/user_segment_update?datamart=1162&x",
+        "/a/./b/../%76%31/user%5Fsegment%5fupdate?datamart=1162#x",
+    ] {
+        let (status, receipt) = hand_in(path).await;
+        assert_eq!((status, &receipt["policies"]), (202, &json!(["mics.1001"])), "{path} {receipt}");
+    }
+    for path in ["/v1/user_segment_updates?datamart=1162", "/v1/user_segment_update?datamart=1163"] {
+        let (status, refused) = hand_in(path).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("unmatched")), "the control: {path}");
+    }
+    eventually("all arrive", PATIENCE, async || world.receiver.count() == 5).await;
+    let at_ns: Vec<u64> = world.receiver.arrivals().iter().map(|arrival| arrival.at_ns).collect();
+    assert!(at_ns[4] - at_ns[0] > 3_900_000_000, "a second apart: {at_ns:?}");
+    assert_eq!(server.stop().code(), Some(0));
 }

@@ -1,5 +1,7 @@
 //! The limits of Responsys accounts through the real binary: turned away in its words, by account, function and user.
 
+mod client;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,7 +26,9 @@ async fn hand_in(api: &Api, url: &str, labels: Value) -> (u16, Value) {
 
 #[track_caller]
 fn assert_refused((status, problem): &(u16, Value), code: &str, message: &str) {
-    assert_eq!((*status, &problem["code"]), (429, &json!(code)), "{problem}");
+    // A block is not cured by waiting.
+    let expected = if code == "API_BLOCKED" { 403 } else { 429 };
+    assert_eq!((*status, &problem["code"]), (expected, &json!(code)), "{problem}");
     assert_eq!(problem["detail"], json!(message), "{problem}");
 }
 
@@ -111,7 +115,7 @@ async fn refusals_are_told_as_responsys_would_when_that_is_wanted() {
     assert_eq!(hand_in(&api, &login, json!({})).await.0, 202);
     let body = |title: &str, code: &str, detail: &str| json!({"type": "", "title": title, "errorCode": code, "detail": detail, "errorDetails": []});
     let limit = body("Request limit exceeded.", "API_LIMIT_EXCEEDED", &exceeded("login"));
-    assert_eq!(hand_in(&api, &login, json!({})).await, (401, limit));
+    assert_eq!(hand_in(&api, &login, json!({})).await, (429, limit));
     let blocked = body("Request blocked.", "API_BLOCKED", BLOCKED);
     assert_eq!(hand_in(&api, &login, json!({"user": "u"})).await, (400, blocked));
     let (status, answer) = api.json("GET", "/rest/api/ratelimit", &Value::Null).await;
@@ -141,5 +145,54 @@ async fn a_call_that_waits_elsewhere_is_turned_away_when_its_turn_comes() {
         assert_eq!(told["outcome"], json!(outcome), "{told}");
     }
     assert_eq!(world.receiver.count(), 1);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+/// The published main example without a label of tidegate, in five spellings: each uses one of the calls that the account
+/// has, and so nothing is left for the sixth.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_spellings_of_a_call_without_labels_meet_its_limit() {
+    let world = Configured::new(Receiver::start().await);
+    world.write(
+        "[responsys]\naccount_in = \"header x-account\"\naccounts = [{ name = \"acme\", \
+         limits = { mergeListRecipients = 5 } }, { name = \"other\" }]\n",
+    );
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let merge = json!({"recordData": {"fieldNames": ["EMAIL_ADDRESS_"], "records": [["a@example.org"]]}, "mergeRule": {}});
+    let hand_in = async |path: &str, body: &Value| {
+        let event = json!({
+            "url": world.receiver.url(path), "headers": {"x-account": "acme"}, "body": body,
+        });
+        api.json("POST", "/v1/events", &event).await
+    };
+    let plain = "/rest/api/v1.3/lists/L/members";
+    for path in [
+        plain,
+        "/rest/api/v1.1/lists/L/members/",
+        "//rest/api/v1.3//lists/L/members?fs=all&x=1",
+        "/gateway/rest/asyncApi/v1.3/lists/L/members",
+        "/%72est/api/v1.3/lists/a%20b;v=1/%6Dembers",
+    ] {
+        let (status, receipt) = hand_in(path, &merge).await;
+        assert_eq!(
+            (status, &receipt["policies"]),
+            (202, &json!(["responsys.mergeListRecipients"])),
+            "{path} {receipt}"
+        );
+    }
+    assert_refused(&hand_in(plain, &merge).await, "API_LIMIT_EXCEEDED", &exceeded("mergeListRecipients"));
+    let (status, receipt) = hand_in("/rest/api/v1.3/lists/L/members?action=delete", &merge).await;
+    assert_eq!(
+        (status, &receipt["policies"]),
+        (202, &json!(["responsys.deleteMultipleListRecipients"])),
+        "{receipt}"
+    );
+    // What the call does not say counts for the tightest limit.
+    let open = hand_in(plain, &json!("no object")).await;
+    assert_refused(&open, "API_LIMIT_EXCEEDED", &exceeded("mergeListRecipients"));
+    let event = json!({"url": world.receiver.url(plain), "body": merge});
+    let (status, refused) = api.json("POST", "/v1/events", &event).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("unmatched")), "the control: of no account");
     assert_eq!(server.stop().code(), Some(0));
 }

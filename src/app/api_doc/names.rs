@@ -16,7 +16,7 @@ pub(super) fn name_schemas(document: &mut Value) {
     };
     // By their whole text: schemas that say the same become one type.
     let known = schemas.iter().map(|(name, schema)| (schema.to_string(), name.clone())).collect();
-    let mut names = Names { known, schemas };
+    let mut names = SchemaNames { known, schemas };
     for name in names.schemas.keys().cloned().collect::<Vec<_>>() {
         let mut schema = names.schemas.get_mut(&name).map(Value::take).unwrap_or_default();
         names.inside(&name, &mut schema);
@@ -43,13 +43,13 @@ fn contents(body: &mut Value) -> impl Iterator<Item = &mut Value> {
 }
 
 /// The components of the document, as far as they are named.
-struct Names {
+struct SchemaNames {
     /// Their names by what they were at first.
     known: BTreeMap<String, String>,
     schemas: Map<String, Value>,
 }
 
-impl Names {
+impl SchemaNames {
     /// Names a schema that stands somewhere, if it is worth it, and what stands in it.
     fn place(&mut self, place: &str, schema: &mut Value) {
         if !is_type(schema) {

@@ -14,7 +14,7 @@ const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", 
 /// The whole page that shows an API description.
 pub(super) fn page(document: &Value) -> String {
     let title = text(&document["info"], "title");
-    let mut out = Page(String::new());
+    let mut out = HtmlPage(String::new());
     out.put(&format!("<h1>{} {} API</h1>\n", escaped(title), text(&document["info"], "version")));
     out.prose(text(&document["info"], "description"));
     out.put("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a>, OpenAPI 3.1. <a href=\"/docs\">The manual</a>.</p>\n");
@@ -48,9 +48,9 @@ fn operations<'d>(document: &'d Value, tag: &str) -> Vec<(&'static str, &'d str,
 }
 
 /// A page of HTML, to which parts are added at its end.
-struct Page(String);
+struct HtmlPage(String);
 
-impl Page {
+impl HtmlPage {
     fn put(&mut self, html: &str) {
         self.0.push_str(html);
     }

@@ -121,10 +121,32 @@ async fn every_route_is_described_and_every_described_one_is_served() {
     assert_eq!(differences(&document, &more).await, ["served and not described: PUT /x/{y}"]);
 }
 
+/// Whoever takes a body in JSON refuses one that is not stated to be that: a browser may send those to anybody.
+#[tokio::test]
+async fn a_body_of_another_type_than_json_is_refused_everywhere() {
+    let (router, document) = (router().await, api_doc());
+    let of_json = |operation: &Value| operation["requestBody"]["content"].get("application/json").is_some();
+    let all = operations_of(&document);
+    let all: Vec<_> = all.iter().filter(|(_, _, operation)| of_json(operation)).collect();
+    assert!(all.len() > 15, "{}", all.len());
+    let mut taken = Vec::new();
+    for (method, path, _) in all {
+        let request = Request::builder().method(method).uri(path.replace(['{', '}'], ""));
+        let request = request.header("content-type", "text/plain").body(Body::from("{}"));
+        let answer = router.clone().oneshot(request.expect("a request")).await.expect("an answer");
+        // Some look first for what the path names.
+        let is_gone = answer.status() == StatusCode::NOT_FOUND && path.contains('{');
+        if answer.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE && !is_gone {
+            taken.push(format!("{method} {path}: {}", answer.status()));
+        }
+    }
+    assert!(taken.is_empty(), "{taken:#?}");
+}
+
 #[test]
 fn schemas_of_one_name_are_the_same_in_all_documents() {
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
-    for door in doors().chain([Frame::openapi()]) {
+    for door in doors().chain([ApiDocFrame::openapi()]) {
         for (name, schema) in door.components.expect("schemas").schemas {
             let schema = serde_json::to_value(schema).expect("a value");
             let other = known.entry(name.clone()).or_insert_with(|| schema.clone());
@@ -185,5 +207,22 @@ fn unresolved(document: &Value, value: &Value, problems: &mut Vec<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| unresolved(document, item, problems)),
         _ => {}
+    }
+}
+
+/// The manual and this description show the table that refusals are made from.
+#[test]
+fn the_manual_and_the_description_say_where_labels_come_from() {
+    let table = manage::label_table();
+    let chapter = crate::manual::chapter("systems").expect("a chapter").text;
+    assert!(chapter.contains(&table), "the chapter wants\n{table}");
+    let document = api_doc();
+    let route = &document["paths"]["/v1/events"]["post"];
+    let about = route["description"].as_str().expect("text");
+    assert!(about.contains(table.trim_end()), "{about}");
+    for (header, label) in manage::label_headers() {
+        let parameters = route["parameters"].as_array().expect("a list");
+        let says = |one: &&Value| one["name"] == header && one["description"].to_string().contains(label);
+        assert!(parameters.iter().any(|one| says(&one)), "{header}");
     }
 }

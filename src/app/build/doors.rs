@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::options;
-use crate::app::descriptors::Shares;
+use crate::app::descriptors::DescriptorShares;
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::Listener;
 use crate::app::live::Live;
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Deliver;
 use crate::dispatch::DispatchHandle;
-use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
+use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
 use crate::ops::{self, Desk, Ops, Pulse};
@@ -29,7 +29,10 @@ use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
 /// How long a request waits for its share of the bytes that may be under way before it is turned away.
-const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+const BYTES_WAIT: Duration = Duration::from_secs(5);
+
+/// What answers say about policies and labels: the dialects know it.
+const ABOUT: AboutPolicies = AboutPolicies { config_of: manage::config_of, source_of: manage::source_of };
 
 /// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {
@@ -49,12 +52,13 @@ impl Behind<'_> {
         CallRouter {
             queue: self.queue.clone(),
             defaults: Arc::new(Defaults {
-                labels: config.labels.clone(),
+                labels: Arc::new(config.labels.clone()),
                 known_labels: config.known_labels.clone(),
                 max_ttl: config.queue.ttl,
             }),
             unmatched: config.queue.unmatched,
             egress: live.egress_check(),
+            implied: manage::implied(&config.dialects, self.policies),
         }
     }
 
@@ -73,17 +77,19 @@ impl Behind<'_> {
             admission: Arc::new(self.dispatch.clone()),
             read_ahead: Arc::new(self.dispatch.clone()),
             refusals: Refusals {
-                tell: manage::tell(&config.dialects, fastrand::Rng::new()),
-                as_told: config.manage.refuse_as_told,
+                render: manage::tell(&config.dialects, fastrand::Rng::new()),
+                as_foreign: config.manage.refuse_as_told,
                 usage: dialects::usage_headers(config),
+                about: ABOUT,
             },
+            carried: manage::carried(&config.dialects),
             outlooks: self.outlooks.clone(),
             targets,
             tracer,
             closing: self.closing.clone(),
             // The share of the budget is never zero; one byte more gives the type without a check.
             max_bytes_under_way: NonZeroUsize::MIN.saturating_add(options::budget().under_way),
-            admission_wait: ADMISSION_WAIT,
+            bytes_wait: BYTES_WAIT,
         })
     }
 
@@ -120,7 +126,7 @@ impl Behind<'_> {
         intake: &Intake,
         router: CallRouter,
         probes: Ops,
-        shares: &Shares,
+        shares: &DescriptorShares,
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());
@@ -151,6 +157,7 @@ impl Behind<'_> {
             outlooks: self.outlooks.clone(),
             clock: self.clock.clone(),
             router,
+            about: ABOUT,
         }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Must not know: what the rooms do with their options.
 
-use crate::app::descriptors::Shares;
+use crate::app::descriptors::DescriptorShares;
 use crate::app::listen::ListenOptions;
 use crate::app::memory::{self, Budget};
 use crate::config::Config;
 use crate::delivery::{DeliveryOptions, EgressGuard};
-use crate::dispatch::Options;
+use crate::dispatch::PlannerOptions;
 use crate::manage;
 use crate::names::NameOptions;
 use crate::store::embedded::EmbeddedOptions;
@@ -18,7 +18,7 @@ pub(super) fn budget() -> Budget {
 }
 
 pub(in crate::app) fn embedded_options(config: &Config) -> EmbeddedOptions {
-    let (budget, shares) = (budget(), Shares::of(config));
+    let (budget, shares) = (budget(), DescriptorShares::of(config));
     EmbeddedOptions {
         cache_bytes: budget.index_cache,
         block_cache_bytes: budget.block_cache,
@@ -32,7 +32,7 @@ pub(in crate::app) fn embedded_options(config: &Config) -> EmbeddedOptions {
     }
 }
 
-pub(super) fn listen_options(config: &Config, shares: &Shares) -> ListenOptions {
+pub(super) fn listen_options(config: &Config, shares: &DescriptorShares) -> ListenOptions {
     let listen = &config.listen;
     ListenOptions {
         max_connections: shares.connections,
@@ -44,19 +44,19 @@ pub(super) fn listen_options(config: &Config, shares: &Shares) -> ListenOptions 
     }
 }
 
-pub(super) fn dispatch_options(config: &Config, shares: &Shares, held: bool) -> Options {
-    Options {
+pub(super) fn dispatch_options(config: &Config, shares: &DescriptorShares, held: bool) -> PlannerOptions {
+    PlannerOptions {
         retry: config.retry,
         breaker: config.breaker,
         max_inflight: shares.inflight.get(),
         read_ahead_bytes: budget().read_ahead,
         held,
-        ..Options::default()
+        ..PlannerOptions::default()
     }
 }
 
 pub(super) fn delivery_options(config: &Config) -> DeliveryOptions {
-    let shares = Shares::of(config);
+    let shares = DescriptorShares::of(config);
     DeliveryOptions {
         egress: EgressGuard::new(&config.egress.allow),
         names: NameOptions { max_questions: shares.questions, ..config.names.clone() },

@@ -15,22 +15,22 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::app::listen::connections::{Busy, Cause, Connection};
-use crate::app::listen::pace::Pace;
+use crate::app::listen::connections::{Busy, CloseCause, Connection};
+use crate::app::listen::pace::PeerPace;
 
 /// A request body that has to keep coming.
 pub(super) struct TimedBody {
     inner: Body,
     /// The longest time between two pieces.
     pause: Duration,
-    pace: Pace,
+    pace: PeerPace,
     /// Runs while the client is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     connection: Arc<Connection>,
 }
 
 impl TimedBody {
-    pub(super) fn new(inner: Body, pause: Duration, pace: Pace, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(inner: Body, pause: Duration, pace: PeerPace, connection: Arc<Connection>) -> Self {
         Self { inner, pause, pace, deadline: None, connection }
     }
 
@@ -64,7 +64,7 @@ impl HttpBody for TimedBody {
             Poll::Ready(None) => Poll::Ready(None),
             // The time runs only while the client is waited for, not while tidegate works.
             Poll::Pending if self.is_late(cx) => {
-                self.connection.ends_because(Cause::SlowBody);
+                self.connection.ends_because(CloseCause::SlowBody);
                 let error = io::Error::new(io::ErrorKind::TimedOut, "the body is too slow");
                 Poll::Ready(Some(Err(error.into())))
             }

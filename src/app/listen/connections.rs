@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use crate::app::listen::table::{Admitted, Caps, Class, Id, Refusal, Table};
+use crate::app::listen::table::{Admitted, Caps, Class, ConnectionRefusal, ConnectionTable, Id};
 use crate::telemetry::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused, defect};
 
 /// Why a connection ended, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum CloseCause {
     /// One of the two sides had nothing more to say.
     Done,
     /// No request came within the idle time.
@@ -33,7 +33,7 @@ pub(super) enum Cause {
     Stopping,
 }
 
-impl Cause {
+impl CloseCause {
     const ALL: [Self; 8] = [
         Self::Done,
         Self::Idle,
@@ -59,7 +59,7 @@ impl Cause {
     }
 }
 
-impl Refusal {
+impl ConnectionRefusal {
     const ALL: [Self; 4] = [Self::Peer, Self::Full, Self::Reserved, Self::Evicted];
 
     const fn label(self) -> &'static str {
@@ -82,7 +82,7 @@ pub(super) struct Connections(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    table: Table,
+    table: ConnectionTable,
     /// Cancelled to have the connection closed for another one.
     evictions: HashMap<Id, CancellationToken>,
 }
@@ -106,13 +106,13 @@ impl Inner {
 
 impl Connections {
     pub(super) fn new(caps: Caps) -> Arc<Self> {
-        for cause in Cause::ALL {
+        for cause in CloseCause::ALL {
             ConnectionsClosed { cause: cause.label(), count: 0 }.emit();
         }
-        for refusal in Refusal::ALL {
+        for refusal in ConnectionRefusal::ALL {
             refusal.count(0);
         }
-        let this = Self(Mutex::new(Inner { table: Table::new(caps), evictions: HashMap::new() }));
+        let this = Self(Mutex::new(Inner { table: ConnectionTable::new(caps), evictions: HashMap::new() }));
         this.lock().show();
         Arc::new(this)
     }
@@ -120,8 +120,12 @@ impl Connections {
     /// Takes in a connection that was accepted from `peer`.
     ///
     /// # Errors
-    /// The [`Refusal`], counted, when there is no room for it.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<Arc<Connection>, Refusal> {
+    /// The [`ConnectionRefusal`], counted, when there is no room for it.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<Arc<Connection>, ConnectionRefusal> {
         let mut inner = self.lock();
         let Admitted { id, evicted } =
             inner.table.admit(counted(peer), now).inspect_err(|refusal| refusal.count(1))?;
@@ -169,7 +173,7 @@ pub(super) struct Connection {
     id: Id,
     eviction: CancellationToken,
     has_served: OnceLock<()>,
-    cause: OnceLock<Cause>,
+    cause: OnceLock<CloseCause>,
 }
 
 impl Connection {
@@ -184,13 +188,13 @@ impl Connection {
     }
 
     /// Notes why it ends; the first reason counts.
-    pub(super) fn ends_because(&self, cause: Cause) {
+    pub(super) fn ends_because(&self, cause: CloseCause) {
         // Set before: it stays as it was.
         let _ = self.cause.set(cause);
     }
 
     /// Why it ends, once that is known.
-    pub(super) fn cause(&self) -> Option<Cause> {
+    pub(super) fn cause(&self) -> Option<CloseCause> {
         self.cause.get().copied()
     }
 
@@ -202,8 +206,8 @@ impl Connection {
     /// The head of a request is complete: the connection is busy until the returned value is dropped.
     ///
     /// # Errors
-    /// The [`Refusal`], counted, when the request must not be served.
-    pub(super) fn request_started(self: &Arc<Self>, is_for_events: bool) -> Result<Busy, Refusal> {
+    /// The [`ConnectionRefusal`], counted, when the request must not be served.
+    pub(super) fn request_started(self: &Arc<Self>, is_for_events: bool) -> Result<Busy, ConnectionRefusal> {
         let _ = self.has_served.set(());
         let mut inner = self.all.lock();
         let started = inner.table.request_started(self.id, is_for_events);
@@ -223,7 +227,7 @@ impl Drop for Connection {
         inner.evictions.remove(&self.id);
         inner.show();
         // Without a reason of ours both sides had simply nothing more to say.
-        let cause = self.cause.get().copied().unwrap_or(Cause::Done);
+        let cause = self.cause.get().copied().unwrap_or(CloseCause::Done);
         ConnectionsClosed { cause: cause.label(), count: 1 }.emit();
     }
 }

@@ -17,9 +17,9 @@ use crate::problem::{Problem, codes};
 
 /// Names under which tidegate may be called.
 #[derive(Debug, Clone)]
-pub(crate) struct Hosts(Arc<[String]>);
+pub(crate) struct AllowedHosts(Arc<[String]>);
 
-impl Hosts {
+impl AllowedHosts {
     /// `localhost` and the loopback addresses, the bound address, and further names. Ports make no difference:
     /// a forwarded port is still the same machine.
     #[must_use]
@@ -43,7 +43,7 @@ impl Hosts {
 }
 
 /// Puts the guards before all routes of `router`.
-pub(crate) fn guarded(router: Router, hosts: Hosts) -> Router {
+pub(crate) fn guarded(router: Router, hosts: AllowedHosts) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -52,7 +52,7 @@ pub(crate) fn guarded(router: Router, hosts: Hosts) -> Router {
         .layer(from_fn(counted::count))
 }
 
-async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+async fn check(State(hosts): State<AllowedHosts>, request: Request, next: Next) -> Response {
     match judge(&hosts, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => closing(problem.into_response()),
@@ -73,7 +73,7 @@ pub(super) fn malformed(rule: &str) -> Problem {
 /// What a client may expect of the server (RFC 9110, 10.1.1); hyper meets it.
 const CONTINUE: &[u8] = b"100-continue";
 
-fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
+fn judge(hosts: &AllowedHosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
     if method == Method::CONNECT {
         let detail = "tidegate is no proxy and opens no tunnels; send the request itself";
         return Err(Box::new(Problem::of(codes::NOT_IMPLEMENTED, detail)));
@@ -124,7 +124,8 @@ mod tests {
     use super::*;
 
     fn verdict(uri: &str, headers: &[(&'static str, &str)]) -> u16 {
-        let hosts = Hosts::new("127.0.0.2:7080".parse().expect("address"), &["Tide.Example".to_owned()]);
+        let hosts =
+            AllowedHosts::new("127.0.0.2:7080".parse().expect("address"), &["Tide.Example".to_owned()]);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().expect("value"));

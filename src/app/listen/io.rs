@@ -1,5 +1,5 @@
 //! The byte stream of one connection with its deadlines: a request head has to come within its time, and
-//! answers have to be taken at a pace. Feeds the [`Follower`] with what is read.
+//! answers have to be taken at a pace. Feeds the [`RequestFollower`] with what is read.
 //!
 //! Must not know: requests, answers.
 
@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::app::listen::connections::{Cause, Connection};
-use crate::app::listen::pace::Pace;
-use crate::app::listen::shape::{Follower, Place};
+use crate::app::listen::connections::{CloseCause, Connection};
+use crate::app::listen::pace::PeerPace;
+use crate::app::listen::shape::{RequestFollower, RequestPhase};
 
 /// Set once a connection showed a shape that is not served.
 pub(super) type Taint = Arc<OnceLock<&'static str>>;
@@ -22,12 +22,12 @@ pub(super) type Taint = Arc<OnceLock<&'static str>>;
 /// The byte stream of one connection, guarded by deadlines.
 pub(super) struct GuardedIo<S> {
     inner: S,
-    follower: Follower,
+    follower: RequestFollower,
     taint: Taint,
     /// Time within which a request head has to be complete.
     head_time: Duration,
     head: Deadline,
-    taking: Pace,
+    taking: PeerPace,
     write: Deadline,
     connection: Arc<Connection>,
 }
@@ -60,13 +60,13 @@ impl<S> GuardedIo<S> {
     pub(super) fn new(
         inner: S,
         head_time: Duration,
-        taking: Pace,
+        taking: PeerPace,
         taint: Taint,
         connection: Arc<Connection>,
     ) -> Self {
         let mut head = Deadline::default();
         head.start(|| Instant::now() + head_time);
-        let (follower, write) = (Follower::default(), Deadline::default());
+        let (follower, write) = (RequestFollower::default(), Deadline::default());
         Self { inner, follower, taint, head_time, head, taking, write, connection }
     }
 
@@ -78,16 +78,16 @@ impl<S> GuardedIo<S> {
             let _ = self.taint.set(why);
         }
         match self.follower.place() {
-            Place::Head => {
+            RequestPhase::Head => {
                 let now = Instant::now();
-                if before != Place::Head {
+                if before != RequestPhase::Head {
                     self.connection.head_started(now);
                 }
                 let head_time = self.head_time;
                 self.head.start(|| now + head_time);
             }
             // A body has a deadline of its own, and the time between requests is counted by hyper.
-            Place::Idle | Place::Body => self.head.stop(),
+            RequestPhase::Idle | RequestPhase::Body => self.head.stop(),
         }
     }
 
@@ -97,14 +97,14 @@ impl<S> GuardedIo<S> {
             let taking = &mut self.taking;
             self.write.start(|| taking.waits(Instant::now()));
             ready!(self.write.poll(cx));
-            return Poll::Ready(Err(self.too_slow(Cause::SlowReader, "the answer is not taken")));
+            return Poll::Ready(Err(self.too_slow(CloseCause::SlowReader, "the answer is not taken")));
         };
         self.write.stop();
         self.taking.moved(result.as_ref().map_or(0, |bytes| *bytes), Instant::now());
         Poll::Ready(result)
     }
 
-    fn too_slow(&self, cause: Cause, what: &'static str) -> io::Error {
+    fn too_slow(&self, cause: CloseCause, what: &'static str) -> io::Error {
         self.connection.ends_because(cause);
         io::Error::new(io::ErrorKind::TimedOut, what)
     }
@@ -126,7 +126,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
             Poll::Pending => {
                 // Only where nothing has come: bytes that are there are read first, however late they are.
                 ready!(self.head.poll(cx));
-                Poll::Ready(Err(self.too_slow(Cause::SlowHead, "the request head is too slow")))
+                Poll::Ready(Err(self.too_slow(CloseCause::SlowHead, "the request head is too slow")))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! accept -> connections (table: caps, who is closed) -> serve (one connection)
 //!   `--> no descriptor or memory for it: idle connections are closed, then it is tried again
-//!                                                        io (deadlines, shapes) -> hyper -> guard -> routes
+//!                                                 io (deadlines, shapes) -> hyper -> slashes -> guard -> routes
 //! ```
 //!
 //! Must not know: what the routes do.
@@ -18,6 +18,7 @@ mod io;
 mod pace;
 mod serve;
 mod shape;
+mod slashes;
 mod table;
 
 #[cfg(test)]
@@ -35,13 +36,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::telemetry::Shortage;
+use crate::telemetry::DescriptorShortage;
 
-pub(crate) use guard::{Hosts, guarded};
+pub(crate) use guard::{AllowedHosts, guarded};
 
 use connections::Connections;
-use serve::Server;
-use table::{Caps, Refusal};
+use serve::DoorServer;
+use table::{Caps, ConnectionRefusal};
 
 /// Bounds of the listener and of each of its connections.
 #[derive(Debug, Clone)]
@@ -173,8 +174,8 @@ impl Listener {
             reserved: options.reserved_connections,
             per_peer: options.max_connections_per_peer,
         });
-        let router = guarded(router, Hosts::new(self.address, &options.hosts));
-        let server = Arc::new(Server { router, options, closing: closing.clone() });
+        let router = guarded(router, AllowedHosts::new(self.address, &options.hosts));
+        let server = Arc::new(DoorServer { router, options, closing: closing.clone() });
         let tasks = TaskTracker::new();
         let mut warned_at: Option<Instant> = None;
         while let Some(accepted) = closing.run_until_cancelled(self.socket.accept()).await {
@@ -188,7 +189,7 @@ impl Listener {
                 // It is over before it was accepted, and has left the system's queue.
                 Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was lost at once"),
                 Err(error) => {
-                    Shortage { at: "accept" }.emit();
+                    DescriptorShortage { at: "accept" }.emit();
                     let closed = connections.make_room(CLOSED_AT_ONCE);
                     if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
                         warned_at = Some(Instant::now());
@@ -230,7 +231,7 @@ fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Answers a connection for which there is no room without waiting for its request, and closes it.
-fn refuse(stream: TcpStream, refusal: Refusal) {
+fn refuse(stream: TcpStream, refusal: ConnectionRefusal) {
     // A fresh connection has room for the answer, so the write does not block.
     let told = stream.into_std().and_then(|mut stream| {
         stream.write_all(&serve::refusal_bytes(refusal))?;

@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 /// How far a peer may fall behind, and how far it has.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
+pub(super) struct PeerPace {
     bytes_per_second: u64,
     allowance: Duration,
     left: Duration,
     waiting_since: Option<Instant>,
 }
 
-impl Pace {
+impl PeerPace {
     /// `allowance` is the longest time without a byte.
     pub(super) const fn new(bytes_per_second: u64, allowance: Duration) -> Self {
         Self { bytes_per_second, allowance, left: allowance, waiting_since: None }
@@ -32,7 +32,7 @@ impl Pace {
         *self.waiting_since.get_or_insert(now) + self.left
     }
 
-    /// Bytes moved, and nothing is waited for until the next call of [`Pace::waits`].
+    /// Bytes moved, and nothing is waited for until the next call of [`PeerPace::waits`].
     pub(super) fn moved(&mut self, bytes: usize, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self.left.saturating_sub(now.saturating_duration_since(since));
@@ -49,7 +49,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Moves `bytes` after each wait of `every`; returns after how long the peer is cut, at most an hour.
-    fn cut_after(pace: &mut Pace, bytes: usize, every: Duration) -> Option<Duration> {
+    fn cut_after(pace: &mut PeerPace, bytes: usize, every: Duration) -> Option<Duration> {
         let begin = Instant::now();
         let mut now = begin;
         while now < begin + 3600 * SECOND {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_cut_once_it_is_the_allowance_behind() {
-        let pace = || Pace::new(1000, 30 * SECOND);
+        let pace = || PeerPace::new(1000, 30 * SECOND);
         assert_eq!(cut_after(&mut pace(), 0, SECOND), Some(30 * SECOND));
         assert_eq!(cut_after(&mut pace(), 1, 9 * SECOND).map(|cut| cut.as_secs()), Some(30));
         assert_eq!(cut_after(&mut pace(), 500, SECOND).map(|cut| cut.as_secs()), Some(59));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_burst_pays_for_no_pause() {
-        let mut pace = Pace::new(1000, 30 * SECOND);
+        let mut pace = PeerPace::new(1000, 30 * SECOND);
         pace.moved(8 << 20, Instant::now());
         assert_eq!(cut_after(&mut pace, 1, 9 * SECOND).map(|cut| cut.as_secs()), Some(30));
     }
@@ -83,7 +83,7 @@ mod tests {
     /// What tidegate itself takes between two reads is not the peer's time.
     #[test]
     fn only_waiting_counts() {
-        let mut pace = Pace::new(1000, 30 * SECOND);
+        let mut pace = PeerPace::new(1000, 30 * SECOND);
         let begin = Instant::now();
         pace.waits(begin);
         pace.moved(1, begin + SECOND);

@@ -24,12 +24,13 @@ use tracing::debug;
 
 use crate::app::listen::ListenOptions;
 use crate::app::listen::body::{AnswerBody, TimedBody};
-use crate::app::listen::connections::{Cause, Connection};
+use crate::app::listen::connections::{CloseCause, Connection};
 use crate::app::listen::guard::{closing, malformed};
 use crate::app::listen::io::{GuardedIo, Taint};
-use crate::app::listen::pace::Pace;
+use crate::app::listen::pace::PeerPace;
 use crate::app::listen::shape::MAX_HEAD_BYTES;
-use crate::app::listen::table::Refusal;
+use crate::app::listen::slashes;
+use crate::app::listen::table::ConnectionRefusal;
 use crate::ingest::{is_for_events, is_stream};
 use crate::problem::{Problem, codes};
 use crate::telemetry::defect;
@@ -45,20 +46,20 @@ const RETRY_SECONDS: u64 = 1;
 const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What all connections of a listener share.
-pub(super) struct Server {
+pub(super) struct DoorServer {
     pub(super) router: Router,
     pub(super) options: ListenOptions,
     /// Cancelled when no more requests are taken.
     pub(super) closing: CancellationToken,
 }
 
-impl Server {
+impl DoorServer {
     /// Serves a connection to its end.
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, connection: Arc<Connection>) {
         // Answers are small and waited for; without it they would linger.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "connection lost at once");
-            return connection.ends_because(Cause::Broken);
+            return connection.ends_because(CloseCause::Broken);
         }
         let taint = Taint::default();
         let io =
@@ -78,7 +79,7 @@ impl Server {
         let ended = tokio::select! {
             ended = serving.as_mut() => ended,
             () = self.closing.cancelled() => {
-                connection.ends_because(Cause::Stopping);
+                connection.ends_because(CloseCause::Stopping);
                 // A graceful end closes a connection on which nothing was read yet, with its first request on the way.
                 let wait = if connection.has_served() { Duration::ZERO } else { FIRST_REQUEST_WAIT };
                 match tokio::time::timeout(wait, serving.as_mut()).await {
@@ -90,7 +91,7 @@ impl Server {
                 }
             }
             () = connection.evicted() => {
-                connection.ends_because(Cause::Evicted);
+                connection.ends_because(CloseCause::Evicted);
                 if !connection.has_served() {
                     // Nothing is owed, and a graceful end would wait for a first request.
                     return;
@@ -101,7 +102,7 @@ impl Server {
             }
         };
         if let Err(error) = ended {
-            connection.ends_because(if error.is_timeout() { Cause::Idle } else { Cause::Broken });
+            connection.ends_because(if error.is_timeout() { CloseCause::Idle } else { CloseCause::Broken });
             debug!(%error, cause = ?connection.cause(), "connection ended early");
         }
     }
@@ -110,8 +111,10 @@ impl Server {
         &self,
         taint: Taint,
         connection: Arc<Connection>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        // Before anything looks at the path: routes, guards and counters then agree on it.
+        slashes::single(request.uri_mut());
         // Behind a chunked body the follower does not know where the next head begins: this request is the last one.
         let last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let is_streamed = is_stream(&request);
@@ -133,22 +136,24 @@ impl Server {
             };
             let response = response.map(|inner| Body::new(AnswerBody { inner, _busy: busy }));
             // What is left of a body that was cut off must not be read as the next request.
-            let is_cut = connection.cause() == Some(Cause::SlowBody);
+            let is_cut = connection.cause() == Some(CloseCause::SlowBody);
             Ok(if last || is_cut { closing(response) } else { response })
         }
     }
 
-    fn pace(&self) -> Pace {
-        Pace::new(self.options.min_bytes_per_second, self.options.pace_allowance)
+    fn pace(&self) -> PeerPace {
+        PeerPace::new(self.options.min_bytes_per_second, self.options.pace_allowance)
     }
 }
 
-fn no_room(refusal: Refusal) -> Problem {
+fn no_room(refusal: ConnectionRefusal) -> Problem {
     let detail = match refusal {
-        Refusal::Peer => "this address has as many connections as it may, and all are busy; use fewer",
-        Refusal::Full => "all connections are busy; come again, or use fewer",
-        Refusal::Reserved => "all connections for events are busy; come again, or use fewer",
-        Refusal::Evicted => {
+        ConnectionRefusal::Peer => {
+            "this address has as many connections as it may, and all are busy; use fewer"
+        }
+        ConnectionRefusal::Full => "all connections are busy; come again, or use fewer",
+        ConnectionRefusal::Reserved => "all connections for events are busy; come again, or use fewer",
+        ConnectionRefusal::Evicted => {
             "the connection was being closed for another one; nothing was kept; send it again"
         }
     };
@@ -156,7 +161,7 @@ fn no_room(refusal: Refusal) -> Problem {
 }
 
 /// A whole answer to a connection that is not served.
-pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
+pub(super) fn refusal_bytes(refusal: ConnectionRefusal) -> Vec<u8> {
     let problem = no_room(refusal);
     // A struct of text and numbers always serialises.
     let body = serde_json::to_vec(&problem);

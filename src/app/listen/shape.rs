@@ -10,7 +10,7 @@ pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Where the bytes of a connection stand in its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RequestPhase {
     /// Between requests: nothing of the next head has come.
     Idle,
     /// Within a request line or headers that are not complete.
@@ -21,7 +21,7 @@ pub(super) enum Place {
 
 /// Follows the bytes of one connection, in pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct Follower {
+pub(super) struct RequestFollower {
     head: Vec<u8>,
     body_left: u64,
     /// Nothing more is looked at: after a chunked request or a taint.
@@ -29,19 +29,19 @@ pub(super) struct Follower {
     tainted: Option<&'static str>,
 }
 
-impl Follower {
+impl RequestFollower {
     /// Why the connection must not be served, once that is so. It stays so.
     pub(super) const fn tainted(&self) -> Option<&'static str> {
         self.tainted
     }
 
-    pub(super) const fn place(&self) -> Place {
+    pub(super) const fn place(&self) -> RequestPhase {
         if self.done || self.body_left > 0 {
-            Place::Body
+            RequestPhase::Body
         } else if self.head.is_empty() {
-            Place::Idle
+            RequestPhase::Idle
         } else {
-            Place::Head
+            RequestPhase::Head
         }
     }
 
@@ -134,8 +134,8 @@ fn digits(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn follow(pieces: &[&str]) -> Follower {
-        let mut follower = Follower::default();
+    fn follow(pieces: &[&str]) -> RequestFollower {
+        let mut follower = RequestFollower::default();
         pieces.iter().for_each(|piece| follower.feed(piece.as_bytes()));
         follower
     }
@@ -146,21 +146,21 @@ mod tests {
                     POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n";
         for step in 1..text.len() {
             let pieces: Vec<&[u8]> = text.as_bytes().chunks(step).collect();
-            let mut follower = Follower::default();
+            let mut follower = RequestFollower::default();
             pieces.iter().for_each(|piece| follower.feed(piece));
             assert_eq!(follower.tainted(), None, "{step}");
-            assert_eq!(follower.place(), Place::Body);
+            assert_eq!(follower.place(), RequestPhase::Body);
         }
     }
 
     #[test]
     fn places_follow_the_bytes() {
-        assert_eq!(follow(&[]).place(), Place::Idle);
-        assert_eq!(follow(&["\r\n"]).place(), Place::Idle);
-        assert_eq!(follow(&["G"]).place(), Place::Head);
-        assert_eq!(follow(&["GET / HTTP/1.1\r\n\r\n"]).place(), Place::Idle);
-        assert_eq!(follow(&["GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nx"]).place(), Place::Body);
-        assert_eq!(follow(&["GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy"]).place(), Place::Idle);
+        assert_eq!(follow(&[]).place(), RequestPhase::Idle);
+        assert_eq!(follow(&["\r\n"]).place(), RequestPhase::Idle);
+        assert_eq!(follow(&["G"]).place(), RequestPhase::Head);
+        assert_eq!(follow(&["GET / HTTP/1.1\r\n\r\n"]).place(), RequestPhase::Idle);
+        assert_eq!(follow(&["GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nx"]).place(), RequestPhase::Body);
+        assert_eq!(follow(&["GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy"]).place(), RequestPhase::Idle);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) enum Class {
 
 /// Why a connection or a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ConnectionRefusal {
     /// The peer is at its cap and all its connections are busy.
     Peer,
     /// All connections are busy, those of the reserve too.
@@ -65,7 +65,7 @@ pub(super) struct Admitted {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ConnectionState {
     /// Between requests since then: it may be closed for another one.
     Idle(Instant),
     /// A request head has been arriving since then.
@@ -75,21 +75,21 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Connection {
+struct OpenConnection {
     peer: Option<IpAddr>,
     class: Class,
-    state: State,
+    state: ConnectionState,
 }
 
 /// The open connections of the doors: which are idle, since when, and how many each peer has.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ConnectionTable {
     caps: Caps,
-    open: BTreeMap<Id, Connection>,
+    open: BTreeMap<Id, OpenConnection>,
     next: u64,
 }
 
-impl Table {
+impl ConnectionTable {
     pub(super) const fn new(caps: Caps) -> Self {
         Self { caps, open: BTreeMap::new(), next: 0 }
     }
@@ -97,12 +97,16 @@ impl Table {
     /// A connection was accepted. `peer` is `None` where the cap per peer does not apply.
     ///
     /// # Errors
-    /// The [`Refusal`] when there is no room for it.
-    pub(super) fn admit(&mut self, peer: Option<IpAddr>, now: Instant) -> Result<Admitted, Refusal> {
-        let of_peer = |one: &Connection| peer.is_some() && one.peer == peer;
+    /// The [`ConnectionRefusal`] when there is no room for it.
+    pub(super) fn admit(
+        &mut self,
+        peer: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Admitted, ConnectionRefusal> {
+        let of_peer = |one: &OpenConnection| peer.is_some() && one.peer == peer;
         // A peer at its cap makes room among its own connections and never at the cost of others.
         if peer.is_some() && self.count(of_peer) >= self.caps.per_peer {
-            let (evicted, class) = self.evict_idle(of_peer).ok_or(Refusal::Peer)?;
+            let (evicted, class) = self.evict_idle(of_peer).ok_or(ConnectionRefusal::Peer)?;
             return Ok(self.insert(peer, class, now, Some(evicted)));
         }
         if self.has_room() {
@@ -115,7 +119,7 @@ impl Table {
             return Ok(self.insert(peer, Class::Reserved, now, None));
         }
         let evicted = self.evict_idle(|one| one.class == Class::Reserved);
-        let (evicted, class) = evicted.or_else(|| self.evict_slow_head()).ok_or(Refusal::Full)?;
+        let (evicted, class) = evicted.or_else(|| self.evict_slow_head()).ok_or(ConnectionRefusal::Full)?;
         Ok(self.insert(peer, class, now, Some(evicted)))
     }
 
@@ -128,9 +132,9 @@ impl Table {
     /// The first byte of a request head has come.
     pub(super) fn head_started(&mut self, id: Id, now: Instant) {
         if let Some(one) = self.open.get_mut(&id)
-            && matches!(one.state, State::Idle(_))
+            && matches!(one.state, ConnectionState::Idle(_))
         {
-            one.state = State::Head(now);
+            one.state = ConnectionState::Head(now);
         }
     }
 
@@ -138,9 +142,13 @@ impl Table {
     /// until now, can be an ordinary one.
     ///
     /// # Errors
-    /// The [`Refusal`] when the request must not be served.
-    pub(super) fn request_started(&mut self, id: Id, is_for_events: bool) -> Result<Option<Id>, Refusal> {
-        let class = self.open.get(&id).map(|one| one.class).ok_or(Refusal::Evicted)?;
+    /// The [`ConnectionRefusal`] when the request must not be served.
+    pub(super) fn request_started(
+        &mut self,
+        id: Id,
+        is_for_events: bool,
+    ) -> Result<Option<Id>, ConnectionRefusal> {
+        let class = self.open.get(&id).map(|one| one.class).ok_or(ConnectionRefusal::Evicted)?;
         let mut evicted = None;
         let class = match class {
             // As soon as there is room it becomes an ordinary one, and its place in the reserve is free again.
@@ -148,7 +156,7 @@ impl Table {
             // The reserve serves no events: an idle ordinary connection gives its place, or the request is refused.
             Class::Reserved if is_for_events => {
                 let (idle, class) =
-                    self.evict_idle(|one| one.class == Class::Ordinary).ok_or(Refusal::Reserved)?;
+                    self.evict_idle(|one| one.class == Class::Ordinary).ok_or(ConnectionRefusal::Reserved)?;
                 evicted = Some(idle);
                 class
             }
@@ -157,7 +165,7 @@ impl Table {
         let one = self.open.get_mut(&id);
         defect!(unless one.is_some(), "a connection that was closed to make room for itself");
         if let Some(one) = one {
-            (one.class, one.state) = (class, State::Busy);
+            (one.class, one.state) = (class, ConnectionState::Busy);
         }
         Ok(evicted)
     }
@@ -165,7 +173,7 @@ impl Table {
     /// The answer is complete: the connection is idle from now on.
     pub(super) fn request_ended(&mut self, id: Id, now: Instant) {
         if let Some(one) = self.open.get_mut(&id) {
-            one.state = State::Idle(now);
+            one.state = ConnectionState::Idle(now);
         }
     }
 
@@ -183,14 +191,14 @@ impl Table {
         self.count_of(Class::Ordinary) < self.caps.ordinary
     }
 
-    fn count(&self, which: impl Fn(&Connection) -> bool) -> usize {
+    fn count(&self, which: impl Fn(&OpenConnection) -> bool) -> usize {
         self.open.values().filter(|one| which(one)).count()
     }
 
     fn insert(&mut self, peer: Option<IpAddr>, class: Class, now: Instant, evicted: Option<Id>) -> Admitted {
         let id = Id(self.next);
         self.next += 1;
-        self.open.insert(id, Connection { peer, class, state: State::Idle(now) });
+        self.open.insert(id, OpenConnection { peer, class, state: ConnectionState::Idle(now) });
         // Either there was room, or an evicted connection has made it.
         let caps = self.caps.ordinary + self.caps.reserved;
         defect!(unless self.open.len() <= caps, "more connections than there may be");
@@ -198,9 +206,9 @@ impl Table {
     }
 
     /// Removes the connection among `which` that has been idle longest.
-    fn evict_idle(&mut self, which: impl Fn(&Connection) -> bool) -> Option<(Id, Class)> {
+    fn evict_idle(&mut self, which: impl Fn(&OpenConnection) -> bool) -> Option<(Id, Class)> {
         self.evict_oldest(|one| match one.state {
-            State::Idle(since) if which(one) => Some(since),
+            ConnectionState::Idle(since) if which(one) => Some(since),
             _ => None,
         })
     }
@@ -208,12 +216,12 @@ impl Table {
     /// Removes the connection of the reserve whose head has been arriving longest.
     fn evict_slow_head(&mut self) -> Option<(Id, Class)> {
         self.evict_oldest(|one| match one.state {
-            State::Head(since) if one.class == Class::Reserved => Some(since),
+            ConnectionState::Head(since) if one.class == Class::Reserved => Some(since),
             _ => None,
         })
     }
 
-    fn evict_oldest(&mut self, since: impl Fn(&Connection) -> Option<Instant>) -> Option<(Id, Class)> {
+    fn evict_oldest(&mut self, since: impl Fn(&OpenConnection) -> Option<Instant>) -> Option<(Id, Class)> {
         let candidates = self.open.iter().filter_map(|(id, one)| Some((since(one)?, *id)));
         let (_, id) = candidates.min()?;
         let one = self.open.remove(&id)?;

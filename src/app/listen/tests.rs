@@ -273,6 +273,16 @@ async fn closing_lets_a_request_end_and_accepts_no_other() {
 }
 
 #[tokio::test]
+async fn repeated_slashes_find_the_route_of_one() {
+    let server = server(ListenOptions::default()).await;
+    for (path, status) in [("//", "200"), ("///?a=//", "200"), ("/%2F", "404"), ("//x", "404")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = server.raw(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_routes_and_verbs_are_problems() {
     let server = server(ListenOptions::default()).await;
     for (line, status) in [("GET /x", "404"), ("DELETE /", "405"), ("TRACE /", "405")] {

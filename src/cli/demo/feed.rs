@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 const CHUNK_LINES: u64 = 500;
 
 /// What was handed in, and how long that took.
-pub(super) struct Sent {
+pub(super) struct DemoFeed {
     /// When each accepted event was sent to the door, by its id.
     pub(super) accepted: HashMap<String, Timestamp>,
     /// From the first line to the last answer.
@@ -30,7 +30,7 @@ struct Created {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct DemoAnswer {
     line: u64,
     id: Option<String>,
     detail: Option<String>,
@@ -62,7 +62,7 @@ pub(super) async fn enqueue(
     clock: &Clock,
     target: &str,
     events: u64,
-) -> Result<Sent, Failure> {
+) -> Result<DemoFeed, Failure> {
     let began = clock.now();
     let chunks_sent_at: Arc<Mutex<Vec<Timestamp>>> = Arc::default();
     let chunks = {
@@ -76,7 +76,7 @@ pub(super) async fn enqueue(
     let mut answers = client.enqueue(futures_util::stream::iter(chunks)).await?;
     let mut accepted = HashMap::with_capacity(usize::try_from(events).unwrap_or(0));
     while let Some(line) = answers.next().await? {
-        let answer: Answer = serde_json::from_slice(&line).map_err(|error| {
+        let answer: DemoAnswer = serde_json::from_slice(&line).map_err(|error| {
             Failure::new(format!("not an answer of tidegate: {error}: {}", String::from_utf8_lossy(&line)))
         })?;
         let Some(id) = answer.id else {
@@ -88,7 +88,7 @@ pub(super) async fn enqueue(
         let sent_at = chunks_sent_at.lock().unwrap_or_else(PoisonError::into_inner).get(chunk).copied();
         accepted.insert(id, sent_at.unwrap_or(began));
     }
-    Ok(Sent { accepted, took: clock.now().since(began) })
+    Ok(DemoFeed { accepted, took: clock.now().since(began) })
 }
 
 fn line(target: &str, number: u64) -> String {

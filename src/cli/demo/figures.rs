@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The figures of one run of the demo.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Figures {
+pub(super) struct DemoFigures {
     /// Number of events that were acknowledged at the door.
     pub(super) accepted: usize,
     /// Number of acknowledged events that arrived at the receiver.
@@ -34,7 +34,7 @@ pub(super) struct Figures {
     pub(super) latencies: Vec<Duration>,
 }
 
-impl Figures {
+impl DemoFigures {
     /// Measures `arrivals` against what was `accepted` and when each event was handed in.
     pub(super) fn measure(
         accepted: &HashMap<String, Timestamp>,
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn an_even_stream_uses_the_whole_limit_and_never_more() {
-        let figures = Figures::measure(&handed_in(100), &arrivals((0..100).map(|n| n * 100)), 10, None);
+        let figures = DemoFigures::measure(&handed_in(100), &arrivals((0..100).map(|n| n * 100)), 10, None);
         assert_eq!((figures.delivered, figures.lost, figures.duplicates, figures.peak), (100, 0, 0, 10));
         assert!((figures.used.expect("nine seconds") - 1.0).abs() < 0.01, "{figures:?}");
         assert_eq!(figures.latency(0.5), Duration::from_millis(4_900));
@@ -136,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_second_that_straddles_two_calendar_seconds_is_seen() {
-        let figures = Figures::measure(&handed_in(20), &arrivals((0..20).map(|n| 1_500 + 50 * n)), 10, None);
+        let figures =
+            DemoFigures::measure(&handed_in(20), &arrivals((0..20).map(|n| 1_500 + 50 * n)), 10, None);
         assert_eq!(figures.peak, 20);
-        let apart = Figures::measure(&handed_in(2), &arrivals([0, 1_000]), 1, None);
+        let apart = DemoFigures::measure(&handed_in(2), &arrivals([0, 1_000]), 1, None);
         assert_eq!(apart.peak, 1, "the window is half-open");
     }
 
@@ -146,10 +147,10 @@ mod tests {
     fn losses_and_repetitions_are_told_apart() {
         let mut record = arrivals([1, 2, 3]);
         record.push(Arrival { at: Timestamp::from_millis(9), id: "0".to_owned() });
-        let figures = Figures::measure(&handed_in(5), &record, 10, None);
+        let figures = DemoFigures::measure(&handed_in(5), &record, 10, None);
         assert_eq!((figures.delivered, figures.lost, figures.duplicates), (3, 2, 1));
         assert_eq!(figures.used, None);
-        let nothing = Figures::measure(&handed_in(1), &[], 10, None);
+        let nothing = DemoFigures::measure(&handed_in(1), &[], 10, None);
         assert_eq!((nothing.lost, nothing.latency(0.99)), (1, Duration::ZERO));
     }
 }

@@ -20,7 +20,7 @@ use crate::cli::signals::Signals;
 use crate::cli::{note, print};
 use crate::clock::Clock;
 use crate::config::{Config, File, Flag, Inputs};
-use figures::Figures;
+use figures::DemoFigures;
 use receiver::Receiver;
 
 /// How often the progress is drawn anew.
@@ -70,7 +70,7 @@ async fn show(
     clock: &Clock,
     receiver: &Receiver,
     running: &Running,
-) -> Result<Figures, Failure> {
+) -> Result<DemoFigures, Failure> {
     let Arguments { events, rate, .. } = *arguments;
     let target = format!("http://{}/orders", receiver.address());
     let mut client = Client::connect(running.addr()).await?;
@@ -90,7 +90,7 @@ async fn show(
     // A streamed request is the last on its connection, and this one has stood idle since.
     let mut client = Client::connect(running.addr()).await?;
     let sender_peak = sender_peak(&mut client).await?;
-    Ok(Figures::measure(&sent.accepted, &receiver.arrivals(), rate, sender_peak))
+    Ok(DemoFigures::measure(&sent.accepted, &receiver.arrivals(), rate, sender_peak))
 }
 
 /// Until the queue is empty, or patience ends.

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::cli::demo::figures::Figures;
+use crate::cli::demo::figures::DemoFigures;
 use crate::cli::words;
 
 /// The table, with its closing line.
-pub(super) fn render(figures: &Figures) -> String {
+pub(super) fn render(figures: &DemoFigures) -> String {
     let mut rows = vec![
         ("delivered", format!("{} of {}", grouped(figures.delivered), grouped(figures.accepted))),
         ("lost", grouped(figures.lost)),
@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn the_table_has_a_row_for_each_figure_that_there_is() {
-        let figures = Figures::measure(&HashMap::new(), &[], 1_000, None);
+        let figures = DemoFigures::measure(&HashMap::new(), &[], 1_000, None);
         let bare = render(&figures);
         assert!(bare.contains("lost"), "{bare}");
         assert!(!bare.contains("limit used"), "{bare}");
-        let full = render(&Figures { used: Some(0.9987), sender_peak: Some(1_000), ..figures });
+        let full = render(&DemoFigures { used: Some(0.9987), sender_peak: Some(1_000), ..figures });
         assert!(full.contains("99.87 %"), "{full}");
         assert!(full.contains("1 000 (limit 1 000)"), "{full}");
     }

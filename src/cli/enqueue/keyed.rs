@@ -37,7 +37,7 @@ impl Keys {
     /// is: the daemon refuses it and says why.
     pub(super) fn write(&self, line: &[u8], number: u64, out: &mut BytesMut) {
         match place(line) {
-            Some(Place { start, end, before }) => {
+            Some(KeyPlace { start, end, before }) => {
                 debug_assert!(start <= end && end <= line.len(), "a place for a key outside of its line");
                 let (head, tail) =
                     (line.get(..start).unwrap_or_default(), line.get(end..).unwrap_or_default());
@@ -53,14 +53,14 @@ impl Keys {
 }
 
 /// Where the value of the key goes: in place of these bytes, after `before`.
-struct Place {
+struct KeyPlace {
     start: usize,
     end: usize,
     before: &'static str,
 }
 
 #[derive(Deserialize)]
-struct Own<'l> {
+struct LineKey<'l> {
     #[serde(default, borrow, deserialize_with = "given")]
     idempotency_key: Option<&'l RawValue>,
 }
@@ -70,16 +70,16 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawVa
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-fn place(line: &[u8]) -> Option<Place> {
+fn place(line: &[u8]) -> Option<KeyPlace> {
     let text = line.trim_ascii_end();
     let inner = text.trim_ascii_start().strip_prefix(b"{")?.strip_suffix(b"}")?;
     // A line that gives its key twice does not read: it is sent as it is, and the daemon refuses it.
-    let own: Own<'_> = serde_json::from_slice(line).ok()?;
+    let own: LineKey<'_> = serde_json::from_slice(line).ok()?;
     match own.idempotency_key {
         Some(value) if value.get() == "null" => {
             // It lies in the line.
             let start = value.get().as_ptr().addr().checked_sub(line.as_ptr().addr())?;
-            Some(Place { start, end: start + value.get().len(), before: "" })
+            Some(KeyPlace { start, end: start + value.get().len(), before: "" })
         }
         // The producer's own key stays.
         Some(_) => None,
@@ -87,7 +87,7 @@ fn place(line: &[u8]) -> Option<Place> {
             let is_empty = inner.trim_ascii().is_empty();
             let before = if is_empty { "\"idempotency_key\":" } else { ",\"idempotency_key\":" };
             let end = text.len().checked_sub(1)?;
-            Some(Place { start: end, end, before })
+            Some(KeyPlace { start: end, end, before })
         }
     }
 }

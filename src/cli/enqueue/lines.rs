@@ -21,18 +21,18 @@ pub(super) type Input = Box<dyn AsyncRead + Send + Unpin>;
 
 /// One line that is not blank.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub(super) struct InputLine {
     /// Counted from 1, blank ones too.
     pub number: u64,
     /// As it is sent, with its end.
     pub bytes: Bytes,
     /// A place from which one can go on once this line is answered.
-    pub mark: Option<Mark>,
+    pub mark: Option<ResumePoint>,
 }
 
 /// A place between two lines, from which a later run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct ResumePoint {
     /// Number of the line before this place.
     pub line: u64,
     /// The digest of all that stands before it, in hex.
@@ -40,7 +40,7 @@ pub(super) struct Mark {
 }
 
 /// Cuts an input into lines, and keeps a digest of those that were taken out.
-pub(super) struct Lines {
+pub(super) struct InputLines {
     input: Input,
     keys: Keys,
     buffer: BytesMut,
@@ -54,7 +54,7 @@ pub(super) struct Lines {
     digest: Context,
 }
 
-impl Lines {
+impl InputLines {
     pub(super) fn new(input: Input, keys: Keys) -> Self {
         Self {
             input,
@@ -73,7 +73,7 @@ impl Lines {
     }
 
     /// The lines that come next, `None` at the end. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> std::io::Result<Option<Vec<Line>>> {
+    pub(super) async fn next(&mut self) -> std::io::Result<Option<Vec<InputLine>>> {
         loop {
             let lines = self.whole();
             if !lines.is_empty() {
@@ -121,19 +121,19 @@ impl Lines {
     }
 
     /// What is here in whole lines.
-    fn whole(&mut self) -> Vec<Line> {
-        let mut lines: Vec<Line> = Vec::new();
+    fn whole(&mut self) -> Vec<InputLine> {
+        let mut lines: Vec<InputLine> = Vec::new();
         let mut out = BytesMut::with_capacity(self.buffer.len() + self.buffer.len() / 2);
         while let Some(text) = self.take() {
             if !text.trim_ascii().is_empty() {
                 self.keys.write(&text, self.taken, &mut out);
-                lines.push(Line { number: self.taken, bytes: out.split().freeze(), mark: None });
+                lines.push(InputLine { number: self.taken, bytes: out.split().freeze(), mark: None });
             }
         }
         // Only the last of the lines at hand has a mark: each costs a digest, and to go on a few lines earlier does no
         // harm.
         if let Some(last) = lines.last_mut() {
-            last.mark = Some(Mark { line: self.taken, digest: self.sum() });
+            last.mark = Some(ResumePoint { line: self.taken, digest: self.sum() });
         }
         lines
     }
@@ -202,11 +202,11 @@ fn hex(digest: Context) -> String {
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8]) -> Lines {
-        Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), Keys::of_input("i"))
+    fn lines(text: &[u8]) -> InputLines {
+        InputLines::new(Box::new(std::io::Cursor::new(text.to_vec())), Keys::of_input("i"))
     }
 
-    async fn all(lines: &mut Lines) -> Vec<Line> {
+    async fn all(lines: &mut InputLines) -> Vec<InputLine> {
         let mut all = Vec::new();
         while let Some(more) = lines.next().await.expect("no error") {
             all.extend(more);
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(sum(file.path(), 3).expect("read"), (1, digest.clone()));
         for (text, is_unchanged) in [("abc", true), ("abd", false)] {
             let keys = Keys::of_file(digest, None);
-            let mut lines = Lines::new(Box::new(std::io::Cursor::new(text)), keys);
+            let mut lines = InputLines::new(Box::new(std::io::Cursor::new(text)), keys);
             all(&mut lines).await;
             assert_eq!(lines.is_unchanged(), is_unchanged, "{text}");
         }

@@ -13,8 +13,8 @@ use futures_util::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::cli::client::{Client, silent};
-use crate::cli::enqueue::lines::{Line, Lines};
-use crate::cli::enqueue::shown::{Answer, Shown};
+use crate::cli::enqueue::lines::{InputLine, InputLines};
+use crate::cli::enqueue::shown::{AnswerPrinter, LineAnswer};
 use crate::cli::enqueue::state::StateFile;
 use crate::cli::exit::Failure;
 use crate::cli::note;
@@ -32,12 +32,12 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-pub(super) struct Pass<'s> {
+pub(super) struct EnqueuePass<'s> {
     address: SocketAddr,
-    lines: Lines,
+    lines: InputLines,
     is_ended: bool,
     /// Sent or to be sent, and not answered.
-    window: VecDeque<Line>,
+    window: VecDeque<InputLine>,
     window_bytes: usize,
     state: &'s mut StateFile,
     /// Accepted, repeated and refused lines since the state was reached.
@@ -48,7 +48,7 @@ pub(super) struct Pass<'s> {
     due_since: Timestamp,
     saved_at: Timestamp,
     progress: Progress,
-    shown: Shown,
+    shown: AnswerPrinter,
     clock: Clock,
 }
 
@@ -72,13 +72,13 @@ impl From<Failure> for Stop {
     }
 }
 
-impl<'s> Pass<'s> {
+impl<'s> EnqueuePass<'s> {
     pub(super) fn new(
         address: SocketAddr,
-        lines: Lines,
+        lines: InputLines,
         state: &'s mut StateFile,
         progress: Progress,
-        shown: Shown,
+        shown: AnswerPrinter,
         clock: Clock,
     ) -> Self {
         Self {
@@ -212,7 +212,7 @@ impl<'s> Pass<'s> {
     }
 
     /// Puts lines at the end of the window; returns how many.
-    fn take_in(&mut self, lines: std::io::Result<Option<Vec<Line>>>) -> Result<usize, Stop> {
+    fn take_in(&mut self, lines: std::io::Result<Option<Vec<InputLine>>>) -> Result<usize, Stop> {
         let lines =
             lines.map_err(|error| Stop::Failed(Failure::from(error).about("the input cannot be read")))?;
         self.is_ended = lines.is_none();
@@ -228,7 +228,7 @@ impl<'s> Pass<'s> {
 
     /// One answer, the `count`th of its stream.
     async fn answered(&mut self, text: &Bytes, count: u64, is_last: bool) -> Result<(), Stop> {
-        let answer = Answer::read(text)?;
+        let answer = LineAnswer::read(text)?;
         if let Some(stop) = stopping(&answer, self.window.is_empty()) {
             return Err(stop);
         }
@@ -266,13 +266,13 @@ impl<'s> Pass<'s> {
 }
 
 /// What an answer says about the stream instead of about its line.
-fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
+fn stopping(answer: &LineAnswer, is_all_answered: bool) -> Option<Stop> {
     match (answer.status, answer.code.as_str()) {
         // The daemon has waited for an input that pauses, and every line that was sent has its answer.
         (408, _) if is_all_answered => Some(Stop::Paused),
         // Of an internal failure it is not known whether the line was kept: its key makes it safe to send it again.
         (408 | 500.., _) | (400, "incomplete_body") => {
-            let Answer { status, code, detail, retry_after_seconds, .. } = answer;
+            let LineAnswer { status, code, detail, retry_after_seconds, .. } = answer;
             let why = format!("{status} {code}: {detail}");
             Some(Stop::Passing { why, retry_after: *retry_after_seconds })
         }
@@ -350,7 +350,7 @@ mod tests {
     fn answers_say_what_concerns_the_stream() {
         let answer = |status: u16, code: &str| {
             let text = format!(r#"{{"line":1,"status":{status},"code":"{code}"}}"#);
-            Answer::read(text.as_bytes()).expect("an answer")
+            LineAnswer::read(text.as_bytes()).expect("an answer")
         };
         assert!(matches!(stopping(&answer(503, "overloaded"), true), Some(Stop::Passing { .. })));
         assert!(matches!(stopping(&answer(500, "internal"), true), Some(Stop::Passing { .. })), "not known");

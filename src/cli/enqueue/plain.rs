@@ -13,7 +13,7 @@ use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::cli::client::{Client, silent};
-use crate::cli::enqueue::shown::{Answer, Shown};
+use crate::cli::enqueue::shown::{AnswerPrinter, LineAnswer};
 use crate::cli::exit::Failure;
 use crate::cli::note;
 use crate::cli::progress::Progress;
@@ -24,19 +24,19 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many lines were sent, blank ones left out: each of them is answered.
-type Sent = Arc<AtomicU64>;
+type SentCount = Arc<AtomicU64>;
 
 pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure> {
     let mut client = Client::connect(address).await?;
-    let sent = Sent::default();
+    let sent = SentCount::default();
     let overdue = |answered| Overdue { address, sent: &sent, answered };
     let asked = client.enqueue(chunks(tokio::io::stdin(), sent.clone()));
     let mut answers = overdue(0).wait(asked).await?;
     let progress = Progress::new("enqueued", 0);
-    let mut shown = Shown::new(!quiet);
+    let mut shown = AnswerPrinter::new(!quiet);
     let (mut accepted, mut refused) = (0_u64, 0_u64);
     while let Some(line) = overdue(accepted + refused).wait(answers.next()).await? {
-        let well = Answer::read(&line)?.is_accepted();
+        let well = LineAnswer::read(&line)?.is_accepted();
         *(if well { &mut accepted } else { &mut refused }) += 1;
         // Flushed only when no further answer is at hand: one write for many lines.
         shown.show(&line, well, !answers.ready(), &progress).await;
@@ -56,7 +56,7 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
 /// An answer that is waited for.
 struct Overdue<'s> {
     address: SocketAddr,
-    sent: &'s Sent,
+    sent: &'s SentCount,
     /// Lines that have been answered so far.
     answered: u64,
 }
@@ -81,7 +81,7 @@ impl Overdue<'_> {
 }
 
 /// The input in chunks as they come; counts its lines.
-fn chunks<R>(input: R, sent: Sent) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static
+fn chunks<R>(input: R, sent: SentCount) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static
 where
     R: AsyncRead + Unpin + Send + Sync + 'static,
 {
@@ -113,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn chunks_are_the_whole_input() {
         let input = std::io::Cursor::new(vec![b'x'; 3 * CHUNK_BYTES + 1]);
-        let sent = Sent::default();
+        let sent = SentCount::default();
         let parts: Vec<Bytes> = chunks(input, sent.clone()).try_collect().await.expect("no error");
         assert_eq!(parts.iter().map(Bytes::len).sum::<usize>(), 3 * CHUNK_BYTES + 1);
         assert_eq!(sent.load(Ordering::Relaxed), 1);
@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_counts_while_a_line_has_no_answer() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let sent = Sent::default();
+        let sent = SentCount::default();
         let wait = |answered| {
             Overdue { address, sent: &sent, answered }.wait(std::future::pending::<Result<(), _>>())
         };

@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 
 /// What is needed of an answer line.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct LineAnswer {
     /// Counted from 1 within the request.
     pub line: u64,
     pub status: u16,
@@ -27,7 +27,7 @@ pub(super) struct Answer {
     pub retry_after_seconds: Option<u64>,
 }
 
-impl Answer {
+impl LineAnswer {
     pub(super) fn read(line: &[u8]) -> Result<Self, Failure> {
         serde_json::from_slice(line).map_err(|error| {
             Failure::new(format!("not an answer of tidegate: {error}: {}", String::from_utf8_lossy(line)))
@@ -40,7 +40,7 @@ impl Answer {
 }
 
 /// The answers on standard output, until it fails.
-pub(super) struct Shown {
+pub(super) struct AnswerPrinter {
     out: BufWriter<Stdout>,
     /// Whether acknowledgements are written as well as refusals.
     all: bool,
@@ -48,7 +48,7 @@ pub(super) struct Shown {
     outcome: std::io::Result<()>,
 }
 
-impl Shown {
+impl AnswerPrinter {
     pub(super) fn new(all: bool) -> Self {
         let out = BufWriter::new(tokio::io::stdout());
         Self { out, all, is_terminal: std::io::stdout().is_terminal(), outcome: Ok(()) }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_answer_acknowledges_by_its_status() {
-        let read = |text: &str| Answer::read(text.as_bytes());
+        let read = |text: &str| LineAnswer::read(text.as_bytes());
         assert!(read(r#"{"line":1,"status":202,"id":"x"}"#).expect("an answer").is_accepted());
         assert!(!read(r#"{"line":1,"status":422,"code":"unmatched"}"#).expect("an answer").is_accepted());
         assert!(read("<html>").is_err());

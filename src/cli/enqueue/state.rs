@@ -20,7 +20,7 @@ const FORMAT: u32 = 1;
 /// How far a pass has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(super) struct PassState {
     format: u32,
     /// The daemon that has the lines.
     daemon: String,
@@ -40,7 +40,7 @@ pub(super) struct State {
     pub refused: u64,
 }
 
-impl State {
+impl PassState {
     /// The state of a pass of which no line is answered.
     pub(super) fn new(keys: &Keys, daemon: &str, now: Timestamp) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl State {
 /// The file, and what stands there next.
 pub(super) struct StateFile {
     path: PathBuf,
-    state: State,
+    state: PassState,
 }
 
 impl StateFile {
@@ -132,10 +132,15 @@ impl StateFile {
     ///
     /// # Errors
     /// [`Failure`] with the way out when it is of another pass, too old or cannot be read or written.
-    pub(super) fn open(path: &Path, fresh: State, repeats: bool, now: Timestamp) -> Result<Self, Failure> {
+    pub(super) fn open(
+        path: &Path,
+        fresh: PassState,
+        repeats: bool,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let state = match std::fs::read(path) {
             Ok(text) => {
-                let mut state: State = serde_json::from_slice(&text).map_err(|error| {
+                let mut state: PassState = serde_json::from_slice(&text).map_err(|error| {
                     let path = path.display();
                     Failure::usage(format!(
                         "the state file {path} does not read ({error}); delete it to begin at the first line: what was \
@@ -186,11 +191,11 @@ impl StateFile {
         }
     }
 
-    pub(super) const fn now(&self) -> &State {
+    pub(super) const fn now(&self) -> &PassState {
         &self.state
     }
 
-    pub(super) const fn change(&mut self) -> &mut State {
+    pub(super) const fn change(&mut self) -> &mut PassState {
         &mut self.state
     }
 
@@ -227,12 +232,12 @@ impl StateFile {
     }
 }
 
-fn is_over(state: &State, now: Timestamp) -> bool {
+fn is_over(state: &PassState, now: Timestamp) -> bool {
     Timestamp::parse(&state.started_at).is_none_or(|started| now.since(started) > LIFE_OF_KEYS)
 }
 
-fn too_old(state: &State, path: &Path) -> Failure {
-    let State { started_at, answered_lines, .. } = state;
+fn too_old(state: &PassState, path: &Path) -> Failure {
+    let PassState { started_at, answered_lines, .. } = state;
     Failure::usage(format!(
         "the pass of the state file {} began at {started_at}, and keys live 24 hours: lines after {answered_lines} that \
          were sent and not answered would be accepted again. Go on after line {answered_lines} with --accept-repeats, or \
@@ -247,8 +252,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn fresh(digest: &str, now: Timestamp) -> State {
-        State::new(&Keys::of_file(digest, None), "127.0.0.1:7080", now)
+    fn fresh(digest: &str, now: Timestamp) -> PassState {
+        PassState::new(&Keys::of_file(digest, None), "127.0.0.1:7080", now)
     }
 
     #[test]
@@ -277,17 +282,17 @@ mod tests {
         let path = dir.path().join("state");
         let now = Timestamp::from_millis(1_900_000_000_000);
         drop(StateFile::open(&path, fresh("d", now), false, now).expect("new"));
-        let other = |state: State| {
+        let other = |state: PassState| {
             StateFile::open(&path, state, false, now)
                 .err()
                 .map(|failure| failure.to_string())
                 .unwrap_or_default()
         };
         assert!(other(fresh("e", now)).contains("another input"));
-        let named = State::new(&Keys::of_file("d", Some("x".to_owned())), "127.0.0.1:7080", now);
+        let named = PassState::new(&Keys::of_file("d", Some("x".to_owned())), "127.0.0.1:7080", now);
         assert!(other(named).contains("without --resume-id"));
-        assert!(other(State::new(&Keys::of_input("x"), "127.0.0.1:7080", now)).contains("another input"));
-        let elsewhere = State::new(&Keys::of_file("d", None), "127.0.0.1:1", now);
+        assert!(other(PassState::new(&Keys::of_input("x"), "127.0.0.1:7080", now)).contains("another input"));
+        let elsewhere = PassState::new(&Keys::of_file("d", None), "127.0.0.1:1", now);
         assert!(other(elsewhere).contains("--listen 127.0.0.1:7080"));
         assert_eq!(other(fresh("d", now)), "");
         std::fs::write(&path, "{").expect("written");

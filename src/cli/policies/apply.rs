@@ -14,7 +14,7 @@ use crate::cli::client::{Client, refusal};
 use crate::cli::exit::Failure;
 use crate::cli::output::OutputArguments;
 use crate::cli::policies::fetched;
-use crate::cli::policies::plan::{Action, Plan, Step};
+use crate::cli::policies::plan::{Action, Plan, PlanStep};
 use crate::cli::{ConfigArguments, note};
 use crate::config::FilePolicy;
 
@@ -49,7 +49,7 @@ pub(super) struct ApplyArguments {
 
 /// What was done, or would be.
 #[derive(Serialize)]
-struct Summary<'p> {
+struct ApplySummary<'p> {
     dry_run: bool,
     created: Vec<&'p str>,
     updated: Vec<&'p str>,
@@ -102,7 +102,7 @@ pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
         let steps = plan.steps.iter().filter(move |step| step.action == action);
         steps.map(|step| step.id.as_str()).collect()
     };
-    let summary = Summary {
+    let summary = ApplySummary {
         dry_run,
         created: of(Action::Create),
         updated: of(Action::Update),
@@ -151,7 +151,7 @@ fn named(file: &Path) -> &Path {
 }
 
 /// Changes one policy, if it is still what was read.
-async fn make(client: &mut Client, step: &Step, dry_run: bool) -> Result<(), Failure> {
+async fn make(client: &mut Client, step: &PlanStep, dry_run: bool) -> Result<(), Failure> {
     let query = if dry_run { "?dry_run=true" } else { "" };
     let path = format!("/v1/policies/{}{query}", step.id);
     let condition = match &step.etag {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::policies::fetched::Listed;
+use crate::cli::policies::fetched::FetchedPolicy;
 use crate::config::policy_block;
 
 /// What a daemon has, in the words of the file.
@@ -29,9 +29,9 @@ struct LeftOut {
 
 impl Export {
     /// Of those that are authored; what was deleted and drains is gone.
-    pub(super) fn of(listed: Vec<Listed>) -> Self {
+    pub(super) fn of(listed: Vec<FetchedPolicy>) -> Self {
         let mut export = Self { policies: Vec::new(), left_out: Vec::new(), origins: Vec::new() };
-        for Listed { id, origin, state, definition, etag, .. } in listed {
+        for FetchedPolicy { id, origin, state, definition, etag, .. } in listed {
             // Without an edition it was deleted and only drains.
             match definition.filter(|_| etag.is_some()) {
                 Some(definition) => {
@@ -72,7 +72,7 @@ mod tests {
     use crate::cli::policies::fetched;
     use crate::config::FilePolicy;
 
-    fn listed(id: &str, origin: &str, definition: &Value, etag: Option<&str>) -> Listed {
+    fn listed(id: &str, origin: &str, definition: &Value, etag: Option<&str>) -> FetchedPolicy {
         let policy = json!({
             "id": id, "origin": origin, "state": "deployed", "definition": definition, "etag": etag, "limits": null,
             "generations": [], "hold": null,

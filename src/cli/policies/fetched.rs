@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is done with them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +15,7 @@ const PAGE: usize = 500;
 
 /// What is needed of a listed policy.
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::cli) struct Listed {
+pub(in crate::cli) struct FetchedPolicy {
     pub(in crate::cli) id: String,
     pub(in crate::cli) origin: String,
     /// One of `deployed`, `draining` and `idle`.
@@ -22,31 +24,34 @@ pub(in crate::cli) struct Listed {
     pub(in crate::cli) definition: Option<Value>,
     /// The edition for `If-Match`; `None` once it is deleted.
     pub(in crate::cli) etag: Option<String>,
-    pub(in crate::cli) limits: Option<Limits>,
+    pub(in crate::cli) limits: Option<FetchedLimits>,
     pub(in crate::cli) generations: Vec<Generation>,
-    pub(in crate::cli) hold: Option<Hold>,
+    pub(in crate::cli) hold: Option<FetchedHold>,
     pub(in crate::cli) figures: Option<Figures>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::cli) struct Limits {
+pub(in crate::cli) struct FetchedLimits {
     pub(in crate::cli) pace: Option<f64>,
-    pub(in crate::cli) window: Option<Window>,
-    pub(in crate::cli) quota: Option<Quota>,
+    pub(in crate::cli) window: Option<FetchedWindow>,
+    pub(in crate::cli) quota: Option<FetchedQuota>,
     pub(in crate::cli) slots: Option<u32>,
     pub(in crate::cli) timeout_ms: Option<u64>,
     #[serde(default)]
     pub(in crate::cli) closed: bool,
+    /// Limits of kinds that this program does not know: a policy that has no other must not look unlimited.
+    #[serde(flatten)]
+    pub(in crate::cli) others: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::cli) struct Window {
+pub(in crate::cli) struct FetchedWindow {
     pub(in crate::cli) calls: u32,
     pub(in crate::cli) per_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::cli) struct Quota {
+pub(in crate::cli) struct FetchedQuota {
     pub(in crate::cli) calls: u32,
     pub(in crate::cli) per: String,
 }
@@ -57,7 +62,7 @@ pub(in crate::cli) struct Generation {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::cli) struct Hold {
+pub(in crate::cli) struct FetchedHold {
     pub(in crate::cli) reason: String,
     pub(in crate::cli) until: Option<String>,
 }
@@ -69,7 +74,7 @@ pub(in crate::cli) struct Figures {
     pub(in crate::cli) waiting: u64,
     pub(in crate::cli) delayed: u64,
     pub(in crate::cli) oldest: Option<String>,
-    pub(in crate::cli) limits: std::collections::BTreeMap<String, Used>,
+    pub(in crate::cli) limits: BTreeMap<String, Used>,
     pub(in crate::cli) held: Vec<Held>,
     pub(in crate::cli) drains_in_seconds: Option<f64>,
 }
@@ -109,7 +114,7 @@ pub(in crate::cli) async fn answered(client: &mut Client) -> Result<Vec<Value>, 
 ///
 /// # Errors
 /// [`Failure`] also when an answer does not read.
-pub(in crate::cli) async fn listed(client: &mut Client) -> Result<Vec<Listed>, Failure> {
+pub(in crate::cli) async fn listed(client: &mut Client) -> Result<Vec<FetchedPolicy>, Failure> {
     answered(client).await?.iter().map(read).collect()
 }
 
@@ -117,6 +122,7 @@ pub(in crate::cli) async fn listed(client: &mut Client) -> Result<Vec<Listed>, F
 ///
 /// # Errors
 /// [`Failure`] when it does not read.
-pub(in crate::cli) fn read(policy: &Value) -> Result<Listed, Failure> {
-    Listed::deserialize(policy).map_err(|error| Failure::new(format!("the answer does not read: {error}")))
+pub(in crate::cli) fn read(policy: &Value) -> Result<FetchedPolicy, Failure> {
+    FetchedPolicy::deserialize(policy)
+        .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::output::{Cell, Colour, Table, left};
-use crate::cli::policies::fetched::Listed;
+use crate::cli::output::{Cell, Colour, TextTable, left};
+use crate::cli::policies::fetched::FetchedPolicy;
 
 /// The origin whose policies are changed.
 const API: &str = "api";
@@ -17,7 +17,7 @@ const API: &str = "api";
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Plan {
     /// In the order of the file; deletions at the end.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PlanStep>,
     /// Policies of the file that the daemon has already.
     pub(super) unchanged: usize,
     /// Policies of the API that the file does not have, when they stay.
@@ -28,7 +28,7 @@ pub(super) struct Plan {
 
 /// One change, after which one policy is as the file says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Step {
+pub(super) struct PlanStep {
     pub(super) id: String,
     pub(super) action: Action,
     /// The members that differ, such as `window.calls`, with their values.
@@ -85,8 +85,8 @@ impl Action {
 impl Plan {
     /// `wanted` are the definitions of the file, each with its id, which are unique. With `prune`, policies of the API
     /// that are not among them are deleted.
-    pub(super) fn of(wanted: &[(String, Value)], listed: &[Listed], prune: bool) -> Self {
-        let found: BTreeMap<&str, &Listed> =
+    pub(super) fn of(wanted: &[(String, Value)], listed: &[FetchedPolicy], prune: bool) -> Self {
+        let found: BTreeMap<&str, &FetchedPolicy> =
             listed.iter().map(|policy| (policy.id.as_str(), policy)).collect();
         let mut plan =
             Self { steps: Vec::new(), unchanged: 0, not_listed: Vec::new(), conflicts: Vec::new() };
@@ -95,7 +95,7 @@ impl Plan {
         }
         let ids: BTreeSet<&str> = wanted.iter().map(|(id, _)| id.as_str()).collect();
         debug_assert_eq!(ids.len(), wanted.len(), "two policies of one id in a file");
-        let is_ours = |policy: &&Listed| policy.origin == API && policy.etag.is_some();
+        let is_ours = |policy: &&FetchedPolicy| policy.origin == API && policy.etag.is_some();
         for policy in listed.iter().filter(is_ours).filter(|policy| !ids.contains(policy.id.as_str())) {
             if prune {
                 let before = policy.definition.as_ref();
@@ -107,7 +107,7 @@ impl Plan {
         plan
     }
 
-    fn want(&mut self, id: &str, definition: &Value, found: Option<&Listed>) {
+    fn want(&mut self, id: &str, definition: &Value, found: Option<&FetchedPolicy>) {
         match found {
             Some(policy) if policy.definition.as_ref() == Some(definition) && policy.etag.is_some() => {
                 self.unchanged += 1;
@@ -116,7 +116,7 @@ impl Plan {
             Some(policy) if policy.origin != API => {
                 self.conflicts.push(Conflict { id: id.to_owned(), origin: policy.origin.clone() });
             }
-            Some(Listed { definition: before, etag: Some(etag), .. }) => {
+            Some(FetchedPolicy { definition: before, etag: Some(etag), .. }) => {
                 self.add(id, Action::Update, (before.as_ref(), Some(definition)), Some(etag.clone()));
             }
             // What is left of it only drains.
@@ -133,12 +133,12 @@ impl Plan {
     ) {
         let differs = differences(before, after);
         let definition = after.cloned().unwrap_or_default();
-        self.steps.push(Step { id: id.to_owned(), action, differs, definition, etag });
+        self.steps.push(PlanStep { id: id.to_owned(), action, differs, definition, etag });
     }
 
     /// Whether policies are deleted and the file has none: it may be another file than was meant, or empty by mistake.
     pub(super) fn is_only_deletions(&self) -> bool {
-        let is_deletion = |step: &Step| step.action == Action::Delete;
+        let is_deletion = |step: &PlanStep| step.action == Action::Delete;
         let has_none = self.unchanged == 0 && self.conflicts.is_empty() && self.steps.iter().all(is_deletion);
         has_none && !self.steps.is_empty()
     }
@@ -154,8 +154,8 @@ impl Plan {
     }
 
     /// The changes and the conflicts, a row for each.
-    pub(super) fn table(&self) -> Table {
-        let mut table = Table::new(&[left("CHANGE"), left("POLICY"), left("MEMBERS")]);
+    pub(super) fn table(&self) -> TextTable {
+        let mut table = TextTable::new(&[left("CHANGE"), left("POLICY"), left("MEMBERS")]);
         for step in &self.steps {
             let action = Cell::coloured(step.action.word(), Some(step.action.colour()));
             table.row([action, step.id.as_str().into(), step.members().into()]);
@@ -186,7 +186,7 @@ impl Plan {
     }
 }
 
-impl Step {
+impl PlanStep {
     /// Of an update what was and is to be, of others what they have.
     fn members(&self) -> String {
         let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
@@ -245,8 +245,8 @@ mod tests {
         json!({"name": id, "url": "https://h.org/*", "pace": pace, "window": {"calls": pace, "per_ms": 1000}})
     }
 
-    fn listed(id: &str, origin: &str, pace: u32) -> Listed {
-        Listed {
+    fn listed(id: &str, origin: &str, pace: u32) -> FetchedPolicy {
+        FetchedPolicy {
             id: id.to_owned(),
             origin: origin.to_owned(),
             state: "deployed".to_owned(),

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use crate::cli::output::Colour;
-use crate::cli::policies::fetched::{Figures, Limits, Listed};
+use crate::cli::policies::fetched::{FetchedLimits, FetchedPolicy, Figures};
 use crate::cli::words;
 
 /// All limits in one line; `-` without an active definition.
-pub(in crate::cli) fn limits(limits: Option<&Limits>) -> String {
+pub(in crate::cli) fn limits(limits: Option<&FetchedLimits>) -> String {
     let span = |millis: u64| words::span(Duration::from_millis(millis));
-    let Some(Limits { pace, window, quota, slots, timeout_ms, closed }) = limits else {
+    let Some(FetchedLimits { pace, window, quota, slots, timeout_ms, closed, others }) = limits else {
         return "-".to_owned();
     };
     let parts = [
@@ -22,12 +22,14 @@ pub(in crate::cli) fn limits(limits: Option<&Limits>) -> String {
         slots.map(|slots| format!("{slots} slots")),
         timeout_ms.map(|timeout_ms| format!("timeout {}", span(timeout_ms))),
     ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let given = others.iter().filter(|(_, value)| !value.is_null());
+    let others = given.map(|(member, value)| format!("{member} {value}"));
+    let parts: Vec<String> = parts.into_iter().flatten().chain(others).collect();
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
 /// Starts per second at present under the pace or the window, of the fullest key; `-` where neither is kept.
-pub(in crate::cli) fn rate(policy: &Listed) -> String {
+pub(in crate::cli) fn rate(policy: &FetchedPolicy) -> String {
     let used = |kind: &str| policy.figures.as_ref()?.limits.get(kind).map(|used| f64::from(used.used));
     let limits = policy.limits.as_ref();
     let by_pace = || {
@@ -44,7 +46,7 @@ pub(in crate::cli) fn rate(policy: &Listed) -> String {
 
 /// What holds the events of a policy: its pause, the reasons for which lanes are held, while events wait the limits that
 /// are used up. Empty while nothing does.
-pub(in crate::cli) fn held(policy: &Listed) -> (String, Option<Colour>) {
+pub(in crate::cli) fn held(policy: &FetchedPolicy) -> (String, Option<Colour>) {
     let mut reasons = Vec::new();
     if let Some(hold) = &policy.hold {
         let until = hold.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
@@ -76,7 +78,7 @@ pub(in crate::cli) fn held(policy: &Listed) -> (String, Option<Colour>) {
 }
 
 /// The limits whose fullest counter has no room.
-fn used_up(policy: &Listed, figures: &Figures) -> impl Iterator<Item = &'static str> {
+fn used_up(policy: &FetchedPolicy, figures: &Figures) -> impl Iterator<Item = &'static str> {
     let used = |kind: &str| figures.limits.get(kind).map_or(0.0, |used| f64::from(used.used));
     let limits = policy.limits.as_ref();
     // Of a policy with several keys each has slots of its own.
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
     use crate::cli::policies::fetched::read;
 
-    fn policy(changes: &Value) -> Listed {
+    fn policy(changes: &Value) -> FetchedPolicy {
         let mut policy = json!({
             "id": "a", "origin": "api", "state": "deployed", "definition": null, "etag": null, "hold": null,
             "generations": [{"draining_until": null}],
@@ -120,6 +122,8 @@ mod tests {
         assert_eq!(limits(all.limits.as_ref()), expected);
         assert_eq!(rate(&all), "2.5");
         assert_eq!(rate(&policy(&json!({"/limits/pace": null}))), "0.5");
+        let newer = policy(&json!({"/limits": {"pace": null, "cooldown_ms": 500, "credits": null}}));
+        assert_eq!(limits(newer.limits.as_ref()), "cooldown_ms 500", "a kind that is not known here");
         let none = policy(&json!({"/limits": null}));
         assert_eq!((limits(none.limits.as_ref()), rate(&none)), ("-".to_owned(), "-".to_owned()));
     }

@@ -4,14 +4,14 @@
 
 use serde_json::Value;
 
-use crate::cli::output::{Cell, Colour, Style, Table, left, printable, right};
-use crate::cli::policies::fetched::Listed;
+use crate::cli::output::{Cell, Colour, Style, TextTable, left, printable, right};
+use crate::cli::policies::fetched::FetchedPolicy;
 use crate::cli::policies::shown;
 use crate::cli::words::{about_seconds, age, or_dash};
 use crate::clock::{Clock, Timestamp};
 
 /// Names and values below each other, then the counters.
-pub(super) fn text(policy: &Listed, answer: &Value, style: Style) -> String {
+pub(super) fn text(policy: &FetchedPolicy, answer: &Value, style: Style) -> String {
     // Ages are those of dates which the daemon has written: the wall clock counts.
     let now = Clock::system().wall();
     let mut text = String::new();
@@ -31,7 +31,11 @@ pub(super) fn text(policy: &Listed, answer: &Value, style: Style) -> String {
     text
 }
 
-fn lines(policy: &Listed, answer: &Value, now: Timestamp) -> Vec<(&'static str, String, Option<Colour>)> {
+fn lines(
+    policy: &FetchedPolicy,
+    answer: &Value,
+    now: Timestamp,
+) -> Vec<(&'static str, String, Option<Colour>)> {
     let figures = policy.figures.as_ref();
     let (held, held_colour) = shown::held(policy);
     let words = |name: &str| {
@@ -77,8 +81,8 @@ fn conditions(answer: &Value) -> String {
     conditions.collect::<Vec<_>>().join(", ")
 }
 
-fn counters(keys: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
+fn counters(keys: &[Value], now: Timestamp) -> TextTable {
+    let mut table = TextTable::new(&[
         left("KEY"),
         left("USED"),
         right("WAITING"),

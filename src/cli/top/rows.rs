@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::{Cell, Colour, Table, left, right};
-use crate::cli::policies::fetched::{Figures, Listed};
+use crate::cli::output::{Cell, Colour, TextTable, left, right};
+use crate::cli::policies::fetched::{FetchedPolicy, Figures};
 use crate::cli::policies::shown;
 use crate::cli::words::{age, grouped, or_dash};
 use crate::clock::Timestamp;
@@ -38,7 +38,7 @@ pub(super) struct Row {
 
 impl Row {
     /// Of a policy as the API shows it. `since` is what was counted that long ago.
-    pub(super) fn of(policy: &Listed, now: &Attempts, since: Option<(&Attempts, Duration)>) -> Self {
+    pub(super) fn of(policy: &FetchedPolicy, now: &Attempts, since: Option<(&Attempts, Duration)>) -> Self {
         let rate = since.and_then(|(before, passed)| {
             let calls = now.get(&policy.id)? - before.get(&policy.id).copied().unwrap_or(0.0);
             // A daemon that was started anew counts from zero.
@@ -82,8 +82,8 @@ pub(super) fn attempts(metrics: &str) -> Attempts {
 }
 
 /// The rows as a table, in their order.
-pub(super) fn table(rows: &[Row], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
+pub(super) fn table(rows: &[Row], now: Timestamp) -> TextTable {
+    let mut table = TextTable::new(&[
         left("POLICY"),
         left("STATE"),
         left("LIMIT"),

@@ -12,7 +12,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::{Colour, Style, printable};
 use crate::cli::print;
 use crate::cli::status::rates;
-use crate::cli::top::{Look, Sort, rows};
+use crate::cli::top::{Sort, TopLook, rows};
 use crate::cli::words::{about_seconds, count, grouped, text};
 
 /// Switches to the alternate screen and hides the cursor.
@@ -76,7 +76,7 @@ impl Screen {
         &mut self,
         at: SocketAddr,
         order: Sort,
-        look: &Look,
+        look: &TopLook,
         failed: Option<&Failure>,
     ) -> Result<(), Failure> {
         // A terminal that does not know its size says 0.
@@ -104,7 +104,7 @@ impl Drop for Screen {
 }
 
 /// Two lines about the whole, then the table.
-fn page(address: SocketAddr, order: Sort, look: &Look, failed: Option<&Failure>, style: Style) -> String {
+fn page(address: SocketAddr, order: Sort, look: &TopLook, failed: Option<&Failure>, style: Style) -> String {
     let keys = match order {
         Sort::Rate => "[r]ate",
         Sort::Waiting => "[w]aiting",
@@ -120,7 +120,7 @@ fn page(address: SocketAddr, order: Sort, look: &Look, failed: Option<&Failure>,
     format!("{}\n{keys}\n\n{table}", style.paint(Some(colour), &printable(&head)))
 }
 
-fn summary(address: SocketAddr, look: &Look) -> String {
+fn summary(address: SocketAddr, look: &TopLook) -> String {
     let status = &look.status;
     let seconds = status.get("uptime_seconds").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
     format!(

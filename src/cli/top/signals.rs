@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks this command for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalRequest {
     /// To end, after the terminal was given back.
     End,
     /// To stop, until SIGCONT lets the process go on.
@@ -17,7 +17,7 @@ pub(super) enum Asked {
 }
 
 /// Listens from its making on. From then on none of these signals does its work by itself.
-pub(super) struct Signals {
+pub(super) struct TopSignals {
     interrupt: Signal,
     quit: Signal,
     terminate: Signal,
@@ -26,7 +26,7 @@ pub(super) struct Signals {
     resume: Signal,
 }
 
-impl Signals {
+impl TopSignals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -39,25 +39,25 @@ impl Signals {
     }
 
     /// Returns at the next signal, with what it asks for.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.quit.recv() => Asked::End,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::End,
-            _ = self.stop.recv() => Asked::Stop,
-            _ = self.resume.recv() => Asked::Resume,
+            _ = self.interrupt.recv() => SignalRequest::End,
+            _ = self.quit.recv() => SignalRequest::End,
+            _ = self.terminate.recv() => SignalRequest::End,
+            _ = self.hangup.recv() => SignalRequest::End,
+            _ = self.stop.recv() => SignalRequest::Stop,
+            _ = self.resume.recv() => SignalRequest::Resume,
         }
     }
 
     /// Stops the process; returns once it is asked to go on or to end. By SIGSTOP: the system drops SIGTSTP where
     /// nobody is there who would let the process go on.
-    pub(super) async fn stop(&mut self) -> std::io::Result<Asked> {
+    pub(super) async fn stop(&mut self) -> std::io::Result<SignalRequest> {
         kill_process(getpid(), Number::STOP)?;
         loop {
             match self.next().await {
                 // It is a second one of before, or came while the process stood still.
-                Asked::Stop => {}
+                SignalRequest::Stop => {}
                 asked => return Ok(asked),
             }
         }

@@ -4,30 +4,28 @@
 
 use std::num::NonZeroUsize;
 
-use super::Checker;
+use super::Settings;
 use crate::delivery::Deadlines;
 use crate::names::NameOptions;
 
-impl Checker<'_> {
-    pub(super) fn delivery(&mut self) -> Option<Deadlines> {
-        let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
-        let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
-        let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
-        // No part of a call can take longer than the whole.
-        self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
-        self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
-        Some(Deadlines { connect: connect?, head: head?, total: total? })
-    }
+pub(super) fn delivery(settings: &mut Settings<'_>) -> Option<Deadlines> {
+    let connect = settings.millis("delivery.connect_timeout_ms", 1..=600_000);
+    let head = settings.millis("delivery.head_timeout_ms", 1..=600_000);
+    let total = settings.millis("delivery.total_timeout_ms", 1..=600_000);
+    // No part of a call can take longer than the whole.
+    settings.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
+    settings.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
+    Some(Deadlines { connect: connect?, head: head?, total: total? })
+}
 
-    pub(super) fn names(&mut self) -> Option<NameOptions> {
-        let timeout = self.millis("names.timeout_ms", 1..=60_000);
-        let max_questions = self.number("names.max_questions", 1..=4096);
-        let max_ttl = self.seconds("names.max_ttl_seconds", 1..=86_400);
-        Some(NameOptions {
-            timeout: timeout?,
-            max_questions: NonZeroUsize::new(usize::try_from(max_questions?).ok()?)?,
-            max_ttl: max_ttl?,
-            ..NameOptions::default()
-        })
-    }
+pub(super) fn names(settings: &mut Settings<'_>) -> Option<NameOptions> {
+    let timeout = settings.millis("names.timeout_ms", 1..=60_000);
+    let max_questions = settings.number("names.max_questions", 1..=4096);
+    let max_ttl = settings.seconds("names.max_ttl_seconds", 1..=86_400);
+    Some(NameOptions {
+        timeout: timeout?,
+        max_questions: NonZeroUsize::new(usize::try_from(max_questions?).ok()?)?,
+        max_ttl: max_ttl?,
+        ..NameOptions::default()
+    })
 }

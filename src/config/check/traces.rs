@@ -2,74 +2,50 @@
 
 use std::path::PathBuf;
 
-use crate::config::check::{Checker, kind};
-use crate::config::layers::Given;
+use crate::config::check::Settings;
 use crate::event::CanonicalUrl;
-use crate::traces::Options;
+use crate::traces::TraceOptions;
 
 /// Longest name of a service, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-impl Checker<'_> {
-    pub(super) fn traces(&mut self) -> Option<Options> {
-        let endpoint = self.text("traces.endpoint").and_then(|text| self.collector(&text));
-        let headers_file = self.text("traces.headers_file");
-        let service_name = self.text("traces.service_name").and_then(|name| {
-            let is_name = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
-            if is_name {
-                return Some(name);
-            }
-            let rule = format!("must have 1 to {MAX_NAME_BYTES} bytes without control characters");
-            self.wrong("traces.service_name", rule)
-        });
-        let sample_ratio = self.ratio("traces.sample_ratio");
-        Some(Options {
-            endpoint: endpoint?,
-            headers_file: headers_file.map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))?,
-            service_name: service_name?,
-            sample_ratio: sample_ratio?,
-        })
-    }
+pub(super) fn traces(settings: &mut Settings<'_>) -> Option<TraceOptions> {
+    let endpoint = settings.text("traces.endpoint").and_then(|text| collector(settings, &text));
+    let headers_file = settings.text("traces.headers_file");
+    let service_name = settings.text("traces.service_name").and_then(|name| {
+        let is_name = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+        if is_name {
+            return Some(name);
+        }
+        let rule = format!("must have 1 to {MAX_NAME_BYTES} bytes without control characters");
+        settings.wrong("traces.service_name", rule)
+    });
+    let sample_ratio = settings.ratio("traces.sample_ratio");
+    Some(TraceOptions {
+        endpoint: endpoint?,
+        headers_file: headers_file.map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))?,
+        service_name: service_name?,
+        sample_ratio: sample_ratio?,
+    })
+}
 
-    /// `None` within when nothing is exported.
-    fn collector(&mut self, text: &str) -> Option<Option<CanonicalUrl>> {
-        let setting = "traces.endpoint";
-        if text.is_empty() {
-            return Some(None);
-        }
-        if cfg!(not(feature = "otel")) {
-            let detail = "this program exports no traces: it was built without the cargo feature otel (cargo build \
-                          --features otel); leave the setting empty";
-            return self.wrong(setting, detail.to_owned());
-        }
-        match CanonicalUrl::parse(text) {
-            Ok(url) if url.as_url().query().is_none() => Some(Some(url)),
-            Ok(_) => self.wrong(setting, "must have no query: /v1/traces is put behind it".to_owned()),
-            // The text itself is not shown: it may hold a password.
-            Err(error) => {
-                self.wrong(setting, format!("must be an address such as http://127.0.0.1:4318: {error}"))
-            }
-        }
+/// `None` within when nothing is exported.
+fn collector(settings: &mut Settings<'_>, text: &str) -> Option<Option<CanonicalUrl>> {
+    let setting = "traces.endpoint";
+    if text.is_empty() {
+        return Some(None);
     }
-
-    /// A number from 0 to 1.
-    fn ratio(&mut self, setting: &str) -> Option<f64> {
-        let given = match &self.layers.get(setting)?.given {
-            Given::Typed(toml::Value::Float(number)) => Some(*number),
-            // TOML takes 0 and 1 without a point for integers.
-            Given::Typed(toml::Value::Integer(0)) => Some(0.0),
-            Given::Typed(toml::Value::Integer(1)) => Some(1.0),
-            Given::Typed(toml::Value::Integer(_)) => None,
-            Given::Typed(other) => {
-                return self.wrong(setting, format!("must be a number from 0 to 1, not {}", kind(other)));
-            }
-            Given::Text(text) => text.trim().parse().ok(),
-            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
-        };
-        // `nan`, which TOML knows, is in no range.
-        match given.filter(|number| (0.0..=1.0).contains(number)) {
-            Some(number) => Some(number),
-            None => self.wrong(setting, "must be a number from 0 to 1".to_owned()),
+    if cfg!(not(feature = "otel")) {
+        let detail = "this program exports no traces: it was built without the cargo feature otel (cargo build \
+                      --features otel); leave the setting empty";
+        return settings.wrong(setting, detail.to_owned());
+    }
+    match CanonicalUrl::parse(text) {
+        Ok(url) if url.as_url().query().is_none() => Some(Some(url)),
+        Ok(_) => settings.wrong(setting, "must have no query: /v1/traces is put behind it".to_owned()),
+        // The text itself is not shown: it may hold a password.
+        Err(error) => {
+            settings.wrong(setting, format!("must be an address such as http://127.0.0.1:4318: {error}"))
         }
     }
 }

@@ -278,7 +278,7 @@ fn declared_labels_are_known_and_checked() {
     let config = load("[labels]\nstrict = true\ndeclared = [\"team\", \"org\"]\n").expect("valid");
     let known = config.known_labels.expect("strict");
     assert!(known.contains("team") && known.contains(Labels::FAIRNESS_KEY), "{known:?}");
-    assert!(config.labels.keys().all(|label| known.contains(label)), "what is filled in is welcome");
+    assert!(config.labels.iter().all(|(label, _)| known.contains(label)), "what is filled in is welcome");
     assert_eq!(load("[labels]\ndeclared = [\"team\"]\n").expect("valid").known_labels, None);
     let found = problems("[labels]\ndeclared = [\"a b\"]\nstrict = 1\n", &[], Vec::new());
     assert!(found[0].starts_with("FILE:2: labels.declared: \"a b\" is not a label"), "{found:#?}");

@@ -3,7 +3,7 @@
 //! Must not know: how limits count, HTTP, what is sent next.
 
 use crate::clock::Timestamp;
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{Lane, LaneKey};
 use crate::limit::OverLimit;
@@ -13,7 +13,7 @@ use crate::telemetry::defect;
 /// was promised.
 pub(super) fn promise(
     lane: &Lane,
-    policies: &Policies,
+    policies: &ActivePolicies,
     roster: &mut Roster,
     now: Timestamp,
 ) -> Result<bool, OverLimit> {

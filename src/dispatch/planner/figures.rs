@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::Timestamp;
-use crate::dispatch::input::Figures;
-use crate::dispatch::lanes::{LaneId, LaneState};
+use crate::dispatch::input::PlannerFigures;
+use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::looks::{Look, Looks};
 use crate::dispatch::planner::roster::Roster;
 use crate::dispatch::planner::starts::Starts;
@@ -18,14 +18,14 @@ pub(in crate::dispatch) const LANES_AT_ONCE: usize = 2048;
 
 /// A walk over the lanes that has not come to its end. Lanes that come or go meanwhile may be left out or counted
 /// twice.
-pub(in crate::dispatch) struct Walk {
-    figures: Figures,
+pub(in crate::dispatch) struct FiguresWalk {
+    figures: PlannerFigures,
     /// Where it goes on; `None` when it is over.
     next: Option<usize>,
     late_calls: HashSet<LaneId>,
 }
 
-impl Walk {
+impl FiguresWalk {
     /// Takes what is known without looking at lanes.
     pub(super) fn begin(starts: &Starts, roster: &mut Roster, now: Timestamp) -> Self {
         let certain = roster.certain(now);
@@ -33,9 +33,8 @@ impl Walk {
         // A limiter has held something only while an entry was ready: lanes that wait for a page do not count.
         let has_entries = |lane| lanes.get(lane).is_some_and(|lane| !lane.buffer.is_empty());
         let worked = gate.worked(now, |limiter| order.waiting_for(limiter).any(has_entries));
-        let figures = Figures {
+        let figures = PlannerFigures {
             now,
-            inflight: starts.inflight(),
             lanes: lanes.len(),
             stale_permits: starts.stale_permits(),
             calls: BTreeMap::new(),
@@ -59,7 +58,7 @@ impl Walk {
         nothing_starts: bool,
         roster: &mut Roster,
         now: Timestamp,
-    ) -> Option<Figures> {
+    ) -> Option<PlannerFigures> {
         let from = self.next?;
         let (certain, no_share) = (roster.certain(now), roster.is_full());
         let (lanes, gate, order) = roster.walk();
@@ -78,7 +77,7 @@ impl Walk {
 }
 
 /// Adds one lane to the figures of all.
-pub(super) fn count(figures: &mut Figures, lane: &LaneState, now: Timestamp) {
+pub(super) fn count(figures: &mut PlannerFigures, lane: &DispatchLane, now: Timestamp) {
     if lane.inflight > 0 {
         for policy in policy_names(&lane.lane) {
             match figures.calls.get_mut(policy) {

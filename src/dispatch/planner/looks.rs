@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::lanes::{LaneId, LaneState, Place};
+use crate::dispatch::lanes::{DispatchLane, LaneId, TurnPlace};
 use crate::dispatch::planner::order::Order;
 use crate::event::Entry;
 use crate::limit::{Gate, LimiterId};
@@ -22,14 +22,14 @@ const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// What one lane is watched for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::dispatch) struct Watch {
+pub(in crate::dispatch) struct LaneWatch {
     /// Since the look that first found no reason why nothing starts; every look after it found none either.
     unexplained_since: Option<Timestamp>,
     /// The last due time of its retries that are near the end of their life then.
     late_until: Option<Timestamp>,
 }
 
-impl Watch {
+impl LaneWatch {
     /// A call of the lane starts.
     pub(super) fn started(&mut self) {
         self.unexplained_since = None;
@@ -80,12 +80,12 @@ pub(super) struct Look<'l> {
 
 impl Look<'_> {
     /// Looks at one lane, and adds what it finds.
-    pub(super) fn at(&mut self, id: LaneId, lane: &mut LaneState, looks: &mut Looks) {
+    pub(super) fn at(&mut self, id: LaneId, lane: &mut DispatchLane, looks: &mut Looks) {
         let now = self.now;
         let is_ready = !self.no_share && may_go(lane, now);
         // Whether a limiter has room is asked of the gate, and not of the line: a line that nobody opens is what a
         // stall looks like.
-        let in_line = is_ready && lane.place == Place::InLine;
+        let in_line = is_ready && lane.place == TurnPlace::InLine;
         let limiter = self.order.groups.waits_for(lane.group).filter(|_| in_line);
         let is_limited = limiter.is_some_and(|limiter| {
             *self.full.entry(limiter).or_insert_with(|| self.gate.is_full(limiter, now))
@@ -100,13 +100,13 @@ impl Look<'_> {
 }
 
 /// Whether it has something to send, or waits for a page, and nothing of its own keeps it back.
-fn may_go(lane: &LaneState, now: Timestamp) -> bool {
+fn may_go(lane: &DispatchLane, now: Timestamp) -> bool {
     (lane.has_work(now) || lane.window.is_asked())
         && lane.hold(now).is_none()
         && lane.holds.allow(lane.inflight, now)
 }
 
-fn has_late(lane: &LaneState, now: Timestamp) -> bool {
+fn has_late(lane: &DispatchLane, now: Timestamp) -> bool {
     lane.watch.late_until.is_some_and(|until| now <= until + ON_ITS_WAY)
         || lane.buffer.heads().any(|entry| is_near_expiry(entry, now))
 }
@@ -118,7 +118,7 @@ pub(super) fn is_near_expiry(entry: &Entry, at: Timestamp) -> bool {
     at > from && at.since(from) >= life.mul_f64(2.0 / 3.0)
 }
 
-fn count(lanes: &mut BTreeMap<String, u64>, lane: &LaneState) {
+fn count(lanes: &mut BTreeMap<String, u64>, lane: &DispatchLane) {
     for policy in policy_names(&lane.lane) {
         *lanes.entry(policy.to_owned()).or_default() += 1;
     }

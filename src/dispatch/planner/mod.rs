@@ -24,19 +24,19 @@ mod trust;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::dispatch::input::{Effect, Figures, Input, Options, Start, Ticket};
+use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket};
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
 use crate::telemetry::defect;
 
-use figures::Walk;
-use policies::Policies;
+use figures::FiguresWalk;
+use policies::ActivePolicies;
 use purge::{PurgeId, Purges};
 use reading::Reading;
 use report::LaneReport;
 use roster::Roster;
-use starts::{Finished, Moment, Starts};
+use starts::{Finished, Starts, StepMoment};
 
 /// A step stops starting and expiring once it has asked for this much, so that what happens meanwhile is taken in soon.
 const EFFECTS_PER_STEP: usize = 2048;
@@ -47,7 +47,7 @@ const EFFECTS_PER_STEP: usize = 2048;
 /// other.
 pub(crate) struct Planner {
     pub(super) roster: Roster,
-    pub(super) policies: Policies,
+    pub(super) policies: ActivePolicies,
     pub(super) starts: Starts,
     purges: Purges,
     /// The store is held as a whole: nothing is read, sent, expired or dropped.
@@ -63,12 +63,12 @@ impl Planner {
     pub(crate) fn new(
         gate: Gate,
         runtime: &Arc<Runtime>,
-        options: Options,
+        options: PlannerOptions,
         dice: fastrand::Rng,
         now: Timestamp,
     ) -> Self {
         let mut roster = Roster::new(gate, options.max_inflight, options.read_ahead_bytes);
-        let policies = Policies::new(runtime, &mut roster, now);
+        let policies = ActivePolicies::new(runtime, &mut roster, now);
         Self {
             roster,
             policies,
@@ -90,7 +90,7 @@ impl Planner {
             // Lines first, so that all that may be asked now take their turns together.
             roster.order().turns.wake(now);
             roster.fire_timers(now, effects);
-            starts.serve(policies, roster, Moment { now, effects });
+            starts.serve(policies, roster, StepMoment { now, effects });
             // After the starts, which make room in the read-ahead.
             roster.read_on(now, effects);
             roster.gate().forget_idle(now);
@@ -116,7 +116,7 @@ impl Planner {
             Input::LoadFailed(key) => Reading { roster, policies, now, effects }.load_failed(&key),
             Input::Finished { ticket, outcome, took } => {
                 let finished = Finished { ticket, outcome: &outcome, took };
-                starts.finish(&finished, roster, Moment { now, effects });
+                starts.finish(&finished, roster, StepMoment { now, effects });
             }
             Input::UsageStated(stated) => usage_stated(&stated, policies, roster, now, effects),
             Input::Recorded { reservations, is_recorded } => {
@@ -143,7 +143,7 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Option<Start<'_>> {
-        self.starts.confirm(ticket, self.draining, &mut self.roster, Moment { now, effects })
+        self.starts.confirm(ticket, self.draining, &mut self.roster, StepMoment { now, effects })
     }
 
     /// The call that was confirmed has left by `now`.
@@ -216,12 +216,12 @@ impl Planner {
     }
 
     /// Begins to take figures of what is going on, to be gone on with through [`Planner::walk_on`].
-    pub(super) fn walk(&mut self, now: Timestamp) -> Walk {
-        Walk::begin(&self.starts, &mut self.roster, now)
+    pub(super) fn walk(&mut self, now: Timestamp) -> FiguresWalk {
+        FiguresWalk::begin(&self.starts, &mut self.roster, now)
     }
 
     /// Takes some more of the figures; all of them once they are complete.
-    pub(super) fn walk_on(&mut self, walk: &mut Walk, now: Timestamp) -> Option<Figures> {
+    pub(super) fn walk_on(&mut self, walk: &mut FiguresWalk, now: Timestamp) -> Option<PlannerFigures> {
         walk.go_on(self.draining || self.held, &mut self.roster, now)
     }
 }
@@ -229,7 +229,7 @@ impl Planner {
 /// What an operator states that is used of a limit counts from now on.
 fn usage_stated(
     stated: &UsageToState,
-    policies: &Policies,
+    policies: &ActivePolicies,
     roster: &mut Roster,
     now: Timestamp,
     effects: &mut Vec<Effect>,
@@ -255,14 +255,13 @@ fn recorded(reservations: &[Reservation], is_recorded: bool, roster: &mut Roster
 /// Figures in one piece, for tests.
 #[cfg(test)]
 impl Planner {
-    pub(super) fn figures(&self, now: Timestamp) -> Figures {
-        let mut figures = Figures {
+    pub(super) fn figures(&self, now: Timestamp) -> PlannerFigures {
+        let mut figures = PlannerFigures {
             now,
-            inflight: self.starts.inflight(),
             lanes: self.roster.lanes().len(),
             read_ahead: self.roster.read_ahead(),
             stale_permits: self.starts.stale_permits(),
-            ..Figures::default()
+            ..PlannerFigures::default()
         };
         self.roster.lanes().iter().for_each(|lane| figures::count(&mut figures, lane, now));
         figures

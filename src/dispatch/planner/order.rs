@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::dispatch::groups::{GroupId, Groups};
-use crate::dispatch::lanes::{LaneId, LaneState, Place};
+use crate::dispatch::lanes::{DispatchLane, LaneId, TurnPlace};
 use crate::dispatch::shares::Shares;
 use crate::dispatch::turns::Turns;
 use crate::limit::LimiterId;
@@ -36,15 +36,15 @@ impl Order {
     }
 
     /// Puts a lane that has something to send in line with those of its group, or brings its place there up to date.
-    pub(super) fn line_up(&mut self, id: LaneId, lane: &mut LaneState, joins: Joins, now: Timestamp) {
-        defect!(unless lane.place != Place::Full, "a lane in line that waits for its share");
+    pub(super) fn line_up(&mut self, id: LaneId, lane: &mut DispatchLane, joins: Joins, now: Timestamp) {
+        defect!(unless lane.place != TurnPlace::Full, "a lane in line that waits for its share");
         let Some(rank) = lane.buffer.rank(now) else { return };
-        let before = lane.rank.replace(rank).filter(|_| lane.place == Place::InLine);
+        let before = lane.rank.replace(rank).filter(|_| lane.place == TurnPlace::InLine);
         // Its place among those of its group is right already, and the group has its place.
         if before == Some(rank) {
             return;
         }
-        lane.place = Place::InLine;
+        lane.place = TurnPlace::InLine;
         self.groups.list(lane.group, id, before, rank);
         self.bring_into_line(lane.group, joins, lane.is_draining());
     }
@@ -75,21 +75,21 @@ impl Order {
     }
 
     /// A lane was taken out of those of its group that have something to send.
-    pub(super) fn taken_out(&self, lane: &mut LaneState) {
-        defect!(unless lane.place == Place::InLine, "a lane whose turn comes and that stands in no line");
-        lane.place = Place::Out;
+    pub(super) fn taken_out(&self, lane: &mut DispatchLane) {
+        defect!(unless lane.place == TurnPlace::InLine, "a lane whose turn comes and that stands in no line");
+        lane.place = TurnPlace::Out;
     }
 
     /// A lane has its share of the calls in flight: it is asked again when it may have one more.
-    pub(super) fn wait_for_share(&mut self, id: LaneId, lane: &mut LaneState) {
-        lane.place = Place::Full;
+    pub(super) fn wait_for_share(&mut self, id: LaneId, lane: &mut DispatchLane) {
+        lane.place = TurnPlace::Full;
         self.shares.wait(id, &mut lane.share);
     }
 
     /// A lane that waits for its share is to be asked again.
-    pub(super) fn end_wait(&mut self, id: LaneId, lane: &mut LaneState) {
-        if lane.place == Place::Full {
-            lane.place = Place::Out;
+    pub(super) fn end_wait(&mut self, id: LaneId, lane: &mut DispatchLane) {
+        if lane.place == TurnPlace::Full {
+            lane.place = TurnPlace::Out;
             self.shares.leave(id, &mut lane.share);
         }
     }

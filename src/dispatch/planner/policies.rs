@@ -9,21 +9,21 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::dispatch::groups::GroupId;
 use crate::dispatch::input::Effect;
-use crate::dispatch::lanes::{LaneId, Ruled};
+use crate::dispatch::lanes::{LaneId, LanePolicies};
 use crate::dispatch::planner::roster::Roster;
 use crate::event::{Entry, Lane, PolicyId, Settlement};
 use crate::limit::{Blocker, Rules};
 use crate::policy::{PolicyChange, Runtime, RuntimePolicy};
 
 /// The policies that apply now, deployed or draining.
-pub(in crate::dispatch) struct Policies {
+pub(in crate::dispatch) struct ActivePolicies {
     runtime: Arc<Runtime>,
     /// Changes are applied to everything, for tests to compare with.
     #[cfg(test)]
     pub(in crate::dispatch) applies_all: bool,
 }
 
-impl Policies {
+impl ActivePolicies {
     /// Brings the limits of these policies in.
     pub(super) fn new(runtime: &Arc<Runtime>, roster: &mut Roster, now: Timestamp) -> Self {
         for policy in runtime.policies() {
@@ -98,7 +98,7 @@ impl Policies {
     /// Applies what the policies say now to a lane.
     pub(super) fn rule(&self, id: LaneId, roster: &mut Roster, now: Timestamp) {
         let certain = roster.certain(now);
-        roster.rule(id, |lane| Ruled::by(lane, &self.runtime, certain));
+        roster.rule(id, |lane| LanePolicies::by(lane, &self.runtime, certain));
     }
 
     /// The lane with this key, if it has a meaning, present from now on.
@@ -111,7 +111,7 @@ impl Policies {
 
     /// A lane comes, and what the policies say about it applies.
     pub(super) fn add(&self, lane: Lane, roster: &mut Roster, now: Timestamp) -> LaneId {
-        let ruled = Ruled::by(&lane, &self.runtime, roster.certain(now));
+        let ruled = LanePolicies::by(&lane, &self.runtime, roster.certain(now));
         roster.add(lane, ruled, now)
     }
 
@@ -135,7 +135,7 @@ impl Policies {
 }
 
 #[cfg(test)]
-impl Policies {
+impl ActivePolicies {
     /// Applies the present policies to every lane, and asks every one again.
     fn apply_to_all(&self, roster: &mut Roster, now: Timestamp, effects: &mut Vec<Effect>) {
         roster.ask_all_again();

@@ -28,12 +28,12 @@ pub(in crate::dispatch) struct Purging {
 #[derive(Debug, Default)]
 pub(super) struct Purges {
     next: u64,
-    under_way: HashMap<PurgeId, Progress>,
+    under_way: HashMap<PurgeId, PurgeProgress>,
     done: Vec<(PurgeId, u64)>,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct PurgeProgress {
     lanes: HashSet<LaneId>,
     dropped: u64,
 }
@@ -55,7 +55,7 @@ impl Purges {
     ) -> PurgeId {
         let id = PurgeId(self.next);
         self.next += 1;
-        self.under_way.insert(id, Progress::default());
+        self.under_way.insert(id, PurgeProgress::default());
         for lane_id in roster.lanes().of_policies([policy]) {
             let Some(lane) = roster.lane_mut(lane_id) else { continue };
             // A purge that goes on there ends with this one, which drops more.

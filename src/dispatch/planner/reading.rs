@@ -9,16 +9,16 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::dispatch::input::Effect;
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::purge::Purges;
 use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::queue::Loaded;
+use crate::queue::LoadedPage;
 
 /// What came of the queue, on its way into the lanes.
 pub(super) struct Reading<'p> {
     pub(super) roster: &'p mut Roster,
-    pub(super) policies: &'p Policies,
+    pub(super) policies: &'p ActivePolicies,
     pub(super) now: Timestamp,
     pub(super) effects: &'p mut Vec<Effect>,
 }
@@ -52,7 +52,7 @@ impl Reading<'_> {
     }
 
     /// A page of a lane came.
-    pub(super) fn take_in(self, key: &LaneKey, loaded: Loaded, purges: &mut Purges) {
+    pub(super) fn take_in(self, key: &LaneKey, loaded: LoadedPage, purges: &mut Purges) {
         let Self { roster, now, effects, .. } = self;
         let certain = roster.certain(now);
         let Some(id) = roster.lanes().find(key) else { return };

@@ -4,23 +4,21 @@
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
-use crate::dispatch::lanes::{Fate, Place};
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::lanes::{Fate, TurnPlace};
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{Lane, PolicyId};
-use crate::limit::{Kind, LimiterFigures};
+use crate::limit::{LimitKind, LimiterFigures};
 
 /// The state of one lane at one moment, and why nothing of it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LaneReport {
-    /// Its calls under way, with those that are about to start.
-    pub inflight: usize,
     /// Entries that are read ahead and not started.
     pub read_ahead: usize,
     /// Why it may not send although its limits have room.
     pub hold: Option<Hold>,
     /// The limit that has no room now.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedLimit>,
     /// How far its limits are used.
     pub limits: Vec<LimiterFigures>,
     /// Its undeployed generation drains until then.
@@ -29,32 +27,31 @@ pub(crate) struct LaneReport {
 
 /// A limit without room, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Blocked {
+pub(crate) struct BlockedLimit {
     /// The policy whose limit the lane waits for.
     pub policy: PolicyId,
     /// The label values that it counts, `a=1;b=2`.
     pub key: Box<str>,
     /// Which limit of the policy it is.
-    pub kind: Kind,
+    pub kind: LimitKind,
     /// When it has room again; `None` when a call has to end before, or when it turns calls away instead.
     pub until: Option<Timestamp>,
 }
 
 impl LaneReport {
     /// What a lane waits for at `now`, also one that is empty.
-    pub(super) fn of(lane: &Lane, policies: &Policies, roster: &mut Roster, now: Timestamp) -> Self {
+    pub(super) fn of(lane: &Lane, policies: &ActivePolicies, roster: &mut Roster, now: Timestamp) -> Self {
         let id = policies.find_or_add(lane, roster, now);
         // While all slots are in use no lane is asked.
         let is_full = roster.is_full();
         let Some(Spot { lane, gate, .. }) = roster.spot(id) else { return Self::default() };
         let blocked = gate.blocker(&lane.binding, now).and_then(|(blocker, until)| {
             let (policy, key) = gate.whose(blocker.limiter)?;
-            Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
+            Some(BlockedLimit { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
         });
         let limits = gate.figures_of_lane(&lane.binding, now);
-        let is_waiting = lane.place == Place::InLine && is_full;
+        let is_waiting = lane.place == TurnPlace::InLine && is_full;
         let report = Self {
-            inflight: lane.inflight,
             read_ahead: lane.buffer.len(),
             hold: lane.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
             blocked,

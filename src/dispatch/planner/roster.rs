@@ -6,8 +6,8 @@
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
-use crate::dispatch::input::{Effect, Settled};
-use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
+use crate::dispatch::input::{Effect, SettledEntry};
+use crate::dispatch::lanes::{DispatchLane, Fate, LaneId, LanePolicies, Lanes, TurnPlace};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
 use crate::dispatch::planner::order::{Joins, Order};
 use crate::dispatch::planner::timers::Timers;
@@ -27,7 +27,7 @@ pub(in crate::dispatch) struct Roster {
 
 /// One lane with all that a start of its calls concerns.
 pub(super) struct Spot<'r> {
-    pub(super) lane: &'r mut LaneState,
+    pub(super) lane: &'r mut DispatchLane,
     pub(super) gate: &'r mut Gate,
     pub(super) order: &'r mut Order,
     pub(super) ahead: &'r mut Ahead,
@@ -55,7 +55,7 @@ impl Roster {
         &self.lanes
     }
 
-    pub(super) fn lane_mut(&mut self, id: LaneId) -> Option<&mut LaneState> {
+    pub(super) fn lane_mut(&mut self, id: LaneId) -> Option<&mut DispatchLane> {
         self.lanes.get_mut(id)
     }
 
@@ -110,11 +110,11 @@ impl Roster {
     }
 
     /// A lane comes: it is bound to its limits and joins its group.
-    pub(super) fn add(&mut self, lane: Lane, ruled: Ruled, now: Timestamp) -> LaneId {
+    pub(super) fn add(&mut self, lane: Lane, ruled: LanePolicies, now: Timestamp) -> LaneId {
         defect!(unless self.lanes.find(lane.key()).is_none(), "a lane that comes although it is there");
         let binding = self.gate.bind(&lane, now);
         let group = self.order.groups.admit(lane.key());
-        self.lanes.insert(LaneState::new(lane, binding, ruled, group))
+        self.lanes.insert(DispatchLane::new(lane, binding, ruled, group))
     }
 
     /// Resolves the limits of a lane anew, which policies may have changed.
@@ -131,7 +131,7 @@ impl Roster {
     }
 
     /// Applies to a lane what policies say.
-    pub(super) fn rule(&mut self, id: LaneId, ruled: impl FnOnce(&Lane) -> Ruled) {
+    pub(super) fn rule(&mut self, id: LaneId, ruled: impl FnOnce(&Lane) -> LanePolicies) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let ruled = ruled(&lane.lane);
         lane.rule(&ruled);
@@ -240,12 +240,12 @@ impl Roster {
         let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
         // One that is in line stays there also while it is held: `ask` finds that out, and its rank has to be right
         // until then.
-        if lane.place == Place::InLine || lane.place == Place::Out && may_go {
+        if lane.place == TurnPlace::InLine || lane.place == TurnPlace::Out && may_go {
             let joins = if std::mem::take(&mut lane.keeps_turn) { Joins::First } else { Joins::Last };
             self.order.line_up(id, lane, joins, now);
         }
         // Lanes that wait and lanes that send share the slots; idle ones must not make the shares smaller.
-        self.order.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
+        self.order.shares.count(&mut lane.share, lane.place != TurnPlace::Out || lane.inflight > 0);
         let timer = lane.timer(now);
         let idle = lane.is_idle(too_many, now);
         // Most rounds change no timer, and each change costs two steps in a tree.
@@ -280,5 +280,5 @@ impl Roster {
 }
 
 pub(super) fn settled(entry: Box<Entry>, lane: Lane, settlement: Settlement) -> Effect {
-    Effect::Settle(Settled { entry, lane, settlement, attempt: None })
+    Effect::Settle(SettledEntry { entry, lane, settlement, attempt: None, limited: None })
 }

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::buffer::{is_fresh, weight};
-use crate::dispatch::input::{Attempt, Effect, Options, Settled, Start, Ticket};
-use crate::dispatch::lanes::{LaneId, LaneState};
+use crate::dispatch::input::{AttemptReport, Effect, PlannerOptions, SettledEntry, Start, Ticket};
+use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
 use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot, settled};
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
-use crate::event::{Entry, Outcome, Settlement};
+use crate::event::{Entry, Limited, Outcome, Settlement};
 use crate::limit::{Decision, Permit};
 use crate::telemetry::defect;
 
@@ -27,7 +27,7 @@ const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 
 /// What came of a lane's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum TurnOutcome {
     /// A start was planned: the call has its permit.
     Started,
     /// Its group has had its turn.
@@ -51,7 +51,7 @@ struct Flight {
 
 /// The calls that have their permits, and how they come to have them.
 pub(in crate::dispatch) struct Starts {
-    pub(in crate::dispatch) options: Options,
+    pub(in crate::dispatch) options: PlannerOptions,
     /// For the jitter of retries and holds.
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
@@ -62,7 +62,7 @@ pub(in crate::dispatch) struct Starts {
 }
 
 /// The moment of a step, and what is asked for in it.
-pub(super) struct Moment<'s> {
+pub(super) struct StepMoment<'s> {
     pub(super) now: Timestamp,
     pub(super) effects: &'s mut Vec<Effect>,
 }
@@ -76,7 +76,7 @@ pub(super) struct Finished<'o> {
 }
 
 impl Starts {
-    pub(super) fn new(options: Options, dice: fastrand::Rng) -> Self {
+    pub(super) fn new(options: PlannerOptions, dice: fastrand::Rng) -> Self {
         Self { options, dice, flights: HashMap::new(), next_ticket: 0, stale_below: 0, stale_permits: 0 }
     }
 
@@ -110,7 +110,7 @@ impl Starts {
         ticket: Ticket,
         draining: bool,
         roster: &'p mut Roster,
-        moment: Moment<'_>,
+        moment: StepMoment<'_>,
     ) -> Option<Start<'p>> {
         let now = moment.now;
         let flight = self.flights.get_mut(&ticket)?;
@@ -134,9 +134,11 @@ impl Starts {
         };
         lane.watch.started();
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
+        let series = lane.series().clone();
         Some(Start {
             entry: &mut flight.entry,
             lane: &lane.lane,
+            series,
             timeout: lane.timeout,
             waited: now.since(might_go),
         })
@@ -150,8 +152,8 @@ impl Starts {
     }
 
     /// Starts what may start, one entry per turn.
-    pub(super) fn serve(&mut self, policies: &Policies, roster: &mut Roster, moment: Moment<'_>) {
-        let Moment { now, effects } = moment;
+    pub(super) fn serve(&mut self, policies: &ActivePolicies, roster: &mut Roster, moment: StepMoment<'_>) {
+        let StepMoment { now, effects } = moment;
         let mut sends = 0;
         while sends < self.options.sends_per_step && !roster.is_full() && effects.len() < EFFECTS_PER_STEP {
             // Before the next turn: a lane that may have one more call takes its place in line again.
@@ -160,7 +162,7 @@ impl Starts {
                 roster.tend(id, now, effects);
             }
             let Some(turn) = roster.order().turns.next() else { return };
-            if self.take_turn(turn, policies, roster, Moment { now, effects }) {
+            if self.take_turn(turn, policies, roster, StepMoment { now, effects }) {
                 sends += 1;
             }
         }
@@ -170,23 +172,23 @@ impl Starts {
     fn take_turn(
         &mut self,
         turn: Turn,
-        policies: &Policies,
+        policies: &ActivePolicies,
         roster: &mut Roster,
-        moment: Moment<'_>,
+        moment: StepMoment<'_>,
     ) -> bool {
-        let Moment { now, effects } = moment;
+        let StepMoment { now, effects } = moment;
         roster.order().groups.left_line(turn.group);
-        let (mut asked, mut is_draining) = (Asked::Nothing, false);
+        let (mut asked, mut is_draining) = (TurnOutcome::Nothing, false);
         while let Some(id) = roster.order().groups.pop_first(turn.group) {
-            is_draining = roster.lanes().get(id).is_some_and(LaneState::is_draining);
-            asked = self.ask(id, turn, policies, roster, Moment { now, effects });
+            is_draining = roster.lanes().get(id).is_some_and(DispatchLane::is_draining);
+            asked = self.ask(id, turn, policies, roster, StepMoment { now, effects });
             roster.tend(id, now, effects);
-            if asked != Asked::Nothing {
+            if asked != TurnOutcome::Nothing {
                 break;
             }
         }
         roster.order().bring_into_line(turn.group, Joins::Last, is_draining);
-        asked == Asked::Started
+        asked == TurnOutcome::Started
     }
 
     /// Asks for one entry of a lane, which was taken out of its line. It is to be tended afterwards.
@@ -194,30 +196,32 @@ impl Starts {
         &mut self,
         id: LaneId,
         turn: Turn,
-        policies: &Policies,
+        policies: &ActivePolicies,
         roster: &mut Roster,
-        moment: Moment<'_>,
-    ) -> Asked {
-        let Moment { now, effects } = moment;
-        let Some(Spot { lane, order, .. }) = roster.spot(id) else { return Asked::Nothing };
+        moment: StepMoment<'_>,
+    ) -> TurnOutcome {
+        let StepMoment { now, effects } = moment;
+        let Some(Spot { lane, order, .. }) = roster.spot(id) else { return TurnOutcome::Nothing };
         order.taken_out(lane);
         if !lane.holds.allow(lane.inflight, now) {
             // It comes back with the end of its hold or of a call.
-            return Asked::Nothing;
+            return TurnOutcome::Nothing;
         }
         if !lane.has_work(now) {
             // Its turn came while its page was on the way: it does not lose the turn for that.
             lane.keeps_turn = lane.awaits_due(now);
-            return Asked::Nothing;
+            return TurnOutcome::Nothing;
         }
         if !order.shares.allow(&lane.share) {
             order.wait_for_share(id, lane);
-            return Asked::Nothing;
+            return TurnOutcome::Nothing;
         }
-        let Some(entry) = next_alive(id, roster, Moment { now, effects }) else { return Asked::Nothing };
+        let Some(entry) = next_alive(id, roster, StepMoment { now, effects }) else {
+            return TurnOutcome::Nothing;
+        };
         let Some(Spot { lane, gate, order, ahead }) = roster.spot(id) else {
             defect!("an entry of a lane that is gone");
-            return Asked::Nothing;
+            return TurnOutcome::Nothing;
         };
         // Which entry was promised its start is not kept: the promises of a lane are for its fresh entries in their
         // order.
@@ -231,15 +235,26 @@ impl Starts {
                 let ticket = self.issue(Flight { lane: id, entry, permit, slots, promised, is_probe }, now);
                 effects.push(Effect::Send { ticket });
                 roster.redeem(id, usize::from(promised));
-                return Asked::Started;
+                return TurnOutcome::Started;
             }
             Decision::Refuse(blocker) => {
                 ahead.gave(1, weight(&entry));
                 let policy = gate.whose(blocker.limiter).map(|(policy, _)| policy);
-                let how = policies.turned_away(&entry, blocker, policy);
-                effects.push(settled(entry, lane.lane.clone(), how));
+                let settlement = policies.turned_away(&entry, blocker, policy);
+                // By its place among those of the lane: the end is kept in a few bytes.
+                let parts = lane.lane.policies();
+                let place = parts.iter().position(|part| Some(&part.policy) == policy);
+                let limited = Limited::by(place, blocker.kind.word());
+                let lane = lane.lane.clone();
+                effects.push(Effect::Settle(SettledEntry {
+                    entry,
+                    lane,
+                    settlement,
+                    attempt: None,
+                    limited,
+                }));
                 roster.redeem(id, usize::from(promised));
-                return Asked::Stopped;
+                return TurnOutcome::Stopped;
             }
             Decision::NotBefore(at, blocker) => (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT))),
             Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
@@ -249,7 +264,7 @@ impl Starts {
         // The group keeps its number: it is served by it when the limiter has room again.
         order.turns.shut(turn, limiter, lane.is_draining(), again);
         order.line_up(id, lane, Joins::Last, now);
-        Asked::Stopped
+        TurnOutcome::Stopped
     }
 
     /// A call has its permit: it is under way from now on, as far as limits and shares are concerned.
@@ -263,8 +278,8 @@ impl Starts {
     }
 
     /// An attempt has ended: its permit goes back, and its entry is settled.
-    pub(super) fn finish(&mut self, finished: &Finished<'_>, roster: &mut Roster, moment: Moment<'_>) {
-        let Moment { now, effects } = moment;
+    pub(super) fn finish(&mut self, finished: &Finished<'_>, roster: &mut Roster, moment: StepMoment<'_>) {
+        let StepMoment { now, effects } = moment;
         let Finished { ticket, outcome, took } = *finished;
         let Some(flight) = self.flights.remove(&ticket) else { return };
         let Flight { lane: id, entry, permit, slots, is_probe, .. } = flight;
@@ -272,8 +287,8 @@ impl Starts {
             roster.order().turns.released(limiter);
         }
         let is_time_trusted = roster.is_time_trusted();
-        let is_lane_held = roster.lanes().get(id).is_some_and(LaneState::has_endpoint);
-        let ended = retry::Ended {
+        let is_lane_held = roster.lanes().get(id).is_some_and(DispatchLane::has_endpoint);
+        let ended = retry::EndedAttempt {
             outcome,
             tries: entry.tries,
             is_probe,
@@ -303,14 +318,15 @@ impl Starts {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
-        let attempt = Some(Attempt { cause: outcome.cause(), took });
-        effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
+        let attempt = Some(AttemptReport { cause: outcome.cause(), took, series: lane.series().clone() });
+        let lane = lane.lane.clone();
+        effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);
     }
 
     /// A call that had its permit is not made: its entry is back in its place, or expired.
-    fn put_back(&mut self, ticket: Ticket, expired: bool, roster: &mut Roster, moment: Moment<'_>) {
-        let Moment { now, effects } = moment;
+    fn put_back(&mut self, ticket: Ticket, expired: bool, roster: &mut Roster, moment: StepMoment<'_>) {
+        let StepMoment { now, effects } = moment;
         let certain = roster.certain(now);
         let Some(flight) = self.flights.remove(&ticket) else { return };
         let Flight { lane: id, entry, permit, slots, promised, .. } = flight;
@@ -354,8 +370,8 @@ fn end_wait(id: LaneId, roster: &mut Roster) {
 
 /// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
 /// while time is in doubt.
-fn next_alive(id: LaneId, roster: &mut Roster, moment: Moment<'_>) -> Option<Box<Entry>> {
-    let Moment { now, effects } = moment;
+fn next_alive(id: LaneId, roster: &mut Roster, moment: StepMoment<'_>) -> Option<Box<Entry>> {
+    let StepMoment { now, effects } = moment;
     let is_time_trusted = roster.is_time_trusted();
     loop {
         let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;

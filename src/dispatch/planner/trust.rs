@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
 use crate::dispatch::input::Effect;
-use crate::dispatch::lanes::LaneState;
-use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::lanes::DispatchLane;
+use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot, settled};
 use crate::dispatch::planner::starts::Starts;
 use crate::event::{Entry, Settlement};
@@ -21,7 +21,7 @@ use crate::event::{Entry, Settlement};
 pub(super) fn end_doubt(
     leap: &Leap,
     starts: &mut Starts,
-    policies: &Policies,
+    policies: &ActivePolicies,
     roster: &mut Roster,
     now: Timestamp,
     effects: &mut Vec<Effect>,
@@ -56,7 +56,7 @@ pub(super) fn end_doubt(
 
 /// Gives entries back to the queue whose dates, on a line that is `by` ahead of the wall clock, lie later.
 fn put_back_later(
-    lane: &mut LaneState,
+    lane: &mut DispatchLane,
     ahead: &mut Ahead,
     is_later: impl Fn(&Entry) -> bool,
     by: Duration,

@@ -5,10 +5,10 @@
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::clock::Timestamp;
-use crate::dispatch::handle::Command;
-use crate::dispatch::input::Figures;
+use crate::dispatch::handle::PlannerCommand;
+use crate::dispatch::input::PlannerFigures;
 use crate::dispatch::planner::Planner;
-use crate::dispatch::planner::figures::Walk;
+use crate::dispatch::planner::figures::FiguresWalk;
 use crate::dispatch::planner::purge::PurgeId;
 use crate::event::LaneKey;
 use crate::limit::{Promise, Tried};
@@ -16,14 +16,14 @@ use crate::telemetry::defect;
 
 /// The questions that cannot be answered at once.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(super) struct OpenQuestions {
     /// For the end of a purge.
     purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
     /// For figures, which are taken in parts.
-    walks: Vec<(Walk, oneshot::Sender<Figures>)>,
+    walks: Vec<(FiguresWalk, oneshot::Sender<PlannerFigures>)>,
 }
 
-impl Asked {
+impl OpenQuestions {
     /// Whether an answer is being worked out.
     pub(super) fn is_busy(&self) -> bool {
         !self.walks.is_empty()
@@ -35,19 +35,19 @@ impl Asked {
     }
 
     /// Answers a question that concerns the planner alone. The caller may have gone.
-    pub(super) fn answer(&mut self, question: Command, planner: &mut Planner, now: Timestamp) {
+    pub(super) fn answer(&mut self, question: PlannerCommand, planner: &mut Planner, now: Timestamp) {
         match question {
-            Command::Ping(answer) => answer.send(()).unwrap_or_default(),
-            Command::Figures(answer) => self.walks.push((planner.walk(now), answer)),
-            Command::Limiters { from, most, answer } => {
+            PlannerCommand::Ping(answer) => answer.send(()).unwrap_or_default(),
+            PlannerCommand::Figures(answer) => self.walks.push((planner.walk(now), answer)),
+            PlannerCommand::Limiters { from, most, answer } => {
                 drop(answer.send(planner.gate().figures(from, most, now)));
             }
-            Command::LimitersOf { policy, after, most, answer } => {
+            PlannerCommand::LimitersOf { policy, after, most, answer } => {
                 drop(answer.send(planner.gate().figures_of(&policy, after.as_deref(), most, now)));
             }
-            Command::Place(lane, id, answer) => drop(answer.send(planner.place(&lane, id, now))),
-            Command::Report(lane, answer) => drop(answer.send(planner.report(&lane, now))),
-            Command::Promise { lanes, back, answer } => {
+            PlannerCommand::Place(lane, id, answer) => drop(answer.send(planner.place(&lane, id, now))),
+            PlannerCommand::Report(lane, answer) => drop(answer.send(planner.report(&lane, now))),
+            PlannerCommand::Promise { lanes, back, answer } => {
                 let tried = lanes.iter().map(|lane| -> Tried {
                     let promised = planner.promise(lane, now)?;
                     Ok(promised.then(|| promise(lane.key().clone(), back.clone())))
@@ -55,8 +55,11 @@ impl Asked {
                 // What nobody hears is dropped, and so given back.
                 drop(answer.send(tried.collect()));
             }
-            Command::Withdraw(lane) => planner.withdraw(&lane, 1, now),
-            Command::Trust(_) | Command::Purge(..) | Command::StateUsage(..) | Command::Stop { .. } => {
+            PlannerCommand::Withdraw(lane) => planner.withdraw(&lane, 1, now),
+            PlannerCommand::Trust(_)
+            | PlannerCommand::Purge(..)
+            | PlannerCommand::StateUsage(..)
+            | PlannerCommand::Stop { .. } => {
                 defect!("a command that asks the planner nothing");
             }
         }
@@ -81,7 +84,7 @@ impl Asked {
 }
 
 /// A promise of a start in this lane that comes back to this dispatcher.
-fn promise(lane: LaneKey, back: UnboundedSender<Command>) -> Promise {
+fn promise(lane: LaneKey, back: UnboundedSender<PlannerCommand>) -> Promise {
     // A dispatcher that has stopped keeps no promises.
-    Promise::new(move || drop(back.send(Command::Withdraw(lane))))
+    Promise::new(move || drop(back.send(PlannerCommand::Withdraw(lane))))
 }

@@ -14,13 +14,13 @@ use tracing::error;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::input::Ticket;
-use crate::dispatch::service::Report;
+use crate::dispatch::service::TaskReport;
 use crate::event::{Cause, LaneKey, Outcome};
-use crate::queue::{Loaded, QueueError};
+use crate::queue::{LoadedPage, QueueError};
 use crate::traces;
 
 /// A call after its first poll.
-pub(super) enum Begun {
+pub(super) enum FirstPoll {
     /// It has ended within its first poll.
     Over(Outcome),
     /// It is to be polled on in a task of its own.
@@ -28,7 +28,7 @@ pub(super) enum Begun {
 }
 
 /// Starts a call by polling it once.
-pub(super) fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
+pub(super) fn begin(deliver: &dyn Deliver, call: Call) -> FirstPoll {
     // Nothing is used of what a panic leaves behind.
     let begun = catch_unwind(AssertUnwindSafe(|| {
         let mut call = deliver.attempt(call);
@@ -36,35 +36,35 @@ pub(super) fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
         // this task, which many starts in a row would use up.
         let mut first = std::pin::pin!(unconstrained(&mut call));
         match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Begun::Over(outcome),
-            Poll::Pending => Begun::UnderWay(call),
+            Poll::Ready(outcome) => FirstPoll::Over(outcome),
+            Poll::Pending => FirstPoll::UnderWay(call),
         }
     }));
     begun.unwrap_or_else(|_| {
         error!("the start of a call panicked: it counts as a failed attempt");
-        Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
+        FirstPoll::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
     })
 }
 
 /// Reports the end of a load, also when its task panics.
-pub(super) struct LoadEnd {
-    report: Option<Report>,
-    reports: mpsc::UnboundedSender<Report>,
+pub(super) struct LoadReporter {
+    report: Option<TaskReport>,
+    reports: mpsc::UnboundedSender<TaskReport>,
 }
 
-impl LoadEnd {
+impl LoadReporter {
     /// Of the load of a lane.
-    pub(super) fn of(lane: LaneKey, reports: mpsc::UnboundedSender<Report>) -> Self {
-        Self { report: Some(Report::NotLoaded(lane)), reports }
+    pub(super) fn of(lane: LaneKey, reports: mpsc::UnboundedSender<TaskReport>) -> Self {
+        Self { report: Some(TaskReport::NotLoaded(lane)), reports }
     }
 
     /// The page came, or could not be read.
-    pub(super) fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
-        self.report = Some(Report::Loaded(lane, page));
+    pub(super) fn report(mut self, lane: LaneKey, page: Result<LoadedPage, QueueError>) {
+        self.report = Some(TaskReport::Loaded(lane, page));
     }
 }
 
-impl Drop for LoadEnd {
+impl Drop for LoadReporter {
     fn drop(&mut self) {
         if let Some(report) = self.report.take() {
             // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
@@ -78,7 +78,7 @@ pub(super) struct CallEnd {
     pub(super) ticket: Ticket,
     pub(super) started_at: Timestamp,
     pub(super) clock: Clock,
-    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) reports: mpsc::UnboundedSender<TaskReport>,
     pub(super) span: traces::Attempt,
     /// What came of it; `None` until it is known.
     pub(super) outcome: Option<Outcome>,
@@ -103,6 +103,6 @@ impl Drop for CallEnd {
         let took = self.clock.now().since(self.started_at);
         self.span.end((!is_abandoned).then_some(&outcome), took);
         // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
-        let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
+        let _ = self.reports.send(TaskReport::Finished { ticket: self.ticket, outcome, took });
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
+use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
@@ -18,7 +18,7 @@ use crate::queue::{NewEvent, Queue};
 use crate::store::memory::{FailPoint, MemoryStore, MemoryUsages};
 use crate::store::{Appended, EntryStore};
 use crate::telemetry::testing::Recorded;
-use crate::telemetry::{Source, count_panics};
+use crate::telemetry::{EventSource, count_panics};
 use crate::traces::Tracer;
 
 /// Notes every call when it is first polled; its path says what becomes of it.
@@ -74,13 +74,13 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         max_attempts: std::num::NonZeroU16::MIN.saturating_add(1),
         ..RetryPolicy::default()
     };
-    let (service, handle) = Service::new(Parts {
+    let (service, handle) = Service::new(DispatcherParts {
         queue: queue.clone(),
         signals,
         policies: Follower::new(runtime).0,
         deliver: Arc::new(endpoint),
         clock: clock.clone(),
-        options: Options { retry, ..Options::default() },
+        options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),
         usages: Arc::new(MemoryUsages::new()),
         tracer: Tracer::default(),
@@ -112,7 +112,7 @@ impl Stage {
             expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
-        let batch = vec![NewEvent { lane, event, dedup: None, source: Source::Http }; count];
+        let batch = vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }; count];
         let id = |appended: Appended| match appended {
             Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
         };
@@ -137,7 +137,7 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
     assert_eq!(stage.called(), ids);
     assert!(stage.queue.is_empty());
     let figures = in_time(stage.handle.figures()).await.expect("runs");
-    assert_eq!((figures.inflight, figures.lanes), (0, 0));
+    assert_eq!((figures.calls.len(), figures.lanes), (0, 0));
     stage.handle.stop(Duration::ZERO);
     in_time(stage.running).await.expect("no panic");
     assert_eq!(stage.handle.figures().await, None);
@@ -200,7 +200,7 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
         let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
         stage.publish.send_replace(Arc::clone(&deployed));
         stage.accept("/", 1).await;
-        if let super::Event::Signals(_) = service.next_event().await {
+        if let super::WakeReason::Signals(_) = service.next_event().await {
             assert!(Arc::ptr_eq(service.planner.policies.runtime(), &deployed));
         }
     }

@@ -8,7 +8,7 @@ use crate::dispatch::{Effect, Input};
 use crate::event::testing::API_LIMIT;
 use crate::event::{Cause, Entry, LaneKey, Outcome, Settlement, Wait};
 use crate::policy::{Book, Pause, testing};
-use crate::queue::Loaded;
+use crate::queue::LoadedPage;
 
 fn paused(book: &mut Book) {
     let pause = Pause { reason: "a reason".to_owned(), since: START, until: None };
@@ -78,7 +78,7 @@ fn what_was_never_tried_waits_for_the_page_that_brings_what_is_due() {
         step(&mut bench, Input::LaneReady(p.clone()));
         let at = START + ms(700);
         let entries = (0..10).map(|n| entry(&p, n)).collect();
-        step(&mut bench, Input::Loaded(p.clone(), Loaded { entries, more: false, next_due: Some(at) }));
+        step(&mut bench, Input::Loaded(p.clone(), LoadedPage { entries, more: false, next_due: Some(at) }));
         assert_eq!(bench.sent_ids(), [0]);
         // The limit has room again when the other one is due, and the page is not there yet.
         bench.now = START + ms(1_500);
@@ -89,7 +89,7 @@ fn what_was_never_tried_waits_for_the_page_that_brings_what_is_due() {
             assert_eq!(bench.sent_ids(), [0, 1], "what cannot be read keeps nobody");
         } else {
             let entries = vec![due(&p, 90, at)];
-            step(&mut bench, Input::Loaded(p.clone(), Loaded { entries, more: false, next_due: None }));
+            step(&mut bench, Input::Loaded(p.clone(), LoadedPage { entries, more: false, next_due: None }));
             bench.now = bench.now + ms(2_000);
             step(&mut bench, Input::Tick);
             assert_eq!(bench.sent_ids(), [0, 90, 1]);
@@ -103,7 +103,7 @@ fn a_lane_that_waits_for_such_a_page_keeps_its_turn() {
     let (first, second) = (lane(&[("a", 1), ("shared", 1)]), lane(&[("b", 1), ("shared", 1)]));
     let loaded = |key: &LaneKey, from: u128, next_due| {
         let entries = (from..from + 10).map(|n| entry(key, n)).collect();
-        Input::Loaded(key.clone(), Loaded { entries, more: false, next_due })
+        Input::Loaded(key.clone(), LoadedPage { entries, more: false, next_due })
     };
     let at = START + ms(900);
     for (key, from, next_due) in [(&second, 100, None), (&first, 0, Some(at))] {
@@ -117,7 +117,7 @@ fn a_lane_that_waits_for_such_a_page_keeps_its_turn() {
         assert_eq!(bench.sent_ids(), expected, "the other one goes while its page is on its way");
     }
     let entries = vec![due(&first, 90, at)];
-    step(&mut bench, Input::Loaded(first.clone(), Loaded { entries, more: false, next_due: None }));
+    step(&mut bench, Input::Loaded(first.clone(), LoadedPage { entries, more: false, next_due: None }));
     bench.now = bench.now + ms(1_100);
     step(&mut bench, Input::Tick);
     assert_eq!(bench.sent_ids(), [100, 101, 102, 90]);

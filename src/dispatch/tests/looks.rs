@@ -58,7 +58,7 @@ fn a_page_that_never_comes_stalls_its_lane() {
     let lane = lane(&[("p", 1)]);
     bench.planner.step(Input::LaneReady(lane.clone()), bench.now, &mut Vec::new());
     assert_eq!(look_on(&mut bench, STALLED_AFTER + SECOND).stalled, of(&["p"]));
-    let loaded = crate::queue::Loaded { entries: vec![entry(&lane, 1)], ..Default::default() };
+    let loaded = crate::queue::LoadedPage { entries: vec![entry(&lane, 1)], ..Default::default() };
     bench.step(Input::Loaded(lane.clone(), loaded));
     assert_eq!((look_on(&mut bench, SECOND).stalled, bench.sent_of(&lane)), (of(&[]), 1), "until it does");
 }

@@ -9,7 +9,7 @@ use crate::event::{Cause, Lane, LaneKey, Outcome};
 
 const MOST: usize = 512;
 
-/// A bench with so many lanes that hang and two that are well.
+/// A bench with this many lanes that hang and two that are well.
 fn world(hanging: usize) -> (Bench, Vec<LaneKey>, [LaneKey; 2]) {
     let names: Vec<String> = (0..hanging).map(|n| format!("hang{n}")).collect();
     let hang = names.iter().map(|name| (name.as_str(), None, 4096));

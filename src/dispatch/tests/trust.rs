@@ -1,7 +1,7 @@
 //! Time in doubt: nothing ends because time has passed, until it is trusted again.
 
 use super::*;
-use crate::clock::{Clock, Leap, Mark, Script};
+use crate::clock::{Clock, ClockMark, Leap, Script};
 use crate::dispatch::HoldReason;
 use crate::policy::Pause;
 
@@ -15,7 +15,7 @@ fn leap(by: Duration) -> Leap {
     }
     let script = Script::new("another", START + by);
     let clock = Clock::scripted(&script);
-    clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, TTL);
+    clock.begin(Some(&ClockMark::unknown(START)), Timestamp::ZERO, TTL);
     script.advance(Duration::from_secs(600));
     clock.trust().expect("in doubt")
 }

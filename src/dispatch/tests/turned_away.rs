@@ -2,7 +2,7 @@
 
 use super::{Bench, FINE, book, lane, ms};
 use crate::event::{Lane, LaneKey, Settlement};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::policy::{Book, Family, Origin, Pause, Period, Quota, Window, testing};
 
 /// A cap of three calls per second beside a pace that waits.
@@ -53,7 +53,7 @@ fn promises_are_kept_against_those_who_have_none() {
     let promise = |bench: &mut Bench| bench.planner.promise(&parsed(&cap), bench.now);
     assert!((0..3).all(|_| promise(&mut bench) == Ok(true)));
     let refusal = promise(&mut bench).expect_err("three are promised");
-    assert_eq!((refusal.policy, refusal.kind), (testing::id("cap"), Kind::Window));
+    assert_eq!((refusal.policy, refusal.kind), (testing::id("cap"), LimitKind::Window));
     bench.planner.withdraw(&cap, 1, bench.now);
     assert_eq!(promise(&mut bench), Ok(true));
     bench.fill(&cap, 0..3);

@@ -10,7 +10,7 @@ use super::http::post_with;
 use super::{START, defaults, door};
 use crate::clock::Clock;
 use crate::event::CanonicalUrl;
-use crate::ingest::cloudevents::{Mode, Reader, Target, Targets};
+use crate::ingest::cloudevents::{CloudEventReader, Mode, Target, Targets};
 use crate::ingest::decode::{Decoder, MAX_BODY_BYTES};
 
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -24,8 +24,8 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         .collect()
 }
 
-fn reader(targets: &Targets) -> Reader<'_> {
-    Reader { decoder: Decoder::new(defaults(), &Clock::manual(START)), targets }
+fn reader(targets: &Targets) -> CloudEventReader<'_> {
+    CloudEventReader { decoder: Decoder::new(defaults(), &Clock::manual(START)), targets }
 }
 
 /// What `/shop` and all that lies below `/shop/` call.

@@ -7,7 +7,7 @@ use base64::Engine;
 use bytes::Bytes;
 
 use super::{START, defaults};
-use crate::clock::{Clock, Mark, Script, Timestamp};
+use crate::clock::{Clock, ClockMark, Script, Timestamp};
 use crate::ingest::Defaults;
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, MAX_HEADERS};
 use crate::problem::Problem;
@@ -24,7 +24,7 @@ fn refusal(text: &str) -> (u16, &'static str, Vec<String>) {
 
 #[test]
 fn an_event_is_filled_up_with_defaults() {
-    let Decoded { event, dedup } =
+    let Decoded { event, own, dedup, .. } =
         decode(r#"{"url":"https://API.test/x","body":{"a": [1]},"labels":{"sandbox":"dev"}}"#)
             .expect("valid");
     assert_eq!(event.method, "POST");
@@ -33,6 +33,7 @@ fn an_event_is_filled_up_with_defaults() {
     assert_eq!(event.headers["content-type"], "application/json");
     assert_eq!(event.labels.get("sandbox"), Some("dev"));
     assert_eq!(event.labels.get("org"), Some("ACME"));
+    assert_eq!(own.iter().collect::<Vec<_>>(), [("sandbox", "dev")]);
     assert_eq!((event.due_at, event.expires_at), (None, START + defaults().max_ttl));
     assert_eq!(dedup, None);
 }
@@ -47,7 +48,7 @@ fn a_date_in_doubt_is_kept_as_it_is_and_a_delay_as_long_as_it_is() {
         (event.due_at, event.is_dated)
     };
     let clock = Clock::scripted(&script);
-    clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, Duration::from_secs(60));
+    clock.begin(Some(&ClockMark::unknown(START)), Timestamp::ZERO, Duration::from_secs(60));
     let after = |seconds| Some(START + Duration::from_secs(seconds));
     // Past by the wall clock, and beyond the event's life by the line.
     for (date, seconds) in [("2023-11-14T23:13:30Z", 3_610), ("2023-11-19T22:13:20Z", 432_000)] {

@@ -6,10 +6,11 @@ use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{Door, door, door_with};
+use crate::event::Labels;
 use crate::ingest::decode::MAX_EVENT_BYTES;
 use crate::ingest::{Unmatched, routes};
 use crate::store::{DirectoryError, StoreError};
@@ -31,15 +32,15 @@ async fn post(door: &Door, headers: &[(&str, &str)], body: impl Into<Body>) -> (
 
 pub(super) async fn post_json(door: &Door, body: &str) -> (u16, Value) {
     let (status, response) = post(door, &[("content-type", "application/json")], body.to_owned()).await;
-    (status.as_u16(), json(response).await)
+    (status.as_u16(), read(response).await)
 }
 
 pub(super) async fn post_with(door: &Door, headers: &[(&str, &str)], body: Body) -> (u16, Value) {
     let (status, response) = post(door, headers, body).await;
-    (status.as_u16(), json(response).await)
+    (status.as_u16(), read(response).await)
 }
 
-async fn json(response: Response) -> Value {
+async fn read(response: Response) -> Value {
     let body = to_bytes(response.into_body(), usize::MAX).await.expect("whole");
     serde_json::from_slice(&body).expect("json")
 }
@@ -50,13 +51,13 @@ async fn one_event_is_accepted_and_found_again_without_its_secrets() {
     let (status, response) = post(&door, &[("content-type", "application/json; charset=utf-8")], EVENT).await;
     assert_eq!(status, 202);
     let location = response.headers()["location"].to_str().expect("text").to_owned();
-    let receipt = json(response).await;
+    let receipt = read(response).await;
     assert_eq!(location, format!("/v1/events/{}", receipt["id"].as_str().expect("id")));
     assert_eq!(receipt["policies"], serde_json::json!(["api"]));
     assert_eq!(receipt["lane"], "api@1;~host=api.test:443");
     assert_eq!(receipt["due_at"], Value::Null);
     assert_eq!(receipt["expires_at"], "2023-11-15T04:13:20.000Z");
-    let found = json(call(&door, Request::get(&location).body(Body::empty()).expect("valid")).await).await;
+    let found = read(call(&door, Request::get(&location).body(Body::empty()).expect("valid")).await).await;
     assert_eq!((&found["state"], &found["url"]), (&"ready".into(), &"https://api.test/a".into()));
     assert!(found.get("body").is_none() && found.get("headers").is_none());
 }
@@ -88,6 +89,11 @@ async fn refusals_name_the_code() {
     let (_, unmatched) = post_json(&door, r#"{"url":"https://other.test/x?secret","method":"PUT"}"#).await;
     let detail = unmatched["detail"].as_str().expect("text");
     assert!(detail.contains("PUT https://other.test/x") && !detail.contains("secret"), "{detail}");
+    assert!(unmatched.get("misses").is_none(), "nothing is close: {unmatched}");
+    assert_eq!(
+        unmatched["explain"],
+        "/v1/explain?method=PUT&url=https%3A%2F%2Fother.test%2Fx&label.org=ACME&label.sandbox=prod"
+    );
     let long = format!(r#"{{"url":"https://api.test/","body":"{}"}}"#, "x".repeat(MAX_EVENT_BYTES));
     assert_eq!(post_json(&door, &long).await.0, 413);
     assert_eq!(door.store.len(), 0);
@@ -130,13 +136,13 @@ async fn a_list_is_answered_item_by_item() {
 async fn a_repeated_key_gives_the_same_event_and_another_content_is_refused() {
     let door = door().await;
     let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
-    let first = json(post(&door, &headers, EVENT).await.1).await;
+    let first = read(post(&door, &headers, EVENT).await.1).await;
     let (status, second) = post(&door, &headers, EVENT).await;
     assert_eq!(status, 202);
-    let second = json(second).await;
+    let second = read(second).await;
     assert_eq!((&second["id"], &second["duplicate"]), (&first["id"], &true.into()));
     let (status, other) = post(&door, &headers, EVENT.replace("1}", "2}")).await;
-    assert_eq!((status.as_u16(), &json(other).await["code"]), (422, &"idempotency_conflict".into()));
+    assert_eq!((status.as_u16(), &read(other).await["code"]), (422, &"idempotency_conflict".into()));
     assert_eq!(door.store.len(), 1);
 }
 
@@ -149,7 +155,7 @@ async fn a_key_beside_a_list_or_a_stream_is_refused() {
         let headers = [("content-type", kind), ("idempotency-key", "k1")];
         let (status, response) = post(&door, &headers, body).await;
         assert_eq!(
-            (status.as_u16(), &json(response).await["code"]),
+            (status.as_u16(), &read(response).await["code"]),
             (400, &"invalid_idempotency_key".into())
         );
     }
@@ -188,7 +194,7 @@ async fn bodies_that_stop_or_break_off_are_told_apart() {
         let pieces = [Ok("{"), Err(std::io::Error::from(kind))];
         let body = Body::from_stream(futures_util::stream::iter(pieces));
         let (got, response) = post(&door, &[("content-type", "application/json")], body).await;
-        assert_eq!((got.as_u16(), &json(response).await["code"]), (status, &code.into()));
+        assert_eq!((got.as_u16(), &read(response).await["code"]), (status, &code.into()));
     }
 }
 
@@ -212,7 +218,7 @@ async fn a_failing_store_is_never_acknowledged() {
             let (status, response) = post(&door, &[("content-type", "application/json")], body).await;
             assert_eq!(status, 503);
             assert!(response.headers().contains_key("retry-after"));
-            assert_eq!(json(response).await["code"], code);
+            assert_eq!(read(response).await["code"], code);
         }
     }
 }
@@ -270,4 +276,66 @@ async fn draining_and_overload_turn_requests_away() {
     door.closing.cancel();
     door.store.turnstile.add_permits(1);
     assert_eq!(post_json(&door, EVENT).await.0, 202, "what the doors have taken is served while they close");
+}
+
+#[tokio::test]
+async fn what_no_policy_governs_is_refused_with_the_closest_ones() {
+    let door = door().await;
+    let told = async |event: Value| {
+        let (status, problem) = post_json(&door, &event.to_string()).await;
+        assert_eq!((status, &problem["code"]), (422, &"unmatched".into()), "{problem}");
+        problem
+    };
+    let problem = told(json!({"url": "https://keyed.test/a?token=1", "labels": {"org": "OTHER"}})).await;
+    let policy = json!({"id": "keyed", "name": null, "system": "test", "config": null});
+    let miss = json!({"policy": policy, "member": "labels.org", "given": "OTHER", "wants": "CRM"});
+    assert_eq!(problem["misses"], json!([miss]), "{problem}");
+    assert!(
+        problem["detail"].as_str().expect("text").contains("keyed, wants labels.org to be CRM"),
+        "{problem}"
+    );
+    let explain =
+        "/v1/explain?method=POST&url=https%3A%2F%2Fkeyed.test%2Fa&label.org=OTHER&label.sandbox=prod";
+    assert_eq!(problem["explain"], explain);
+
+    // A label that is not there comes from somewhere; the longest values are cut.
+    let long = format!("https://api.tesd/{}", "x".repeat(300));
+    let problem = told(json!({ "url": long })).await;
+    let given = problem["misses"][0]["given"].as_str().expect("text");
+    assert_eq!(
+        (given.chars().count(), problem["misses"][0]["member"].as_str()),
+        (121, Some("url")),
+        "{problem}"
+    );
+    // The lines of a list say the same.
+    let (_, lines) = post_json(&door, &json!([{"url": "https://keyed.test/a"}]).to_string()).await;
+    assert_eq!(lines[0]["misses"][0]["policy"]["id"], "keyed", "{lines}");
+}
+
+/// An event's own label goes before the header of the request, and that before the default.
+#[tokio::test]
+async fn a_header_is_a_label_of_all_events_that_do_not_carry_it() {
+    let door = door().await;
+    let lane = |answer: &Value| answer["lane"].as_str().unwrap_or_default().to_owned();
+    let event = |labels: Value| json!({"url": "https://keyed.test/a", "labels": labels}).to_string();
+    let json = ("content-type", "application/json");
+    let (status, _) = post_with(&door, &[json], event(json!({})).into()).await;
+    assert_eq!(status, 422, "the default is another organisation");
+    let (status, receipt) = post_with(&door, &[json, ("x-org", "CRM")], event(json!({})).into()).await;
+    assert_eq!((status, lane(&receipt).starts_with("keyed@1")), (202, true), "{receipt}");
+    let (status, _) = post_with(&door, &[json, ("x-org", "CRM")], event(json!({"org": "ACME"})).into()).await;
+    assert_eq!(status, 422, "its own label goes first");
+    let (status, _) =
+        post_with(&door, &[json, ("x-org", "OTHER")], event(json!({"org": "CRM"})).into()).await;
+    assert_eq!(status, 202);
+
+    let list = format!("[{},{}]", event(json!({})), event(json!({"org": "ACME"})));
+    let (_, answers) = post_with(&door, &[json, ("x-org", "CRM")], list.into()).await;
+    assert_eq!((&answers[0]["status"], &answers[1]["status"]), (&202.into(), &422.into()), "{answers}");
+    let headers = [("content-type", "application/x-ndjson"), ("x-org", "CRM")];
+    let (_, answer) = post_with(&door, &headers, event(json!({})).into()).await;
+    assert_eq!(answer["status"], 202, "{answer}");
+    let bad = "x".repeat(Labels::MAX_VALUE_BYTES + 1);
+    let (status, problem) = post_with(&door, &[json, ("x-org", &bad)], event(json!({})).into()).await;
+    assert_eq!((status, &problem["code"]), (422, &"invalid_header".into()), "{problem}");
 }

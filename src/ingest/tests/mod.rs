@@ -3,6 +3,7 @@
 mod cloudevents;
 mod decode;
 mod http;
+mod implied;
 mod prospects;
 mod refusals;
 mod stream;
@@ -19,11 +20,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, Lane, LaneKey, Tries};
-use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
-use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
-use crate::policy::testing::{TestDocuments, id, spec};
-use crate::policy::{Family, Origin, Policies, Spec};
+use crate::event::{EventId, Labels, Lane, LaneKey, Tries};
+use crate::ingest::{
+    AboutPolicies, CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched,
+};
+use crate::limit::{Admission, LimitKind, LimiterFigures, OverLimit, Promise, Tried};
+use crate::policy::testing::{TestDocuments, id, spec, spec_for};
+use crate::policy::{Family, LabelCondition, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::{
@@ -105,7 +108,7 @@ impl EntryStore for TestStore {
         async { Ok(()) }.boxed()
     }
 
-    fn give_up(&self, _: GiveUp, _: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn give_up(&self, _: Owner, _: GiveUp, _: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
         async { Ok(0) }.boxed()
     }
 
@@ -161,7 +164,7 @@ impl EntryStore for TestStore {
     }
 }
 
-/// Promises so many starts.
+/// Promises this many starts.
 pub(super) struct TestAdmission {
     pub room: Arc<AtomicUsize>,
 }
@@ -172,7 +175,7 @@ impl Admission for TestAdmission {
             let taken =
                 self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
             let free_at = START + Duration::from_millis(1500);
-            taken.map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })?;
+            taken.map_err(|_| OverLimit { policy: id("cap"), kind: LimitKind::Window, free_at })?;
             let room = Arc::clone(&self.room);
             Ok(Some(Promise::new(move || {
                 room.fetch_add(1, Ordering::SeqCst);
@@ -186,7 +189,8 @@ impl Admission for TestAdmission {
     }
 }
 
-/// A door with two deployed policies: 200 per second for `https://api.test/*`, and one for `https://cap.test/*` that
+/// A door with deployed policies: 200 per second for `https://api.test/*`, the same for `https://keyed.test/*` under the
+/// label `org=CRM`, and one for `https://cap.test/*` that
 /// turns calls away.
 pub(super) struct Door {
     pub intake: Intake,
@@ -200,7 +204,11 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 pub(super) fn defaults() -> Arc<Defaults> {
     let labels = [("org".to_owned(), "ACME".to_owned()), ("sandbox".to_owned(), "prod".to_owned())];
-    Arc::new(Defaults { labels: labels.into(), known_labels: None, max_ttl: Duration::from_secs(6 * 3600) })
+    Arc::new(Defaults {
+        labels: Arc::new(Labels::new(labels).expect("valid")),
+        known_labels: None,
+        max_ttl: Duration::from_secs(6 * 3600),
+    })
 }
 
 pub(super) async fn door() -> Door {
@@ -229,6 +237,8 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     policies
         .change(|book| {
             book.put(&Origin::new("test"), &id("api"), spec("https://api.test/*", 200.0))?;
+            let org = vec![LabelCondition::equals("org", "CRM")];
+            book.put(&Origin::new("test"), &id("keyed"), spec_for("https://keyed.test/*", 200.0, org))?;
             let cap = Spec { family: Family::Refuse, ..spec("https://cap.test/*", 3.0) };
             book.put(&Origin::new("test"), &id("cap"), cap)
         })
@@ -246,19 +256,38 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            implied: Arc::new(|call| {
+                let header = |label, name: &str| {
+                    let value = call.headers.get(name).and_then(|value| value.to_str().ok())?;
+                    Some((label, value.to_owned()))
+                };
+                [header("account", "x-account"), header("org", "x-org")].into_iter().flatten().collect()
+            }),
         },
         policies,
         clock,
         on_doomed,
         admission: admission.clone(),
         read_ahead: Arc::new(TakenUp(None)),
-        refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
+        refusals: Refusals {
+            render: Arc::new(|_| None),
+            as_foreign: false,
+            usage: None,
+            about: AboutPolicies {
+                source_of: |label| Some(format!("where {label} comes from")),
+                ..AboutPolicies::NOTHING
+            },
+        },
+        carried: Arc::new(|headers| {
+            let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+            Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
+        }),
         outlooks: Arc::default(),
         targets: targets.clone(),
         tracer: Tracer::default(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
-        admission_wait: Duration::from_millis(50),
+        bytes_wait: Duration::from_millis(50),
     });
     Door { intake, store, admission, closing, targets }
 }

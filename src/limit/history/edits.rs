@@ -1,8 +1,8 @@
-//! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
-//! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
-//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent
-//! until all of that has left their windows: they count as if something had started at the *floor* of the policy or of
-//! the label values.
+//! Starts that an edit or a crash made us forget. A limiter remembers what its present windows reach back to. A longer
+//! window, one that is brought in, or other label values reach further: to starts that are forgotten, that were made
+//! under limiters which are gone, or in an earlier process. New limiters of such a policy, or of such label values of
+//! it, are silent until all of that has left their windows: they count as if something had started at the *floor* of
+//! the policy or of the label values.
 //!
 //! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts
 //! are on record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a
@@ -34,19 +34,19 @@ pub(in crate::limit) struct Edits {
     /// Policies that this process took away.
     removed: HashSet<PolicyId>,
     /// The last marks of the earlier process.
-    found: HashMap<PolicyId, Mark>,
-    marks: HashMap<PolicyId, (Mark, State)>,
+    found: HashMap<PolicyId, HistoryMark>,
+    marks: HashMap<PolicyId, (HistoryMark, RecordState)>,
 }
 
 /// From `floor` on, starts are on record for windows up to `reach`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) struct Mark {
+pub(in crate::limit) struct HistoryMark {
     pub(in crate::limit) reach: Duration,
     pub(in crate::limit) floor: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum RecordState {
     Missing,
     Asked,
     OnRecord,
@@ -59,7 +59,7 @@ impl Edits {
             return false;
         };
         if let (Ok(policy), Ok(reach_ms)) = (PolicyId::parse(policy), reach_ms.parse()) {
-            let mark = Mark { reach: Duration::from_millis(reach_ms), floor: consumed.at };
+            let mark = HistoryMark { reach: Duration::from_millis(reach_ms), floor: consumed.at };
             self.found.insert(policy, mark);
         }
         true
@@ -154,7 +154,7 @@ impl Edits {
             // start.
             && found == Some(*mark)
         {
-            *state = State::OnRecord;
+            *state = RecordState::OnRecord;
         }
     }
 
@@ -163,27 +163,27 @@ impl Edits {
         self.floors.insert(policy.clone(), floor);
         // A later process knows no floors of single label values.
         let of_keys = self.key_floors.get(policy).into_iter().flat_map(HashMap::values).max().copied();
-        let mark = Mark { reach, floor: floor.max(of_keys.unwrap_or_default()) };
+        let mark = HistoryMark { reach, floor: floor.max(of_keys.unwrap_or_default()) };
         if self.marks.get(policy).is_some_and(|(present, _)| *present == mark) {
             return;
         }
         // Short windows need none, but must not leave one behind that is for a longer one.
         if reach > SILENT_AT_MOST || self.marks.contains_key(policy) {
-            self.marks.insert(policy.clone(), (mark, State::Missing));
+            self.marks.insert(policy.clone(), (mark, RecordState::Missing));
         }
     }
 
     /// The mark that has to be on record before any start is; it counts as asked for from now on.
     pub(in crate::limit) fn missing(&mut self, policy: &PolicyId) -> Option<(Box<str>, Consumed)> {
-        let (mark, state) = self.marks.get_mut(policy).filter(|(_, state)| *state == State::Missing)?;
+        let (mark, state) = self.marks.get_mut(policy).filter(|(_, state)| *state == RecordState::Missing)?;
         // Asked for once: each of the many limiters of a policy comes by here before its first start.
-        *state = State::Asked;
+        *state = RecordState::Asked;
         Some(mark.on_record(policy))
     }
 
     /// Whether starts may be put on record.
     pub(in crate::limit) fn is_marked(&self, policy: &PolicyId) -> bool {
-        self.marks.get(policy).is_none_or(|(_, state)| *state == State::OnRecord)
+        self.marks.get(policy).is_none_or(|(_, state)| *state == RecordState::OnRecord)
     }
 
     /// A mark was put on record, or could not be. One that was replaced meanwhile is of no use.
@@ -198,7 +198,7 @@ impl Edits {
             && mark.on_record(policy) == (name.into(), consumed)
         {
             // After a failed write the next limiter that wants to start asks again.
-            *state = if is_recorded { State::OnRecord } else { State::Missing };
+            *state = if is_recorded { RecordState::OnRecord } else { RecordState::Missing };
         }
     }
 
@@ -213,7 +213,7 @@ impl Edits {
     }
 }
 
-impl Mark {
+impl HistoryMark {
     /// As it is on record: for good, until another one replaces it.
     fn on_record(self, policy: &PolicyId) -> (Box<str>, Consumed) {
         let Self { reach, floor } = self;

@@ -5,7 +5,7 @@
 //! Must not know: what a wall clock is.
 
 use crate::clock::{Leap, Timestamp};
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::record::{self, Consumed};
 use crate::limit::stated::Stated;
 
@@ -23,7 +23,7 @@ pub(super) fn remembered(
     let Consumed { at, over_at, .. } = consumed;
     let stated = Stated::recognise(name, consumed);
     let limit = stated.as_ref().map_or(name, |(limit, _)| limit);
-    if record::kind_of(limit).is_some_and(Kind::has_periods) {
+    if record::kind_of(limit).is_some_and(LimitKind::has_periods) {
         let count = stated.as_ref().map_or(consumed.count, |(_, stated)| stated.used);
         let moved = Consumed { count, at: now, over_at: over_at + leap.by };
         // In the same period nothing changes: it counts there already.
@@ -123,7 +123,7 @@ mod tests {
     fn used_up(lane: &Lane) -> [(Box<str>, Consumed); 1] {
         let key = lane.scope_key(&[]);
         let over_at = Span::of(Period::Day, START).end;
-        [(record::name(&id("p"), &key, Kind::Quota), Consumed { count: 10, at: over_at, over_at })]
+        [(record::name(&id("p"), &key, LimitKind::Quota), Consumed { count: 10, at: over_at, over_at })]
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::leap;
 use crate::limit::meter::Chunk;
 use crate::limit::stated::Stated;
@@ -39,7 +39,7 @@ pub struct Reservation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::limit) enum ReservedFor {
     /// A limit, for its next chunk.
-    Limiter(LimiterId, Kind, Chunk),
+    Limiter(LimiterId, LimitKind, Chunk),
     /// All limiters of a policy, for its mark.
     Mark(PolicyId),
     /// Nobody: no start is held back until it is on record.
@@ -55,12 +55,12 @@ impl Reservation {
 
 /// What counts of a limit, as it is kept: starts, or what an operator has stated about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) enum Counted {
+pub(in crate::limit) enum RecordedCount {
     Starts(Consumed),
     Stated(Stated),
 }
 
-impl Counted {
+impl RecordedCount {
     /// For a record that holds nothing else of the limit of this name.
     pub(in crate::limit) fn on_record(self, name: Box<str>) -> (Box<str>, Consumed) {
         match self {
@@ -105,11 +105,11 @@ impl Remembered {
     }
 
     /// Takes in what a limiter of this process has counted.
-    pub(in crate::limit) fn take_in(&mut self, name: Box<str>, counted: Counted) {
+    pub(in crate::limit) fn take_in(&mut self, name: Box<str>, counted: RecordedCount) {
         self.own.insert(name.clone());
         match counted {
-            Counted::Starts(consumed) => self.add(name, consumed),
-            Counted::Stated(stated) => self.add_stated(name, stated),
+            RecordedCount::Starts(consumed) => self.add(name, consumed),
+            RecordedCount::Stated(stated) => self.add_stated(name, stated),
         }
     }
 
@@ -118,7 +118,7 @@ impl Remembered {
         &mut self,
         policy: &PolicyId,
         key: &str,
-        kind: Kind,
+        kind: LimitKind,
     ) -> Option<Stated> {
         // Asked for every limiter that is made; nearly always nothing is stated, and the name need not be built.
         if self.stated.is_empty() {
@@ -132,14 +132,14 @@ impl Remembered {
         &self,
         policy: &PolicyId,
         key: &str,
-        kind: Kind,
+        kind: LimitKind,
         now: Timestamp,
     ) -> bool {
         self.stated.get(&*name(policy, key, kind)).is_some_and(|stated| stated.over_at > now)
     }
 
     /// What belongs to a limit, oldest first; it is not kept here any longer.
-    pub(in crate::limit) fn take(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Vec<Consumed> {
+    pub(in crate::limit) fn take(&mut self, policy: &PolicyId, key: &str, kind: LimitKind) -> Vec<Consumed> {
         if self.by_name.is_empty() {
             return Vec::new();
         }
@@ -220,16 +220,16 @@ impl Remembered {
 }
 
 /// The kind of the limit of this name.
-pub(in crate::limit) fn kind_of(name: &str) -> Option<Kind> {
-    Kind::of_word(name.split_once(' ')?.0)
+pub(in crate::limit) fn kind_of(name: &str) -> Option<LimitKind> {
+    LimitKind::of_word(name.split_once(' ')?.0)
 }
 
 fn has_periods(name: &str) -> bool {
-    kind_of(name).is_some_and(Kind::has_periods)
+    kind_of(name).is_some_and(LimitKind::has_periods)
 }
 
 /// The name of a limit on record.
-pub(in crate::limit) fn name(policy: &PolicyId, key: &str, kind: Kind) -> Box<str> {
+pub(in crate::limit) fn name(policy: &PolicyId, key: &str, kind: LimitKind) -> Box<str> {
     format!("{} {policy} {key}", kind.word()).into()
 }
 
@@ -246,12 +246,12 @@ mod tests {
         let mut remembered = Remembered::default();
         for n in 0..1_000 {
             let consumed = Consumed { count: 1, at: Timestamp::ZERO, over_at: end(n) };
-            remembered.add(name(&policy, &format!("k={n}"), Kind::Quota), consumed);
+            remembered.add(name(&policy, &format!("k={n}"), LimitKind::Quota), consumed);
         }
         (0..20).for_each(|_| remembered.forget(end(899)));
         assert_eq!((remembered.by_name.len(), remembered.by_end.len()), (100, 100));
-        assert_eq!(remembered.take(&policy, "k=899", Kind::Quota), []);
-        assert_eq!(remembered.take(&policy, "k=900", Kind::Quota).len(), 1);
+        assert_eq!(remembered.take(&policy, "k=899", LimitKind::Quota), []);
+        assert_eq!(remembered.take(&policy, "k=900", LimitKind::Quota).len(), 1);
         (0..20).for_each(|_| remembered.forget(end(1_000) + Duration::from_secs(1)));
         assert_eq!((remembered.by_name.len(), remembered.by_end.len()), (0, 0));
     }

@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::Kind;
+use crate::limit::LimitKind;
 use crate::limit::history::edits::Edits;
 use crate::limit::history::record::{self, Consumed, Remembered, Reservation, ReservedFor};
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::{SILENT_AT_MOST, Unknown};
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
-use crate::limit::table::{LimiterId, Table};
+use crate::limit::table::{LimiterId, LimiterTable};
 
 /// The name under which a silence of all limits that are not on record is.
 const SILENCE: &str = "silence";
@@ -92,7 +92,7 @@ impl Recording {
         &mut self,
         reservation: &Reservation,
         is_recorded: bool,
-        table: &mut Table,
+        table: &mut LimiterTable,
         now: Timestamp,
     ) -> Vec<LimiterId> {
         let (id, kind, chunk) = match &reservation.of {
@@ -144,7 +144,11 @@ impl Recording {
     }
 
     /// Everything that still counts at `now`, for the record of an orderly end.
-    pub(in crate::limit) fn consumed(&self, table: &mut Table, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
+    pub(in crate::limit) fn consumed(
+        &self,
+        table: &mut LimiterTable,
+        now: Timestamp,
+    ) -> Vec<(Box<str>, Consumed)> {
         let remembered =
             self.remembered.on_record().into_iter().filter(|(_, consumed)| consumed.over_at > now);
         let mut all: Vec<(Box<str>, Consumed)> = remembered.chain(self.edits.on_record()).collect();
@@ -168,7 +172,7 @@ impl Recording {
         policy: &PolicyId,
         before: Option<&Rules>,
         rules: &Rules,
-        table: &Table,
+        table: &LimiterTable,
         now: Timestamp,
     ) -> Forgotten {
         // A policy that is brought in for the first time has no past; one that comes back may have another scope or
@@ -190,7 +194,7 @@ impl Recording {
         policy: &PolicyId,
         before: &Rules,
         rules: &Rules,
-        table: &Table,
+        table: &LimiterTable,
     ) -> HashSet<Box<str>> {
         for key in rules.keys_taken_away(before) {
             self.edits.removed_key(policy, key);
@@ -213,7 +217,7 @@ impl Recording {
     }
 
     /// The latest moment at which something may have started under a policy, in this process or before.
-    fn latest_start(&self, policy: &PolicyId, table: &Table) -> Timestamp {
+    fn latest_start(&self, policy: &PolicyId, table: &LimiterTable) -> Timestamp {
         let living = table.of_policy(policy, None).filter_map(|id| Some(table.get(id)?.last_start()));
         living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at)
     }
@@ -251,7 +255,7 @@ impl Recording {
         limiter.leaving(rules, now, |kind, counted| {
             remembered.take_in(record::name(&policy, &key, kind), counted);
         });
-        let mut note = |kind: Kind, used: Consumed| {
+        let mut note = |kind: LimitKind, used: Consumed| {
             reservations.push(Reservation::note(record::name(&policy, &key, kind), used));
         };
         let begun = limiter.apply(rules, now, unknown, &mut note);
@@ -269,7 +273,7 @@ impl Recording {
     }
 
     /// Lets go of limiters that nobody uses and that are empty, and of what is over, a few at a time.
-    pub(in crate::limit) fn forget_idle(&mut self, table: &mut Table, now: Timestamp) {
+    pub(in crate::limit) fn forget_idle(&mut self, table: &mut LimiterTable, now: Timestamp) {
         self.remembered.forget(now);
         let (remembered, edits) = (&mut self.remembered, &mut self.edits);
         table.forget(now, |mut limiter| {
@@ -282,7 +286,7 @@ impl Recording {
     }
 
     /// The line of time has leapt to `now`.
-    pub(in crate::limit) fn leap(&mut self, leap: &Leap, table: &mut Table, now: Timestamp) {
+    pub(in crate::limit) fn leap(&mut self, leap: &Leap, table: &mut LimiterTable, now: Timestamp) {
         // Hardly any time has passed in fact: a silence must not end early by the leap.
         self.gap.before = leap.moved(self.gap.before);
         self.gap.on_record_before = leap.moved(self.gap.on_record_before);
@@ -306,7 +310,7 @@ impl Recording {
     }
 
     /// Whether a statement counts at `now` about a limit that is not there.
-    pub(in crate::limit) fn is_stated(&self, policy: &PolicyId, kind: Kind, now: Timestamp) -> bool {
+    pub(in crate::limit) fn is_stated(&self, policy: &PolicyId, kind: LimitKind, now: Timestamp) -> bool {
         self.remembered.is_stated(policy, "", kind, now)
     }
 }

@@ -27,9 +27,9 @@ pub(crate) use calendar::period_end;
 use crate::clock::{Leap, Timestamp};
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::stated::Stated;
-use crate::policy::{Kind, Limit};
+use crate::policy::{Limit, LimitKind};
 use crate::telemetry::defect;
 use pace::{PaceClaim, PaceMeter};
 use quota::{QuotaClaim, QuotaMeter};
@@ -118,11 +118,11 @@ impl Meter {
     }
 
     /// The kind of limit that it counts under.
-    pub(super) const fn kind(&self) -> Kind {
+    pub(super) const fn kind(&self) -> LimitKind {
         match self {
-            Self::Pace(_) => Kind::Pace,
-            Self::Window(_) => Kind::Window,
-            Self::Quota(_) => Kind::Quota,
+            Self::Pace(_) => LimitKind::Pace,
+            Self::Window(_) => LimitKind::Window,
+            Self::Quota(_) => LimitKind::Quota,
         }
     }
 
@@ -224,7 +224,7 @@ impl Meter {
     }
 
     /// What still counts at `now`, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         each!(self, meter => meter.counted(now, note));
     }
 
@@ -297,11 +297,11 @@ impl Meter {
 
 impl Claim {
     /// The kind of limit that it is under.
-    pub(super) const fn kind(&self) -> Kind {
+    pub(super) const fn kind(&self) -> LimitKind {
         match self {
-            Self::Pace(_) => Kind::Pace,
-            Self::Window(_) => Kind::Window,
-            Self::Quota(_) => Kind::Quota,
+            Self::Pace(_) => LimitKind::Pace,
+            Self::Window(_) => LimitKind::Window,
+            Self::Quota(_) => LimitKind::Quota,
         }
     }
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::Terms;
 use crate::limit::meter::reserve::{Chunk, Ready};
-use crate::limit::meter::smoother::{Smoother, Step};
+use crate::limit::meter::smoother::{GrantStep, Smoother};
 use crate::limit::meter::window::{WindowClaim, WindowMeter};
-use crate::policy::{Kind, Pace};
+use crate::policy::{LimitKind, Pace};
 
 /// The state of one pace: what was started in its window, and when the next start is smooth.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(in crate::limit) struct PaceMeter {
 #[derive(Debug)]
 pub(in crate::limit) struct PaceClaim {
     start: WindowClaim,
-    step: Option<Step>,
+    step: Option<GrantStep>,
 }
 
 impl PaceMeter {
@@ -126,7 +126,7 @@ impl PaceMeter {
         self.window.restore(consumed)
     }
 
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         self.window.counted(now, note);
     }
 
@@ -145,7 +145,7 @@ impl PaceMeter {
     }
 
     pub(super) fn counter(&mut self, most: u32, now: Timestamp) -> Counter {
-        Counter { kind: Kind::Pace, ..self.window.counter(most, now) }
+        Counter { kind: LimitKind::Pace, ..self.window.counter(most, now) }
     }
 }
 
@@ -153,5 +153,5 @@ impl PaceMeter {
 pub(in crate::limit) fn outlook(pace: Pace, ready_at: Timestamp) -> LimitOutlook {
     // A pace is above zero and at most a million: see `Pace`.
     let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
-    LimitOutlook { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every, slides: false }
+    LimitOutlook { kind: LimitKind::Pace, room: 0, first_at: ready_at, portion: 1, every, slides: false }
 }

@@ -9,11 +9,11 @@ use crate::clock::Timestamp;
 use crate::limit::STALE_AFTER;
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::calendar::Span;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
-use crate::policy::{Kind, Period, Quota};
+use crate::policy::{LimitKind, Period, Quota};
 use crate::telemetry::defect;
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
@@ -198,16 +198,16 @@ impl QuotaMeter {
     }
 
     /// What counts of the present period, for the record or for memory.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         self.turn(now);
         let Span { start, end } = self.span;
         if self.is_stated(now) {
             // The record keeps whole milliseconds; rounded down it would precede starts that it takes in.
             let at = Timestamp::from_millis(now.ceil_millis());
             let (replaces, used) = (self.on_record, self.used);
-            note(Counted::Stated(Stated { replaces, used, at, over_at: end }));
+            note(RecordedCount::Stated(Stated { replaces, used, at, over_at: end }));
         } else if self.used > 0 {
-            note(Counted::Starts(Consumed { count: self.used, at: start, over_at: end }));
+            note(RecordedCount::Starts(Consumed { count: self.used, at: start, over_at: end }));
         }
     }
 
@@ -226,7 +226,7 @@ impl QuotaMeter {
     pub(super) fn counter(&mut self, most: u32, now: Timestamp) -> Counter {
         let used = self.used_of(most, now);
         Counter {
-            kind: Kind::Quota,
+            kind: LimitKind::Quota,
             calls: most,
             length: self.span.end.since(self.span.start),
             used,
@@ -321,7 +321,7 @@ pub(in crate::limit) fn outlook(quota: Quota, used: u32, end: Timestamp) -> Opti
     });
     let room = u64::from(calls.saturating_sub(used));
     let portion = u64::from(calls);
-    Some(LimitOutlook { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
+    Some(LimitOutlook { kind: LimitKind::Quota, room, first_at: end, portion, every, slides: false })
 }
 
 #[cfg(test)]

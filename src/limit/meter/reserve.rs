@@ -1,4 +1,4 @@
-//! Starts that are on record before they are made: a limit whose window outlasts a restart writes down "up to so many
+//! Starts that are on record before they are made: a limit whose window outlasts a restart writes down "up to this many
 //! starts until then" and only then makes them. So neither a kill nor a power cut can make it forget a start; it may
 //! count some that never happened, at most one chunk.
 //!

@@ -19,7 +19,7 @@ const GROUPS_MAX: u32 = 65_536;
 
 /// What the self-check of one limit has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Seen {
+pub(super) struct SelfCheckFigures {
     /// Most starts in any sliding window during the last minute.
     pub window_peak: u32,
     /// Starts that came when their window was full already, since the start of the process.
@@ -74,10 +74,10 @@ impl SelfCheck {
     }
 
     /// What it has seen until `now`.
-    pub(super) fn seen(&self, now: Timestamp) -> Seen {
+    pub(super) fn seen(&self, now: Timestamp) -> SelfCheckFigures {
         let oldest_s = (now.as_nanos() / SECOND_NS + 1).saturating_sub(MINUTE_S);
         let recent = self.peaks.iter().find(|(second, _)| *second >= oldest_s);
-        Seen { window_peak: recent.map_or(0, |(_, peak)| *peak), violations: self.violations }
+        SelfCheckFigures { window_peak: recent.map_or(0, |(_, peak)| *peak), violations: self.violations }
     }
 
     fn forget(&mut self, newest_ns: u64) {
@@ -124,11 +124,11 @@ mod tests {
         for at in [0, 500, 1000, 1500] {
             check.started(ms(at));
         }
-        assert_eq!(check.seen(ms(1500)), Seen { window_peak: 2, violations: 0 });
+        assert_eq!(check.seen(ms(1500)), SelfCheckFigures { window_peak: 2, violations: 0 });
         assert!(check.started(ms(1999)));
-        assert_eq!(check.seen(ms(2000)), Seen { window_peak: 3, violations: 1 });
-        assert_eq!(check.seen(ms(60_999)), Seen { window_peak: 3, violations: 1 });
-        assert_eq!(check.seen(ms(62_000)), Seen { window_peak: 0, violations: 1 });
+        assert_eq!(check.seen(ms(2000)), SelfCheckFigures { window_peak: 3, violations: 1 });
+        assert_eq!(check.seen(ms(60_999)), SelfCheckFigures { window_peak: 3, violations: 1 });
+        assert_eq!(check.seen(ms(62_000)), SelfCheckFigures { window_peak: 0, violations: 1 });
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         for at in [0, 1002, 1001] {
             check.started(ms(at));
         }
-        assert_eq!(check.seen(ms(1002)), Seen { window_peak: 2, violations: 0 });
+        assert_eq!(check.seen(ms(1002)), SelfCheckFigures { window_peak: 2, violations: 0 });
     }
 
     #[test]

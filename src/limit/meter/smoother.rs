@@ -30,7 +30,7 @@ const LAST: u64 = u64::MAX / 2;
 /// One pace, smoothed: when the next start is due, and what a late one may make up for.
 #[derive(Debug)]
 pub(super) struct Smoother {
-    limiter: RateLimiter<NotKeyed, Store, Hand, NoOpMiddleware<Moment>>,
+    limiter: RateLimiter<NotKeyed, GovernorStore, Hand, NoOpMiddleware<GovernorInstant>>,
     cells: Arc<Cells>,
     /// Cells of the burst that one start takes.
     weight: NonZeroU32,
@@ -42,7 +42,7 @@ pub(super) struct Smoother {
 
 /// What a grant changed, for putting it back.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct GrantStep {
     before_ns: u64,
     after_ns: u64,
     at: Timestamp,
@@ -67,7 +67,7 @@ impl Smoother {
             // Only for a period of zero.
             .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
             .allow_burst(NonZeroU32::MIN.saturating_add(weight + tolerated - 1));
-        let limiter = RateLimiter::new(quota, Store(Arc::clone(&cells)), Hand(Arc::clone(&cells)));
+        let limiter = RateLimiter::new(quota, GovernorStore(Arc::clone(&cells)), Hand(Arc::clone(&cells)));
         Self {
             limiter,
             cells,
@@ -90,7 +90,7 @@ impl Smoother {
     }
 
     /// Takes what the last [`Smoother::ready_at`] found ready at this `now`.
-    pub(super) fn take(&mut self, now: Timestamp) -> Step {
+    pub(super) fn take(&mut self, now: Timestamp) -> GrantStep {
         debug_assert_eq!(
             self.cells.now_ns.load(Ordering::Relaxed),
             now.as_nanos().min(LAST),
@@ -107,12 +107,12 @@ impl Smoother {
             }
         }
         self.cells.tat_ns.store(after_ns, Ordering::Relaxed);
-        Step { before_ns, after_ns, at: now }
+        GrantStep { before_ns, after_ns, at: now }
     }
 
     /// Takes a step back: exactly when it was the last one; else by one interval, unless the smoother has
     /// been at rest since and forgot it already.
-    pub(super) fn put_back(&mut self, step: &Step) {
+    pub(super) fn put_back(&mut self, step: &GrantStep) {
         let tat_ns = self.cells.tat_ns.load(Ordering::Relaxed);
         if tat_ns == step.after_ns {
             self.cells.tat_ns.store(step.before_ns, Ordering::Relaxed);
@@ -148,9 +148,9 @@ struct Cells {
 
 /// Lets governor decide without taking: the outcome is kept aside.
 #[derive(Debug)]
-struct Store(Arc<Cells>);
+struct GovernorStore(Arc<Cells>);
 
-impl StateStore for Store {
+impl StateStore for GovernorStore {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, decide: F) -> Result<T, E>
@@ -168,18 +168,18 @@ impl StateStore for Store {
 struct Hand(Arc<Cells>);
 
 impl Clock for Hand {
-    type Instant = Moment;
+    type Instant = GovernorInstant;
 
-    fn now(&self) -> Moment {
-        Moment(self.0.now_ns.load(Ordering::Relaxed))
+    fn now(&self) -> GovernorInstant {
+        GovernorInstant(self.0.now_ns.load(Ordering::Relaxed))
     }
 }
 
 /// Nanoseconds since the epoch, as governor's instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment(u64);
+struct GovernorInstant(u64);
 
-impl Reference for Moment {
+impl Reference for GovernorInstant {
     fn duration_since(&self, earlier: Self) -> Nanos {
         Nanos::new(self.0.saturating_sub(earlier.0))
     }
@@ -189,7 +189,7 @@ impl Reference for Moment {
     }
 }
 
-impl Add<Nanos> for Moment {
+impl Add<Nanos> for GovernorInstant {
     type Output = Self;
 
     fn add(self, rhs: Nanos) -> Self {

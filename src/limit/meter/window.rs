@@ -10,13 +10,13 @@ use crate::clock::{Leap, Timestamp};
 use crate::limit::STALE_AFTER;
 use crate::limit::figures::Counter;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::history::record::{Consumed, RecordedCount};
 use crate::limit::meter::Terms;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::meter::ring::{CELLS_MAX, CellNumber, Ring};
 use crate::limit::meter::self_check::SelfCheck;
 use crate::limit::stated::Stated;
-use crate::policy::{Kind, Window};
+use crate::policy::{LimitKind, Window};
 
 /// After a start that does not follow an orderly end, a limit is silent for its window if that is at most this long;
 /// longer windows put their starts on record. Paces of at least one start in two seconds do not exceed that and cost no
@@ -244,11 +244,11 @@ impl WindowMeter {
     }
 
     /// What still counts at `now`: what was stated, what is unknown, and the starts that are known.
-    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
+    pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(RecordedCount)) {
         let length = self.allowed().length();
         let stated = self.stated(now);
         if let Some(stated) = stated {
-            note(Counted::Stated(stated));
+            note(RecordedCount::Stated(stated));
         }
         // As many as there can have been, or as the ring keeps.
         let most = self.limit().map_or(CELLS_MAX, NonZeroU32::get);
@@ -256,7 +256,7 @@ impl WindowMeter {
         let counts =
             |(_, at): &(u32, Timestamp)| *at + length > now && stated.is_none_or(|stated| *at > stated.at);
         for (count, at) in unknown.into_iter().chain(self.starts()).filter(counts) {
-            note(Counted::Starts(Consumed { count, at, over_at: at + length }));
+            note(RecordedCount::Starts(Consumed { count, at, over_at: at + length }));
         }
     }
 
@@ -269,7 +269,7 @@ impl WindowMeter {
     pub(super) fn counter(&mut self, most: u32, now: Timestamp) -> Counter {
         let seen = self.self_check.seen(now);
         Counter {
-            kind: Kind::Window,
+            kind: LimitKind::Window,
             calls: most,
             length: self.allowed().length(),
             used: self.used(now),
@@ -285,7 +285,7 @@ pub(in crate::limit) fn outlook(window: Window, used: u32, ready_at: Timestamp) 
     let calls = window.calls()?.get();
     let room = u64::from(calls.saturating_sub(used));
     let (portion, every) = (u64::from(calls), window.length());
-    Some(LimitOutlook { kind: Kind::Window, room, first_at: ready_at, portion, every, slides: true })
+    Some(LimitOutlook { kind: LimitKind::Window, room, first_at: ready_at, portion, every, slides: true })
 }
 
 /// Whether the starts of such a window are put on record before they are made.

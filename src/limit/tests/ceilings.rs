@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{START, decide, lane_of, policy, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Decision, Gate, HistoryGap, Kind, STALE_AFTER};
+use crate::limit::{Binding, Decision, Gate, HistoryGap, LimitKind, STALE_AFTER};
 use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Spec, Window};
 
 fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Spec {
@@ -36,7 +36,7 @@ fn started(gate: &mut Gate, lane: &Binding, most: usize, now: Timestamp) -> usiz
     (0..most).take_while(|_| start(gate, lane, now)).count()
 }
 
-fn refusal(gate: &mut Gate, lane: &Binding, now: Timestamp) -> Option<(String, Kind)> {
+fn refusal(gate: &mut Gate, lane: &Binding, now: Timestamp) -> Option<(String, LimitKind)> {
     match decide(gate, lane, now) {
         Decision::Refuse(blocker) => {
             gate.whose(blocker.limiter).map(|(policy, _)| (policy.to_string(), blocker.kind))
@@ -53,16 +53,20 @@ fn a_ceiling_is_tried_against_what_all_of_them_used() {
     assert_eq!(started(&mut gate, &b, 100, START), 100);
     assert_eq!(started(&mut gate, &a, 400, START), 400);
     let day = Duration::from_secs(86_400);
-    assert_eq!(refusal(&mut gate, &b, START), Some(("b".to_owned(), Kind::Quota)));
+    assert_eq!(refusal(&mut gate, &b, START), Some(("b".to_owned(), LimitKind::Quota)));
     let figures = gate.figures_of(&policy("b"), None, 9, START);
     let shown = figures[0].counters.iter().map(|counter| (counter.kind, counter.used, counter.calls));
-    assert_eq!(shown.collect::<Vec<_>>(), [(Kind::Quota, 500, 500)]);
+    assert_eq!(shown.collect::<Vec<_>>(), [(LimitKind::Quota, 500, 500)]);
     let (blocker, free_at) = gate.promise(&b, START).expect_err("no room");
-    assert_eq!((blocker.kind, free_at.as_millis() % 86_400_000), (Kind::Quota, 0));
+    assert_eq!((blocker.kind, free_at.as_millis() % 86_400_000), (LimitKind::Quota, 0));
     assert!(free_at > START && free_at <= START + day);
     assert_eq!(started(&mut gate, &a, 1000, START), 500, "the other goes on");
-    assert_eq!(refusal(&mut gate, &a, START), Some(("keys".to_owned(), Kind::Quota)));
-    assert_eq!(refusal(&mut gate, &b, START), Some(("b".to_owned(), Kind::Quota)), "the lower rank names it");
+    assert_eq!(refusal(&mut gate, &a, START), Some(("keys".to_owned(), LimitKind::Quota)));
+    assert_eq!(
+        refusal(&mut gate, &b, START),
+        Some(("b".to_owned(), LimitKind::Quota)),
+        "the lower rank names it"
+    );
     assert_eq!(started(&mut gate, &b, 1000, START + day), 500, "a new day");
 }
 
@@ -90,7 +94,7 @@ fn closed_names_the_refusal_before_all_else_and_has_no_end() {
     let lane = |key: &str| lane_of(&["b", "keys"], &[("key", key)]);
     for key in ["off", "unknown"] {
         let lane = gate.bind(&lane(key), START);
-        assert_eq!(refusal(&mut gate, &lane, START), Some(("keys".to_owned(), Kind::Closed)), "{key}");
+        assert_eq!(refusal(&mut gate, &lane, START), Some(("keys".to_owned(), LimitKind::Closed)), "{key}");
         assert_eq!(gate.promise(&lane, START).map_err(|(_, at)| at), Err(Timestamp::MAX));
     }
     let known = gate.bind(&lane("known"), START);
@@ -98,7 +102,7 @@ fn closed_names_the_refusal_before_all_else_and_has_no_end() {
     // What waits for its start when the key is shut is turned away as well.
     let shut = refusing(Limits::closed(), 4, &["key"]);
     gate.set(&policy("keys"), shut, START);
-    assert_eq!(refusal(&mut gate, &known, START), Some(("keys".to_owned(), Kind::Closed)));
+    assert_eq!(refusal(&mut gate, &known, START), Some(("keys".to_owned(), LimitKind::Closed)));
 }
 
 /// Counted, and not limited.

@@ -20,7 +20,7 @@ fn slots() -> Limits {
     Limits { slots: NonZeroU32::new(9), ..Limits::default() }
 }
 
-/// Starts up to so many calls at one moment; what has to be on record is, at once.
+/// Starts up to this many calls at one moment; what has to be on record is, at once.
 fn burst(gate: &mut Gate, lane: &Binding, at_ms: u64, most: usize, record: &mut Record) -> usize {
     let mut started = 0;
     for _ in 0..most * 4 + 8 {

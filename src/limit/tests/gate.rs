@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{START, bind, decide, drain, gate_with, go, knew, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
-use crate::limit::permit::Stale;
-use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, Kind, STALE_AFTER};
+use crate::limit::permit::StalePermit;
+use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, LimitKind, STALE_AFTER};
 use crate::policy::Limits;
 
 fn slots(count: u32) -> Limits {
@@ -16,7 +16,7 @@ fn slots(count: u32) -> Limits {
 fn not_before(gate: &mut Gate, lane: &Binding, now: Timestamp) -> Timestamp {
     match decide(gate, lane, now) {
         Decision::NotBefore(at, blocker) => {
-            assert_ne!(blocker.kind, Kind::Slots);
+            assert_ne!(blocker.kind, LimitKind::Slots);
             at
         }
         other => panic!("expected NotBefore, got {other:?}"),
@@ -64,7 +64,7 @@ fn slots_are_waited_for_and_told_when_free() {
     let first = go(&mut gate, &all, START).expect("room");
     let second = go(&mut gate, &b, START).expect("room");
     let Decision::Wait(blocker) = decide(&mut gate, &all, START) else { panic!("b is full") };
-    assert_eq!((blocker.kind, gate.whose(blocker.limiter)), (Kind::Slots, Some((&policy("b"), ""))));
+    assert_eq!((blocker.kind, gate.whose(blocker.limiter)), (LimitKind::Slots, Some((&policy("b"), ""))));
     let a = bind(&mut gate, &["a"]);
     let third = go(&mut gate, &a, START).expect("room in a");
     set(&mut gate, "b", &slots(1), START);
@@ -80,11 +80,11 @@ fn a_stale_permit_starts_nothing_and_goes_back() {
         let (mut gate, lane) = gate_with(&limits);
         let mut permit = go(&mut gate, &lane, START).expect("room");
         let late = START + STALE_AFTER + Duration::from_nanos(1);
-        assert_eq!(gate.confirm(&mut permit, late), Err(Stale));
+        assert_eq!(gate.confirm(&mut permit, late), Err(StalePermit));
         let _ = gate.put_back(permit);
         let mut permit = go(&mut gate, &lane, late).expect("as if never taken");
         assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Ok(()));
-        assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Err(Stale), "one start per permit");
+        assert_eq!(gate.confirm(&mut permit, late + STALE_AFTER), Err(StalePermit), "one start per permit");
         let _ = gate.put_back(permit);
         assert_eq!(not_before(&mut gate, &lane, ms(500)), late + STALE_AFTER + Duration::from_secs(1));
     }

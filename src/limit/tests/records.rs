@@ -2,7 +2,7 @@
 
 use super::{bind, decide, go, knew, ms, paced, policy, rules, set, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Consumed, Decision, Gate, HistoryGap, Kind, Reservation};
+use crate::limit::{Consumed, Decision, Gate, HistoryGap, LimitKind, Reservation};
 use crate::policy::{Limits, Pace, Period, Quota};
 
 type Record = Vec<(Box<str>, Consumed)>;
@@ -104,7 +104,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
             .0
             .iter()
             .flat_map(|figures| figures.counters.clone())
-            .filter(|counter| counter.kind == Kind::Window)
+            .filter(|counter| counter.kind == LimitKind::Window)
             .map(|counter| counter.used)
             .sum();
         assert_eq!(used as u64, (7 * (restart + 1)).min(100));

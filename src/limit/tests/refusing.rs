@@ -1,7 +1,7 @@
 //! Policies that turn calls away.
 
 use super::{bind, decide, go, ms, paced, policy, set, start, windowed};
-use crate::limit::{Binding, Decision, Gate, Kind, Rules};
+use crate::limit::{Binding, Decision, Gate, LimitKind, Rules};
 use crate::policy::{Family, Limits, Scope};
 
 fn refusing(gate: &mut Gate, name: &str, limits: &Limits) {
@@ -9,7 +9,7 @@ fn refusing(gate: &mut Gate, name: &str, limits: &Limits) {
     gate.set(&policy(name), rules, ms(0));
 }
 
-fn refused(gate: &mut Gate, lane: &Binding, at_ms: u64) -> Option<Kind> {
+fn refused(gate: &mut Gate, lane: &Binding, at_ms: u64) -> Option<LimitKind> {
     match decide(gate, lane, ms(at_ms)) {
         Decision::Refuse(blocker) => Some(blocker.kind),
         Decision::Go(permit) => {
@@ -35,7 +35,7 @@ fn who_finds_all_room_promised_is_told_when_the_promised_will_have_left() {
 
 #[test]
 fn a_burst_within_the_window_passes_and_the_rest_is_turned_away() {
-    for (limits, kind) in [(windowed(10, 1000), Kind::Window), (paced(10.0), Kind::Pace)] {
+    for (limits, kind) in [(windowed(10, 1000), LimitKind::Window), (paced(10.0), LimitKind::Pace)] {
         let mut gate = Gate::new();
         refusing(&mut gate, "cap", &limits);
         let lane = bind(&mut gate, &["cap"]);
@@ -54,7 +54,7 @@ fn nothing_is_turned_away_before_the_waiting_limits_have_room_nor_does_it_use_th
     let pace = bind(&mut gate, &["pace"]);
     assert!(start(&mut gate, &both, ms(0)));
     assert!(matches!(decide(&mut gate, &both, ms(1)), Decision::NotBefore(at, _) if at == ms(1000)));
-    assert_eq!(refused(&mut gate, &both, 1000), Some(Kind::Window));
+    assert_eq!(refused(&mut gate, &both, 1000), Some(LimitKind::Window));
     assert!(start(&mut gate, &pace, ms(1000)), "the refused call has used nothing");
 }
 
@@ -66,7 +66,7 @@ fn slots_wait_whatever_the_family() {
     let lane = bind(&mut gate, &["cap"]);
     let held = go(&mut gate, &lane, ms(0)).expect("room");
     assert!(
-        matches!(decide(&mut gate, &lane, ms(0)), Decision::Wait(blocker) if blocker.kind == Kind::Slots)
+        matches!(decide(&mut gate, &lane, ms(0)), Decision::Wait(blocker) if blocker.kind == LimitKind::Slots)
     );
     let _ = gate.release(held);
 }
@@ -78,8 +78,12 @@ fn promises_leave_no_more_room_than_there_is() {
     let lane = bind(&mut gate, &["cap"]);
     assert!((0..3).all(|_| gate.promise(&lane, ms(0)).is_ok()));
     let (blocker, free_at) = gate.promise(&lane, ms(0)).expect_err("three are promised");
-    assert_eq!((blocker.kind, free_at), (Kind::Window, ms(1000)));
-    assert_eq!(refused(&mut gate, &lane, 0), Some(Kind::Window), "what was promised is not given to others");
+    assert_eq!((blocker.kind, free_at), (LimitKind::Window, ms(1000)));
+    assert_eq!(
+        refused(&mut gate, &lane, 0),
+        Some(LimitKind::Window),
+        "what was promised is not given to others"
+    );
     for _ in 0..3 {
         let Decision::Go(mut permit) = gate.decide(&lane, true, ms(5)) else { panic!("promised") };
         gate.confirm(&mut permit, ms(5)).expect("in time");

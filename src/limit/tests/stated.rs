@@ -2,7 +2,7 @@
 
 use super::{bind, knew, ms, policy, set, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Consumed, Gate, HistoryGap, Kind, StateUsageError};
+use crate::limit::{Binding, Consumed, Gate, HistoryGap, LimitKind, StateUsageError};
 use crate::policy::{Limits, Period, Quota};
 
 type Record = Vec<(Box<str>, Consumed)>;
@@ -47,7 +47,7 @@ fn starts(gate: &mut Gate, lane: &Binding, record: &mut Record, now_ms: u64) -> 
     started
 }
 
-fn state(gate: &mut Gate, record: &mut Record, kind: Kind, used: u32, now_ms: u64) {
+fn state(gate: &mut Gate, record: &mut Record, kind: LimitKind, used: u32, now_ms: u64) {
     let usage = gate.usage_to_state(&policy("a"), "", kind, used, ms(now_ms)).expect("there is one");
     record.push((usage.name.clone(), usage.consumed));
     gate.state_usage(&usage, ms(now_ms));
@@ -84,7 +84,7 @@ fn what_is_stated_of_a_quota_grants_exactly_the_rest() {
     for used in [0, 1, 60, 99, 100] {
         let mut record = Record::new();
         let (mut gate, lane) = process(&record, Some(NOON_MS), &quota(100), NOON_MS);
-        state(&mut gate, &mut record, Kind::Quota, used, NOON_MS);
+        state(&mut gate, &mut record, LimitKind::Quota, used, NOON_MS);
         assert_eq!(gate.spent_until(ms(NOON_MS)), None);
         let granted = starts(&mut gate, &lane, &mut record, NOON_MS);
         assert_eq!(granted, 100 - used as usize);
@@ -96,7 +96,7 @@ fn what_is_stated_lasts_over_kills_and_orderly_ends_and_never_grants_more() {
     for orderly in [false, true] {
         let mut record = Record::new();
         let (mut gate, lane) = process(&record, Some(NOON_MS), &quota(100), NOON_MS);
-        state(&mut gate, &mut record, Kind::Quota, 40, NOON_MS);
+        state(&mut gate, &mut record, LimitKind::Quota, 40, NOON_MS);
         let mut started = 0;
         for tick in 0..25 {
             // Slowly: portions stay small.
@@ -144,10 +144,10 @@ fn start_recorded(gate: &mut Gate, lane: &Binding, record: &mut Record, now_ms: 
 fn the_last_statement_counts_also_of_a_limiter_that_was_forgotten() {
     let mut record = Record::new();
     let (mut gate, lane) = process(&record, Some(NOON_MS - 1), &quota(100), NOON_MS);
-    state(&mut gate, &mut record, Kind::Quota, 0, NOON_MS);
+    state(&mut gate, &mut record, LimitKind::Quota, 0, NOON_MS);
     assert_eq!(starts(&mut gate, &lane, &mut record, NOON_MS), 100);
-    state(&mut gate, &mut record, Kind::Quota, 90, NOON_MS + 1);
-    state(&mut gate, &mut record, Kind::Quota, 97, NOON_MS + 2);
+    state(&mut gate, &mut record, LimitKind::Quota, 90, NOON_MS + 1);
+    state(&mut gate, &mut record, LimitKind::Quota, 97, NOON_MS + 2);
     gate.unbind(&lane);
     gate.forget_idle(ms(NOON_MS + 10_000));
     assert_eq!(gate.limiters(), 0);
@@ -167,7 +167,7 @@ fn a_start_that_is_given_back_after_a_statement_gives_back_nothing() {
     let mut record = Record::new();
     let (mut gate, lane) = process(&record, None, &quota(10), NOON_MS);
     let permit = super::go(&mut gate, &lane, ms(NOON_MS)).expect("room");
-    state(&mut gate, &mut record, Kind::Quota, 8, NOON_MS);
+    state(&mut gate, &mut record, LimitKind::Quota, 8, NOON_MS);
     let _ = gate.put_back(permit);
     assert_eq!(starts(&mut gate, &lane, &mut record, NOON_MS), 2);
 }
@@ -181,7 +181,7 @@ fn what_is_stated_of_a_window_ends_its_silence_and_counts_for_its_length() {
     let mut record = Record::new();
     let (mut gate, lane) = process(&record, Some(NOON_MS), &limits, NOON_MS);
     assert!(gate.spent_until(ms(NOON_MS)).is_some());
-    state(&mut gate, &mut record, Kind::Window, 3, NOON_MS + 10);
+    state(&mut gate, &mut record, LimitKind::Window, 3, NOON_MS + 10);
     assert_eq!(gate.spent_until(ms(NOON_MS + 10)), None);
     assert_eq!(starts(&mut gate, &lane, &mut record, NOON_MS + 20), 2);
     let orderly = gate.consumed(ms(NOON_MS + 100));
@@ -198,8 +198,10 @@ fn only_limits_that_are_there_can_be_stated_and_not_more_than_they_allow() {
     let (mut gate, _) = process(&Record::new(), None, &quota(10), NOON_MS);
     let mut ask =
         |name: &str, kind, used| gate.usage_to_state(&policy(name), "", kind, used, ms(NOON_MS)).map(|_| ());
-    assert_eq!(ask("b", Kind::Quota, 1), Err(StateUsageError::NoPolicy));
-    assert_eq!(ask("a", Kind::Window, 1), Err(StateUsageError::NoLimit));
-    assert!(matches!(ask("a", Kind::Quota, 11), Err(StateUsageError::TooMany(calls)) if calls.get() == 10));
-    assert_eq!(ask("a", Kind::Quota, 10), Ok(()));
+    assert_eq!(ask("b", LimitKind::Quota, 1), Err(StateUsageError::NoPolicy));
+    assert_eq!(ask("a", LimitKind::Window, 1), Err(StateUsageError::NoLimit));
+    assert!(
+        matches!(ask("a", LimitKind::Quota, 11), Err(StateUsageError::TooMany(calls)) if calls.get() == 10)
+    );
+    assert_eq!(ask("a", LimitKind::Quota, 10), Ok(()));
 }

@@ -31,11 +31,11 @@ fn promise(which: usize) -> Window {
 
 #[derive(Debug, Clone)]
 enum Act {
-    /// Time goes on by so many microseconds.
+    /// Time goes on by this many microseconds.
     Pass(u64),
-    /// Time goes on by so many thousandths of the window.
+    /// Time goes on by this many thousandths of the window.
     PassWindow(u64),
-    /// Take up to so many permits.
+    /// Take up to this many permits.
     Take(usize),
     /// Confirm a part of the outstanding permits now, the oldest or the newest first.
     Confirm { percent: usize, newest_first: bool },

@@ -60,7 +60,7 @@ pub(in crate::manage) struct Checked {
 }
 
 /// The validation status.
-#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Serialize, Debug, Clone, PartialEq, Eq, ToSchema)]
 #[schema(as = AdobeCanDeploy)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage) struct CanDeploy {
@@ -76,7 +76,7 @@ pub(in crate::manage) struct CanDeploy {
 }
 
 /// One fault of a config.
-#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Serialize, Debug, Clone, PartialEq, Eq, ToSchema)]
 #[schema(as = AdobeFault)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage) struct CheckError {
@@ -85,7 +85,7 @@ pub(in crate::manage) struct CheckError {
 }
 
 /// Something about a config that does not keep it from being deployed.
-#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Serialize, Debug, Clone, PartialEq, Eq, ToSchema)]
 #[schema(as = AdobeWarning)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage) struct CheckWarning {
@@ -95,7 +95,7 @@ pub(in crate::manage) struct CheckWarning {
 }
 
 /// Which part of a config a warning is about.
-#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Serialize, Debug, Clone, PartialEq, Eq, ToSchema)]
 #[schema(as = AdobeWarningScope)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage) struct WarningScope {

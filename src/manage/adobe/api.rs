@@ -13,38 +13,15 @@ use serde::de::DeserializeOwned;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::{CanDeploy, Checked, Created, List, One, Updated, json, uri};
 use crate::manage::adobe::body::{self, BodyError};
-use crate::manage::adobe::envelope::{Answer, Failures, Refusal};
-use crate::manage::adobe::objects::{self, Record};
-use crate::manage::adobe::routing::{Uid, is_forced};
+use crate::manage::adobe::envelope::{Answer, Facts, Refusal};
+use crate::manage::adobe::errors::{Failure, Failures};
+use crate::manage::adobe::objects::{self, Found, Record};
+use crate::manage::adobe::policies::{self, Parts};
+use crate::manage::adobe::routing::{InPath, Uid, is_forced};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::desk::Effect;
-use crate::manage::dialect::Dialect;
+use crate::manage::dialect::{Dialect, Unreadable};
 use crate::policy::Book;
-
-/// The failures of the operations of one API, by their names.
-pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync {
-    /// No such config exists for the organisation and sandbox of the request.
-    const NOT_FOUND: Self;
-    /// The organisation has as many configs as it may have.
-    const CREATE_LIMIT: Self;
-    /// Create failed in a way that no other code names.
-    const CREATE: Self;
-    /// Get or list failed in a way that no other code names.
-    const GET: Self;
-    /// Update failed in a way that no other code names.
-    const UPDATE: Self;
-    /// Delete failed in a way that no other code names.
-    const DELETE: Self;
-    /// Delete of a deployed config without force.
-    const DELETE_FORBIDDEN: Self;
-    /// Deploy failed, also because of faults.
-    const DEPLOY: Self;
-    /// Undeploy failed in a way that no other code names.
-    const UNDEPLOY: Self;
-
-    /// What create or update, which fail as `self`, say of faults that are refused.
-    fn of_faults(self) -> Self;
-}
 
 /// The configs of one API, and where it goes its own way.
 pub(in crate::manage) trait Collection: Sync + Sized {
@@ -56,8 +33,8 @@ pub(in crate::manage) trait Collection: Sync + Sized {
     const KIND: &'static str;
     /// What one of its configs is called in the log.
     const CALLED: &'static str;
-    /// Why an operation of this API fails.
-    type Failure: Operations;
+    /// The failures that this API alone has.
+    type Own: Failures;
     /// A config as it is sent, and as it is stored.
     type Config: Clone + Serialize + DeserializeOwned + Send + Sync;
     /// What a config means, or its faults.
@@ -94,14 +71,17 @@ pub(in crate::manage) trait Collection: Sync + Sized {
     /// What becomes active with the update of a deployed config; `None`: what is active stays so.
     fn active_at_once(config: &Self::Config, meaning: &Self::Meaning) -> Option<Self::Config>;
     /// Whether the state of a config allows an update.
-    fn may_update(book: &Book, uid: &str, record: &Record<Self::Config>) -> Result<(), Self::Failure> {
+    fn may_update(book: &Book, uid: &str, record: &Record<Self::Config>) -> Result<(), Failure<Self::Own>> {
         let _any = (book, uid, record);
         Ok(())
     }
     /// What a deploy makes active; `None` when nothing is to change.
-    fn deployable(&self, record: &Record<Self::Config>) -> Result<Option<Self::Config>, Self::Failure>;
+    fn deployable(&self, record: &Record<Self::Config>) -> Result<Option<Self::Config>, Failure<Self::Own>>;
     /// What the undeploy of a config comes to that is not deployed.
-    fn undeploy_idle() -> Result<(), Self::Failure>;
+    fn undeploy_idle() -> Result<(), Failure<Self::Own>>;
+
+    /// The policies that a config amounts to: active where it is deployed, idle otherwise.
+    fn wanted(uid: &str, found: &Found<Self>) -> Result<Parts, Unreadable>;
 
     /// Is called once a deploy is stored and active, for the log.
     fn deployed(uid: &str, record: &Record<Self::Config>) {
@@ -109,21 +89,24 @@ pub(in crate::manage) trait Collection: Sync + Sized {
     }
 }
 
+/// Why an operation of an API fails.
+type FailureOf<C> = Failure<<C as Collection>::Own>;
+
 /// `POST /list/C`: the configs that the request may see, a page of them.
 pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
     let scope = scope(of, headers, false)?;
-    let refuse = |error| scope.refuse(C::Failure::from(error));
+    let refuse = |error| scope.refuse(FailureOf::<C>::from(error));
     let body = body::read(body).await.map_err(refuse)?;
     // A list without a body is asked for everything, and then needs no content type.
     if !body.is_empty() {
-        of.authoring().content_type(headers)?;
+        of.authoring().gateway.content_type(headers)?;
     }
     let (skip, take) = body::page(&body).map_err(refuse)?;
     let book = of.authoring().desk.book();
     let mut configs = Vec::new();
     for (uid, record) in objects::all::<C>(&book) {
         // A page without it would look as if the config were gone.
-        let record = record.map_err(|_| scope.refuse(C::Failure::GET))?;
+        let record = record.map_err(|_| scope.refuse(FailureOf::<C>::Get))?;
         if C::is_visible(&record, &scope) {
             configs.push((uid, record));
         }
@@ -143,20 +126,21 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
     let uid = of.authoring().new_uid();
     let edit = |book: &mut Book| {
         if objects::count::<C>(book, &scope.org) >= of.most() {
-            return Err(C::Failure::CREATE_LIMIT);
+            return Err(FailureOf::<C>::CreateLimit.into());
         }
         if is_refused {
-            return Err(C::Failure::CREATE.of_faults());
+            let facts = Facts::from(FailureOf::<C>::CreateFaults);
+            return Err(facts.because_of(C::can_deploy(&meaning)));
         }
         // Two random ids are never the same in practice, but the edit would replace somebody's config.
         if objects::find::<C>(book, &uid).is_some() {
-            return Err(C::Failure::CREATE);
+            return Err(FailureOf::<C>::Create.into());
         }
         objects::put::<C>(book, &uid, &record);
         // A new config has no effect before its deploy: it is taken also while another one cannot be read.
         Ok(((), Effect::Idle))
     };
-    of.authoring().change(&scope, C::Failure::CREATE, edit).await?;
+    of.authoring().change(&scope, FailureOf::<C>::Create, edit).await?;
     let answer = Created {
         can_deploy: C::can_deploy(&meaning),
         created_element: C::show_created(&uid, &record),
@@ -171,7 +155,7 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
 pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
-    let (uid, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    let (uid, record) = find::<C>(&book, uid, &scope, FailureOf::<C>::Get).map_err(|f| scope.refuse(f))?;
     Ok(json(StatusCode::OK, &One { result: C::show(uid, &record) }))
 }
 
@@ -188,10 +172,11 @@ pub(in crate::manage) async fn update<C: Collection>(
     let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
-        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
+        let (uid, record) = find::<C>(book, uid, &scope, FailureOf::<C>::Update)?;
         // Only once the config is found: to others it does not exist, also when their body has faults.
         if is_refused {
-            return Err(C::Failure::UPDATE.of_faults());
+            let facts = Facts::from(FailureOf::<C>::UpdateFaults);
+            return Err(facts.because_of(C::can_deploy(&meaning)));
         }
         C::may_update(book, uid, &record)?;
         // Only of a deployed config: of an idle one nothing is active.
@@ -202,7 +187,7 @@ pub(in crate::manage) async fn update<C: Collection>(
         objects::put::<C>(book, uid, &record);
         Ok(((uid, record), effect))
     };
-    let (uid, record) = of.authoring().change(&scope, C::Failure::UPDATE, edit).await?;
+    let (uid, record) = of.authoring().change(&scope, FailureOf::<C>::Update, edit).await?;
     let answer = Updated {
         updated_element: C::show(uid, &record),
         uid,
@@ -223,16 +208,16 @@ pub(in crate::manage) async fn delete<C: Collection>(
     let scope = scope(of, headers, false)?;
     let force = is_forced(query);
     let edit = |book: &mut Book| {
-        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::DELETE)?;
+        let (uid, record) = find::<C>(book, uid, &scope, FailureOf::<C>::Delete)?;
         let is_deployed = record.life.is_deployed();
         if is_deployed && !force {
-            return Err(C::Failure::DELETE_FORBIDDEN);
+            return Err(FailureOf::<C>::DeleteForbidden.into());
         }
         objects::remove::<C>(book, uid);
         // An idle config can be deleted also while another one cannot be read: that may be the way out.
         Ok(((), if is_deployed { Effect::Active } else { Effect::Idle }))
     };
-    of.authoring().change(&scope, C::Failure::DELETE, edit).await?;
+    of.authoring().change(&scope, FailureOf::<C>::Delete, edit).await?;
     Ok(json(StatusCode::OK, &serde_json::Map::new()))
 }
 
@@ -240,7 +225,7 @@ pub(in crate::manage) async fn delete<C: Collection>(
 pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
-    let (_, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    let (_, record) = find::<C>(&book, uid, &scope, FailureOf::<C>::Get).map_err(|f| scope.refuse(f))?;
     let meaning = of.check(&record.config, &record.org_id);
     Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&meaning) }))
 }
@@ -249,16 +234,19 @@ pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &
 pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let stamp = of.authoring().stamp();
+    // Made before the edit, which may run several times.
+    let spare = of.authoring().new_uid();
     let edit = |book: &mut Book| {
-        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::DEPLOY)?;
+        let (uid, mut record) = find::<C>(book, uid, &scope, FailureOf::<C>::Deploy)?;
         // Deployed as it is written: its time of the last deploy stays too.
         let Some(config) = of.deployable(&record)? else { return Ok((None, Effect::Idle)) };
         record.life.deploy(config);
+        policies::name::<C>(book, uid, &spare, &mut record).map_err(|_| FailureOf::<C>::Deploy)?;
         record.last_deployed = Some(stamp.clone());
         objects::put::<C>(book, uid, &record);
         Ok((Some((uid, record)), Effect::Active))
     };
-    if let Some((uid, record)) = of.authoring().change(&scope, C::Failure::DEPLOY, edit).await? {
+    if let Some((uid, record)) = of.authoring().change(&scope, FailureOf::<C>::Deploy, edit).await? {
         C::deployed(uid, &record);
     }
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -268,23 +256,24 @@ pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers:
 pub(in crate::manage) async fn undeploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let edit = |book: &mut Book| {
-        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::UNDEPLOY)?;
+        let (uid, mut record) = find::<C>(book, uid, &scope, FailureOf::<C>::Undeploy)?;
         if !record.life.undeploy() {
-            return C::undeploy_idle().map(|()| ((), Effect::Idle));
+            C::undeploy_idle()?;
+            return Ok(((), Effect::Idle));
         }
         objects::put::<C>(book, uid, &record);
         Ok(((), Effect::Active))
     };
-    of.authoring().change(&scope, C::Failure::UNDEPLOY, edit).await?;
+    of.authoring().change(&scope, FailureOf::<C>::Undeploy, edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 fn scope<C: Collection>(of: &C, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
-    of.admit(of.authoring().scope(headers, with_body)?)
+    of.admit(of.authoring().gateway.scope(headers, with_body)?)
 }
 
 async fn read_config<C: Collection>(of: &C, scope: &Scope, body: Body) -> Result<C::Config, Refusal> {
-    let refuse = |error| scope.refuse(C::Failure::from(error));
+    let refuse = |error| scope.refuse(FailureOf::<C>::from(error));
     let body = body::read(body).await.map_err(refuse)?;
     of.read_config(&body, scope).map_err(refuse)
 }
@@ -294,10 +283,10 @@ fn find<'u, C: Collection>(
     book: &Book,
     uid: &'u Uid,
     scope: &Scope,
-    unreadable: C::Failure,
-) -> Result<(&'u str, Record<C::Config>), C::Failure> {
-    let Ok(Path(uid)) = uid else { return Err(C::Failure::NOT_FOUND) };
+    unreadable: FailureOf<C>,
+) -> Result<(&'u str, Record<C::Config>), FailureOf<C>> {
+    let Ok(Path(InPath { uid })) = uid else { return Err(Failure::NotFound) };
     // An unreadable config is refused before it is known whose it is: its owner stands in what cannot be read.
-    let record = objects::find::<C>(book, uid).ok_or(C::Failure::NOT_FOUND)?.map_err(|_| unreadable)?;
-    if C::is_visible(&record, scope) { Ok((uid, record)) } else { Err(C::Failure::NOT_FOUND) }
+    let record = objects::find::<C>(book, uid).ok_or(Failure::NotFound)?.map_err(|_| unreadable)?;
+    if C::is_visible(&record, scope) { Ok((uid, record)) } else { Err(Failure::NotFound) }
 }

@@ -8,21 +8,22 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::manage::adobe::envelope::{
     ContentTypeBody, Envelope, Facts, GatewayError, UNKNOWN_SANDBOX, Voice,
 };
-use crate::manage::adobe::routing::BASES;
+use crate::manage::adobe::routing::{BASES, DRAFTED_BASE};
 use crate::manage::doc::under_each;
 use crate::problem::NotJson;
 use crate::problem::doc::words;
 
-/// The routes of one API under both base paths. `canDeploy` of `collection`, described as POST, is answered to GET too,
+/// The routes of one API under all base paths. `canDeploy` of `collection`, described as POST, is answered to GET too,
 /// as the operation `get_id`.
-pub(in crate::manage) fn under_both_bases(mut doc: OpenApi, collection: &str, get_id: &str) -> OpenApi {
+pub(in crate::manage) fn under_all_bases(mut doc: OpenApi, collection: &str, get_id: &str) -> OpenApi {
     let path = format!("/{collection}/{{uid}}/canDeploy");
     let mut check = doc.paths.paths.get(&path).cloned().unwrap_or_default();
     check.get = check.post.clone();
@@ -30,7 +31,27 @@ pub(in crate::manage) fn under_both_bases(mut doc: OpenApi, collection: &str, ge
         get.operation_id = Some(get_id.to_owned());
     }
     doc.paths.paths.insert(path, check);
-    under_each(&BASES, &doc)
+    let drafted = of_organisation(doc.clone());
+    under_each(&BASES, &doc).nest(DRAFTED_BASE, drafted)
+}
+
+/// The operations as they are found under the base that names the organisation: with ids of their own.
+fn of_organisation(mut doc: OpenApi) -> OpenApi {
+    let parameter = ParameterBuilder::new()
+        .name("organization")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The organisation, in place of the header `x-gw-ims-org-id`."))
+        .schema(Some(Object::with_type(Type::String)))
+        .build();
+    for item in doc.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_organisation"));
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter.clone()));
+        }
+    }
+    doc
 }
 
 /// On whose behalf a request is made.
@@ -65,9 +86,9 @@ pub(in crate::manage) struct Page {
 pub(in crate::manage) struct Empty {}
 
 /// What an operation refuses, in a type of its own: what all of them refuse, and the failures of the dialect that are
-/// named. `refused! { VOICE; /// By whom. Name: gateway's errors, Failure Failure; }`
+/// named. `refused! { VOICE; /// By whom. Name: gateway's errors, Failure Own(Failure); }`
 macro_rules! refused {
-    ($voice:expr; $(#[$about:meta] $name:ident: $gateway:expr, $($failure:ident)*;)*) => {
+    ($voice:expr; $(#[$about:meta] $name:ident: $gateway:expr, $($failure:ident $(($own:ident))?)*;)*) => {
         $(
             #[$about]
             pub(super) struct $name;
@@ -77,7 +98,7 @@ macro_rules! refused {
                     String,
                     ::utoipa::openapi::RefOr<::utoipa::openapi::Response>,
                 > {
-                    $crate::manage::adobe::doc::responses($voice, $gateway, &[$(Failure::$failure.into()),*])
+                    $crate::manage::adobe::doc::responses($voice, $gateway, &[$(Failure::$failure $((Own::$own))?.into()),*])
                 }
             }
         )*
@@ -87,10 +108,15 @@ pub(in crate::manage) use refused;
 
 /// What the gateway refuses of a request without a body.
 pub(in crate::manage) const WITHOUT_TYPE: &[GatewayError] =
-    &[GatewayError::NoToken, GatewayError::NoApiKey, GatewayError::MissingHeader];
+    &[GatewayError::NoToken, GatewayError::BadToken, GatewayError::NoApiKey, GatewayError::MissingHeader];
 /// What the gateway refuses of a request with a body.
-pub(in crate::manage) const WITH_TYPE: &[GatewayError] =
-    &[GatewayError::NoToken, GatewayError::NoApiKey, GatewayError::MissingHeader, GatewayError::ContentType];
+pub(in crate::manage) const WITH_TYPE: &[GatewayError] = &[
+    GatewayError::NoToken,
+    GatewayError::BadToken,
+    GatewayError::NoApiKey,
+    GatewayError::MissingHeader,
+    GatewayError::ContentType,
+];
 
 /// The responses to what is refused, by status: the gateway's, the sandbox's and the operation's own. An example for each.
 pub(in crate::manage) fn responses(

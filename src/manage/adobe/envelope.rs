@@ -1,17 +1,17 @@
 //! Refusals: the platform gateway's (contract.md 1) and the service's error envelope (contract.md 5).
 
 use std::borrow::Cow;
-use std::fmt::Debug;
 
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::manage::adobe::Authoring;
-use crate::manage::adobe::answers::json;
+use crate::manage::Dice;
+use crate::manage::adobe::answers::{CanDeploy, json};
+use crate::manage::adobe::errors::{Failure, Failures};
 use crate::manage::late;
-use crate::policy::{Bound, Late};
+use crate::policy::{ExceededBound, Late};
 use crate::problem::NotJson;
 
 /// What the platform's gateway answers before the service is asked.
@@ -19,6 +19,8 @@ use crate::problem::NotJson;
 pub(in crate::manage) enum GatewayError {
     /// The request has no `Authorization`, or an empty one.
     NoToken,
+    /// The request has an `Authorization` that is not `Bearer` with a token.
+    BadToken,
     /// The request has no `x-api-key`, or an empty one.
     NoApiKey,
     /// A mandatory header of the dialect is absent or unreadable.
@@ -34,12 +36,19 @@ pub(in crate::manage) struct Facts {
     pub(in crate::manage) status: StatusCode,
     pub(in crate::manage) code: u32,
     pub(in crate::manage) message: Cow<'static, str>,
+    /// The validation status of a config that is refused for its faults.
+    pub(in crate::manage) can_deploy: Option<Box<CanDeploy>>,
 }
 
-/// The failures that one API has codes for.
-pub(in crate::manage) trait Failures: Copy + Debug + Into<Facts> {
-    /// As which failure the same operation reports that a bound of the policy book is reached.
-    fn at_a_bound(self) -> Self;
+impl Facts {
+    pub(in crate::manage) const fn of(status: StatusCode, code: u32, message: &'static str) -> Self {
+        Self { status, code, message: Cow::Borrowed(message), can_deploy: None }
+    }
+
+    /// The same of a config that is refused for what its validation status lists.
+    pub(in crate::manage) fn because_of(self, can_deploy: CanDeploy) -> Self {
+        Self { can_deploy: Some(Box::new(can_deploy)), ..self }
+    }
 }
 
 /// The code of what is nobody's fault but the system's: a family of its own, without a schema.
@@ -51,7 +60,7 @@ pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
 }
 
 /// What an operation answers whose change would exceed a bound: which one, and the way out.
-pub(in crate::manage) fn full(bound: &Bound, failure: impl Failures) -> Facts {
+pub(in crate::manage) fn full<Own: Failures>(bound: &ExceededBound, failure: Failure<Own>) -> Facts {
     Facts { message: Cow::Owned(bound.to_string()), ..failure.at_a_bound().into() }
 }
 
@@ -60,11 +69,7 @@ pub(in crate::manage) const UNKNOWN_SANDBOX: Facts = internal();
 
 /// Something went wrong that no code of the API names.
 pub(in crate::manage) const fn internal() -> Facts {
-    Facts {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        code: INTERNAL,
-        message: Cow::Borrowed("INTERNAL ERROR"),
-    }
+    Facts::of(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, "INTERNAL ERROR")
 }
 
 /// How one API words its envelopes.
@@ -102,6 +107,10 @@ pub(in crate::manage) struct Envelope {
     error: ErrorMember,
     #[serde(rename = "requestId")]
     request_id: String,
+    /// Of a config that is refused for its faults, with `manage.reject_invalid`.
+    #[serde(rename = "canDeploy", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    can_deploy: Option<CanDeploy>,
 }
 
 /// JSON text in the Throttling API, unless `manage.error_as_object` is set; the object itself in the Capping API.
@@ -168,7 +177,19 @@ impl ContentTypeBody {
     }
 }
 
-impl Authoring {
+/// Words the refusals of one API. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::manage) struct Refusals {
+    voice: Voice,
+    /// Makes the ids of requests.
+    dice: Dice,
+}
+
+impl Refusals {
+    pub(in crate::manage) const fn new(voice: Voice, dice: Dice) -> Self {
+        Self { voice, dice }
+    }
+
     /// The answer, also when it is a refusal.
     pub(in crate::manage) fn answer(&self, answer: Answer) -> Response {
         answer.unwrap_or_else(|refusal| match refusal {
@@ -184,7 +205,9 @@ impl Authoring {
                 // Of the organisation and sandbox that the request named, also where they do not exist.
                 let schema = (self.voice.schema)(&org, &sandbox);
                 let status = facts.status;
-                let answer = json(status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
+                // A random id of 32 letters and digits, as the contract has it.
+                let request_id = self.dice.letters(32);
+                let answer = json(status, &Envelope::of(facts, self.voice, schema, request_id));
                 if status == StatusCode::SERVICE_UNAVAILABLE { late::retry_later(answer) } else { answer }
             }
         })
@@ -194,7 +217,7 @@ impl Authoring {
 impl Envelope {
     /// Of a failure; `schema` is left out where nobody but the system is at fault.
     pub(in crate::manage) fn of(facts: Facts, voice: Voice, schema: String, request_id: String) -> Self {
-        let Facts { status, code, message } = facts;
+        let Facts { status, code, message, can_deploy } = facts;
         let internal = code == INTERNAL;
         let object = ErrorObject {
             code,
@@ -212,7 +235,8 @@ impl Envelope {
             // Text and numbers always serialise.
             ErrorMember::Text(serde_json::to_string(&object).unwrap_or_default())
         };
-        Self { status: status.as_u16(), error, request_id }
+        let can_deploy = can_deploy.map(|can_deploy| *can_deploy);
+        Self { status: status.as_u16(), error, request_id, can_deploy }
     }
 }
 
@@ -220,6 +244,7 @@ impl GatewayError {
     pub(in crate::manage) fn answer(self) -> (StatusCode, GatewayAnswer) {
         let (status, error_code, message) = match self {
             Self::NoToken => (StatusCode::FORBIDDEN, "403010", "Oauth token is missing."),
+            Self::BadToken => (StatusCode::UNAUTHORIZED, "401013", "Oauth token is not valid"),
             Self::NoApiKey => (StatusCode::FORBIDDEN, "403000", "Api Key is required"),
             Self::MissingHeader => (StatusCode::BAD_REQUEST, "400003", "Missing header"),
             Self::ContentType => {

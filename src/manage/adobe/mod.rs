@@ -2,7 +2,8 @@
 //! and of refusals. The APIs themselves are dialects of their own.
 //!
 //! ```text
-//! headers -> Scope -> body -> Collection: the dialect's own checks -> Life of the config -> Authoring::change
+//! headers -> Gateway: Scope -> body -> Collection: the dialect's own checks -> Life of the config
+//!     -> names of its policies -> Authoring::change
 //!     -> answer | Refusal
 //! ```
 //!
@@ -14,10 +15,12 @@ pub(in crate::manage) mod api;
 pub(in crate::manage) mod body;
 pub(in crate::manage) mod doc;
 pub(in crate::manage) mod envelope;
+pub(in crate::manage) mod errors;
 pub(in crate::manage) mod life;
 pub(in crate::manage) mod methods;
 pub(in crate::manage) mod objects;
 mod options;
+pub(in crate::manage) mod policies;
 pub(in crate::manage) mod routing;
 pub(in crate::manage) mod scope;
 pub(in crate::manage) mod stamp;
@@ -28,8 +31,9 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::manage::adobe::envelope::{Failures, Refusal, Voice};
-use crate::manage::adobe::scope::Scope;
+use crate::manage::adobe::envelope::{Facts, Refusal, Refusals, Voice};
+use crate::manage::adobe::errors::{Failure, Failures};
+use crate::manage::adobe::scope::{Gateway, Scope};
 use crate::manage::adobe::stamp::Stamp;
 use crate::manage::desk::{Desk, Effect, NotChanged};
 use crate::manage::dialect::Dialect;
@@ -42,8 +46,9 @@ pub(crate) use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
 pub(in crate::manage) struct Authoring {
     pub(in crate::manage) desk: Desk,
     pub(in crate::manage) options: Arc<AdobeOptions>,
-    voice: Voice,
-    /// Makes the uids of configs and the ids of requests.
+    pub(in crate::manage) gateway: Gateway,
+    pub(in crate::manage) refusals: Refusals,
+    /// Makes the uids of configs.
     dice: Dice,
 }
 
@@ -57,16 +62,13 @@ impl Authoring {
         random: fastrand::Rng,
     ) -> Self {
         let desk = Desk::new(dialect, policies, clock, options.drain_window);
-        Self { desk, options: Arc::new(options), voice, dice: Dice::new(random) }
+        let (options, dice) = (Arc::new(options), Dice::new(random));
+        let gateway = Gateway::new(Arc::clone(&options));
+        Self { desk, options, gateway, refusals: Refusals::new(voice, dice.clone()), dice }
     }
 
     pub(in crate::manage) fn new_uid(&self) -> String {
         self.dice.uuid()
-    }
-
-    /// A random id of 32 letters and digits, as the contract has it.
-    fn new_request_id(&self) -> String {
-        self.dice.letters(32)
     }
 
     /// The configured identity at the present time of the wall clock.
@@ -76,14 +78,14 @@ impl Authoring {
 
     /// Changes configs and what they make active; what cannot be becomes the operation's own `unexpected` error, and what a
     /// bound does not allow the one that it has for that.
-    async fn change<T, F: Failures>(
+    async fn change<T, Own: Failures>(
         &self,
         scope: &Scope,
-        unexpected: F,
-        edit: impl FnMut(&mut Book) -> Result<(T, Effect), F>,
+        unexpected: Failure<Own>,
+        edit: impl FnMut(&mut Book) -> Result<(T, Effect), Facts>,
     ) -> Result<T, Refusal> {
         self.desk.change_with(edit).await.map_err(|error| match error {
-            NotChanged::Refused(failure) => scope.refuse(failure),
+            NotChanged::Refused(facts) => scope.refuse(facts),
             NotChanged::Full(bound) => scope.refuse(envelope::full(&bound, unexpected)),
             NotChanged::Late(late) => scope.refuse(envelope::late(late, unexpected.into())),
             NotChanged::NotActive(_) | NotChanged::TooLarge(_) | NotChanged::Failed => {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::manage::adobe::api::Collection;
 use crate::manage::adobe::life::Life;
+use crate::manage::adobe::policies::Names;
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
 use crate::manage::dialect::Unreadable;
@@ -26,6 +27,9 @@ pub(in crate::manage) struct Record<C> {
     #[serde(alias = "deployed")]
     pub(in crate::manage) last_deployed: Option<Stamp>,
     pub(in crate::manage) life: Life<C>,
+    /// The names of its policies where they are not its own.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub(in crate::manage) names: Names,
 }
 
 impl<C> Record<C> {
@@ -40,6 +44,7 @@ impl<C> Record<C> {
             modified: stamp,
             last_deployed: None,
             life: Life::created(),
+            names: Names::new(),
         }
     }
 }
@@ -49,17 +54,21 @@ fn origin<A: Collection>() -> Origin {
 }
 
 /// The config `uid`, if it was written by its dialect.
-fn read<A: Collection>(uid: &str, value: &Value) -> Result<Record<A::Config>, Unreadable> {
+pub(super) fn read<A: Collection>(uid: &str, value: &Value) -> Found<A> {
     Record::deserialize(value).map_err(|_| Unreadable { object: format!("the stored {} {uid:?}", A::CALLED) })
 }
 
 /// A config of one API, as it is found in the book.
 pub(in crate::manage) type Found<A> = Result<Record<<A as Collection>::Config>, Unreadable>;
 
+/// All configs of one API as they are stored, the oldest first.
+pub(super) fn values<A: Collection>(book: &Book) -> Vec<(&str, &Value)> {
+    book.elements(&origin::<A>(), A::KIND)
+}
+
 /// All configs of one API, the oldest first; one that cannot be read has its place too.
 pub(in crate::manage) fn all<A: Collection>(book: &Book) -> Vec<(&str, Found<A>)> {
-    let configs = book.elements(&origin::<A>(), A::KIND).into_iter();
-    configs.map(|(uid, value)| (uid, read::<A>(uid, value))).collect()
+    values::<A>(book).into_iter().map(|(uid, value)| (uid, read::<A>(uid, value))).collect()
 }
 
 /// One config of any organisation; `None` where there is none.

@@ -1,20 +1,50 @@
 //! Where both APIs are reached, and what their paths and queries carry (contract.md 1, 2).
 
 use axum::Router;
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use crate::manage::adobe::scope::ORGANISATION;
+use crate::policy::decoded;
+
+/// What stands in the path of one config.
+#[derive(Deserialize)]
+pub(in crate::manage) struct InPath {
+    pub(in crate::manage) uid: String,
+}
 
 /// The uid of a path, as far as it can be read.
-pub(in crate::manage) type Uid = Result<Path<String>, PathRejection>;
+pub(in crate::manage) type Uid = Result<Path<InPath>, PathRejection>;
 
-/// The two base paths under which every route is found.
+/// The base paths under which every route is found.
 pub(in crate::manage) const BASES: [&str; 2] = ["/authoring", "/journey/orchestration"];
 
-/// The same routes under both base paths.
-pub(in crate::manage) fn under_both_bases(routes: &Router) -> Router {
-    BASES.iter().fold(Router::new(), |router, base| router.nest(base, routes.clone()))
+/// The base path of the first draft, which has no header for the organisation.
+pub(in crate::manage) const DRAFTED_BASE: &str = "/{organization}/authoring";
+
+/// The same routes under all base paths.
+pub(in crate::manage) fn under_all_bases(routes: &Router) -> Router {
+    let router = BASES.iter().fold(Router::new(), |router, base| router.nest(base, routes.clone()));
+    let drafted = Router::new().nest(DRAFTED_BASE, routes.clone());
+    // Around the base path and not below it, where the organisation would be cut off.
+    router.merge(drafted.layer(from_fn(with_organisation)))
+}
+
+/// Puts the organisation of the path where the later versions have it. One that contradicts a header is a second value of it,
+/// which names no organisation.
+async fn with_organisation(mut request: Request, next: Next) -> Response {
+    let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+    // One that cannot stand in a header is no organisation either.
+    let of_path = HeaderValue::from_bytes(&decoded(first)).unwrap_or(HeaderValue::from_static(""));
+    let headers = request.headers_mut();
+    if headers.get(ORGANISATION).is_none_or(|given| *given != of_path) {
+        headers.append(ORGANISATION, of_path);
+    }
+    next.run(request).await
 }
 
 /// The contract has no HEAD, which would otherwise be answered like GET.

@@ -1,11 +1,16 @@
 //! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contract.md 1).
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use crate::manage::adobe::envelope::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
-use crate::manage::adobe::{Authoring, Sandbox};
+use crate::manage::adobe::{AdobeOptions, Sandbox};
 use crate::manage::call::is_label_value;
 use crate::problem::check_json;
+
+/// The header that names the organisation.
+pub(in crate::manage) const ORGANISATION: &str = "x-gw-ims-org-id";
 
 /// On whose behalf a request is made.
 pub(in crate::manage) struct Scope {
@@ -19,7 +24,17 @@ impl Scope {
     }
 }
 
-impl Authoring {
+/// What stands before the service: it finds out on whose behalf a request is made, or refuses it. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::manage) struct Gateway {
+    options: Arc<AdobeOptions>,
+}
+
+impl Gateway {
+    pub(in crate::manage) const fn new(options: Arc<AdobeOptions>) -> Self {
+        Self { options }
+    }
+
     /// Headers, then the sandbox. Absent headers take the defaults unless they are required; `with_body` requires
     /// the content type in any case.
     pub(in crate::manage) fn scope(&self, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
@@ -27,14 +42,15 @@ impl Authoring {
         // In the order in which the contract lists them.
         if options.require_headers {
             require(headers, "authorization", GatewayError::NoToken)?;
+            require_bearer(headers)?;
             require(headers, "x-api-key", GatewayError::NoApiKey)?;
-            require(headers, "x-gw-ims-org-id", GatewayError::MissingHeader)?;
+            require(headers, ORGANISATION, GatewayError::MissingHeader)?;
             require(headers, "x-sandbox-name", GatewayError::MissingHeader)?;
         }
         if with_body {
             self.content_type(headers)?;
         }
-        let org = attribute(headers, "x-gw-ims-org-id", &options.default_org)?;
+        let org = attribute(headers, ORGANISATION, &options.default_org)?;
         let name = attribute(headers, "x-sandbox-name", &options.default_sandbox)?;
         // A sandbox that nobody listed is not made up: its configs would be managed by a typing error.
         match options.sandboxes.iter().find(|sandbox| sandbox.name == name) {
@@ -58,10 +74,22 @@ fn require(headers: &HeaderMap, name: &str, missing: GatewayError) -> Result<(),
     if given { Ok(()) } else { Err(Refusal::Gateway(missing)) }
 }
 
-/// A header that becomes an attribute. One that no label could equal counts as missing; it never falls back
-/// to the default, which would be somebody else's.
+/// Any token will do: who may call is not decided by it.
+fn require_bearer(headers: &HeaderMap) -> Result<(), Refusal> {
+    let value = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_bearer = value.trim().split_once(' ').is_some_and(|(scheme, token)| {
+        // Names of schemes compare without case (RFC 9110, 11.1).
+        scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()
+    });
+    if is_bearer { Ok(()) } else { Err(Refusal::Gateway(GatewayError::BadToken)) }
+}
+
+/// A header that becomes an attribute. One that no label could equal counts as missing, and so does one that is given twice; it
+/// never falls back to the default, which would be somebody else's.
 fn attribute(headers: &HeaderMap, name: &str, default: &str) -> Result<String, Refusal> {
-    let Some(value) = headers.get(name) else { return Ok(default.to_owned()) };
-    let readable = value.to_str().ok().filter(|text| is_label_value(text));
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(default.to_owned()) };
+    let is_only_one = values.next().is_none();
+    let readable = value.to_str().ok().filter(|text| is_only_one && is_label_value(text));
     readable.map(str::to_owned).ok_or(Refusal::Gateway(GatewayError::MissingHeader))
 }

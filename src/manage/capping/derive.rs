@@ -1,40 +1,46 @@
 //! Configs to policies (contract.md 4): each service of a config is one, active while it is deployed.
 
-use crate::event::PolicyId;
 use crate::manage::adobe::life::Active;
-use crate::manage::adobe::objects::all;
+use crate::manage::adobe::policies::{self, Parts};
 use crate::manage::capping::CappingApi;
 use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
 use crate::manage::capping::objects::Record;
 use crate::manage::capping::says::CAPPED;
 use crate::manage::dialect::{Derived, Unreadable};
-use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wanted, Wording};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, RefusalCodes, Spec, Wanted};
 
-/// The policies of all configs, oldest config first: those of deployed services are active, those of other services that a
-/// config has are idle.
+/// The policies of all configs, oldest config first.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
-    let mut policies = Vec::new();
-    for (uid, record) in all::<CappingApi>(book) {
-        let record = record?;
-        let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
-        let meaning = match record.life.active() {
-            Active::Nothing => None,
-            // It was checked when it was deployed; what is required of new ones does not matter to it.
-            Active::As(config) => Some(check(config, false).meaning.map_err(|_| unreadable())?),
-            Active::Unknown => return Err(unreadable()),
+    policies::derive::<CappingApi>(book)
+}
+
+/// The policies of one config: those of deployed services are active, those of other services that it has are idle.
+pub(super) fn wanted(uid: &str, record: &Record) -> Result<Parts, Unreadable> {
+    let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
+    let meaning = match record.life.active() {
+        Active::Nothing => None,
+        // It was checked when it was deployed; what is required of new ones does not matter to it.
+        Active::As(config) => Some(check(config, false).meaning.map_err(|_| unreadable())?),
+        Active::Unknown => return Err(unreadable()),
+    };
+    let of_service = |service: ServiceKind| {
+        let cap = meaning.as_ref().and_then(|meaning| Some((meaning, meaning.cap(service)?)));
+        let wanted = match cap {
+            Some((meaning, cap)) => spec(record, meaning, cap).into(),
+            None if record.config.has(service) => Wanted::Idle,
+            None => return None,
         };
-        for service in ServiceKind::ALL {
-            let wanted = match meaning.as_ref().and_then(|meaning| Some((meaning, meaning.cap(service)?))) {
-                Some((meaning, cap)) => spec(&record, meaning, cap).into(),
-                None if record.config.has(service) => Wanted::Idle,
-                None => continue,
-            };
-            // A uid is made by this dialect and fits; another one means that the object was not written by it.
-            let id = PolicyId::parse(&format!("{uid}.{}", service.name())).map_err(|_| unreadable())?;
-            policies.push((id, wanted));
-        }
+        Some((part(service), wanted))
+    };
+    Ok(ServiceKind::ALL.into_iter().filter_map(of_service).collect())
+}
+
+/// What comes behind the uid in the name of the policy of a service.
+const fn part(service: ServiceKind) -> &'static str {
+    match service {
+        ServiceKind::Action => ".action",
+        ServiceKind::DataSource => ".dataSource",
     }
-    Ok(policies)
 }
 
 /// One service of a config governs the calls of its kind in its sandbox: an event without the label `service` is an
@@ -55,7 +61,7 @@ fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
     };
     // A sliding window and no pace: the calls of a period may come all at once (contract.md 4).
     let limits = Limits { window: Some(cap.window), slots: cap.connections, ..Limits::default() };
-    let wording = Wording {
+    let wording = RefusalCodes {
         per_window: CAPPED.into(),
         per_quota: CAPPED.into(),
         closed: CAPPED.into(),

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use crate::manage::adobe::doc::{self as shared, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases};
+use crate::manage::adobe::doc::{self as shared, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_all_bases};
 use crate::manage::adobe::envelope::{ContentTypeBody, Envelope, GatewayBody};
 use crate::manage::capping::errors::Failure;
 use crate::manage::capping::routes;
 use crate::manage::capping::{COLLECTION, VOICE};
 
-/// The routes of the dialect, under both base paths.
+/// The routes of the dialect, under all base paths.
 #[must_use]
 pub(super) fn api_doc() -> OpenApi {
-    under_both_bases(Dialect::openapi(), COLLECTION, "may_deploy_endpoint_config")
+    under_all_bases(Dialect::openapi(), COLLECTION, "may_deploy_endpoint_config")
 }
 
 #[derive(utoipa::OpenApi)]
@@ -48,11 +48,11 @@ refused! { VOICE;
     /// What the list of configs refuses, by status.
     ListRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Get;
     /// What the creation of a config refuses, by status.
-    CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge CreateLimit Create;
+    CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge CreateLimit Create CreateFaults;
     /// What showing a config refuses, by status.
     ReadRefused: WITHOUT_TYPE, NotFound Get;
     /// What the update of a config refuses, by status.
-    UpdateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge NotFound Update;
+    UpdateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge NotFound Update UpdateFaults;
     /// What the deletion of a config refuses, by status.
     DeleteRefused: WITHOUT_TYPE, NotFound DeleteForbidden Delete;
     /// What the check of a config refuses, by status.

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::event::PolicyId;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
-use crate::manage::dialect::{Derived, Dialect, Parts, Says, Unreadable, is_uuid};
+use crate::manage::dialect::{Derived, Dialect, Parts, Says, Source, Unreadable, is_uuid};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
@@ -62,6 +62,33 @@ impl Dialect for Capping {
     fn names(&self, policy: &PolicyId) -> bool {
         let parts = policy.as_str().split_once('.');
         parts.is_some_and(|(uid, service)| is_uuid(uid) && matches!(service, "action" | "dataSource"))
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source {
+                label: "org",
+                implied: None,
+                header: Some("x-gw-ims-org-id"),
+                otherwise: "`labels.org`",
+            },
+            Source {
+                label: "sandbox",
+                implied: None,
+                header: Some("x-sandbox-name"),
+                otherwise: "`labels.sandbox`",
+            },
+            Source {
+                label: "service",
+                implied: None,
+                header: None,
+                otherwise: "`labels.service`, else it counts as `action`",
+            },
+        ]
+    }
+
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        policy.as_str().split_once('.').map(|(uid, _)| uid)
     }
 
     fn routes(&self, options: &Options, parts: Parts) -> Router {

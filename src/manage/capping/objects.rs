@@ -1,7 +1,7 @@
 //! What a config says, as it is stored: an element of the policy book. Where configs go their own way beside those of the
 //! other API of Adobe.
 //!
-//! Must not know: requests and answers, which policies follow from a config.
+//! Must not know: requests and answers, what a policy says.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,15 @@ use crate::manage::adobe::answers::CanDeploy;
 use crate::manage::adobe::api::Collection;
 use crate::manage::adobe::body::BodyError;
 use crate::manage::adobe::life::State;
-use crate::manage::adobe::objects;
+use crate::manage::adobe::objects::{self, Found};
+use crate::manage::adobe::policies::Parts;
 use crate::manage::adobe::scope::Scope;
 use crate::manage::capping::check::{CONNECTIONS_MAX, Checked, ServiceKind, check};
-use crate::manage::capping::errors::Failure;
+use crate::manage::capping::derive;
+use crate::manage::capping::errors::{Failure, Own};
 use crate::manage::capping::wire::{self, Element};
 use crate::manage::capping::{COLLECTION, Capping, CappingApi, doc};
-use crate::manage::dialect::Dialect;
+use crate::manage::dialect::{Dialect, Unreadable};
 
 /// A config as it was sent, stripped of unknown members (contract.md 1).
 ///
@@ -86,7 +88,7 @@ impl Collection for CappingApi {
     const DIALECT: &'static dyn Dialect = &Capping;
     const KIND: &'static str = "endpointConfig";
     const CALLED: &'static str = "endpoint config";
-    type Failure = Failure;
+    type Own = Own;
     type Config = Config;
     type Meaning = Checked;
     type Element<'a> = Element<'a>;
@@ -145,6 +147,11 @@ impl Collection for CappingApi {
 
     fn undeploy_idle() -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// One that cannot be read keeps all of them from changing.
+    fn wanted(uid: &str, found: &Found<Self>) -> Result<Parts, Unreadable> {
+        derive::wanted(uid, found.as_ref().map_err(Clone::clone)?)
     }
 
     /// One line for each service that asks for more connections than are enforced (contract.md 1).

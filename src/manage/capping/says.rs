@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// The code of every refusal of this dialect.
 pub(super) const CAPPED: &str = "capped";
@@ -19,17 +19,19 @@ struct CappedBody {
 }
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
+pub(super) fn tell(refused: &RefusedCall<'_>, status: StatusCode) -> Option<ForeignRefusal> {
     if refused.code != CAPPED {
         return None;
     }
     let body = CappedBody { status: status.as_u16(), error: CAPPED, message: MESSAGE };
     let retry_after =
         refused.retry_after_seconds.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds)));
-    Some(Told {
+    Some(ForeignRefusal {
         code: CAPPED,
         message: MESSAGE.to_owned(),
         status,
+        // Whichever form a caller gets: who follows the draft looks for its status.
+        uniform_status: status,
         headers: retry_after.into_iter().collect::<HeaderMap>(),
         content_type: "application/json;charset=utf-8",
         // Text and numbers always serialise.
@@ -40,17 +42,20 @@ pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reason;
 
     #[test]
     fn the_status_is_the_configured_one_and_other_codes_are_not_ours() {
-        let refused = |code| Refused { origin: "capping", code, subject: "", retry_after_seconds: Some(2) };
+        let refused =
+            |code| RefusedCall { origin: "capping", code, subject: "", retry_after_seconds: Some(2) };
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT] {
             let told = tell(&refused("capped"), status).expect("known");
-            assert_eq!((told.code, told.status), ("capped", status));
+            assert_eq!((told.code, told.status, told.uniform_status), ("capped", status, status));
             assert_eq!(told.headers.get("retry-after"), Some(&HeaderValue::from(2)));
             let body: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
             assert_eq!((&body["status"], &body["error"]), (&status.as_u16().into(), &"capped".into()));
         }
+        assert_eq!(Reason::of_letter(CAPPED).word(), CAPPED, "the end of an event keeps it");
         assert_eq!(tell(&refused("over_window"), StatusCode::TOO_MANY_REQUESTS), None);
     }
 }

@@ -22,8 +22,9 @@ use crate::manage::capping::objects::{Config, Rating, Record, Service};
 /// as a whole.
 pub(super) fn read_config(body: &[u8], org: &str) -> Result<Config, BodyError> {
     let mut members = object(body)?;
-    // Stored as sent it would belong to somebody else; left out, the author would believe so.
-    if text(&mut members, "orgId")?.is_some_and(|given| given != org) {
+    // Stored as sent it would belong to somebody else; left out, the author would believe so. A blank one names nobody:
+    // collections of requests send it where a variable has no value.
+    if text(&mut members, "orgId")?.is_some_and(|given| !given.trim().is_empty() && given != org) {
         return Err(BodyError::Invalid);
     }
     // A fault that can be shown is better than a refusal, which would lose the rest of the config.
@@ -196,7 +197,8 @@ pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> 
 
 /// How a config is shown by every other answer.
 pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
-    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life } = record;
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life, .. } =
+        record;
     let owner = Owner { org_id, tenant_id: TENANT, uid, sandbox_name, sandbox_id };
     // What an older book did not keep cannot be shown.
     let deployed = match life.active() {

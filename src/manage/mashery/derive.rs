@@ -1,4 +1,4 @@
-//! Objects to policies: what services, endpoints, methods and keys mean for calls (contract.md 1, 3, 5).
+//! Objects to policies: what services, endpoints, methods and keys mean for calls (contract.md 1, 3, 6).
 //!
 //! | policy | calls | told apart by | limits | asked |
 //! |---|---|---|---|---|
@@ -6,9 +6,12 @@
 //! | `<method>.method` | of the endpoint and method | – | calls per period and per second over all keys | 2nd |
 //! | `<endpoint>.endpoint` | of the endpoint | key | bounds on what `<service>.keys` counts | 3rd |
 //! | `<service>.keys` | all of the service | key | of each key, closed to keys that are unknown or not active | 4th, closed first |
+//! | `<plan>.plan` | of all that is in the plan | key | of each key of the plan over all of it | 4th |
+//! | `<method>.plans` | of the endpoint and method | key | of each key whose plan limits the method | 2nd |
 //! | `<endpoint>.rest` | of an endpoint, where it lies inside another | – | none: the methods of the other stay out | – |
+//! | `<endpoint>.planrest` | the same | – | the same for methods that plans limit | – |
 //!
-//! Policies of one column compete by the longest alias, so that a call belongs to one endpoint in all of them. Those
+//! A key belongs to one plan at most, so that of the policies of plans no two govern one call. Policies of one column compete by the longest alias, so that a call belongs to one endpoint in all of them. Those
 //! that have nothing to limit are there for that.
 //!
 //! A limit per second is a sliding window of one second: no second ever holds more, whereas a calendar second would let
@@ -16,6 +19,7 @@
 
 pub(super) mod calls;
 pub(super) mod effective;
+pub(super) mod plans;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,18 +28,19 @@ use http::Method as Verb;
 
 use crate::event::PolicyId;
 use crate::manage::mashery::derive::effective::{Ceiling, Effective};
+use crate::manage::mashery::derive::plans::Plans;
 use crate::manage::mashery::objects::catalogue::{Catalogue, Element};
-use crate::manage::mashery::objects::record::{Endpoint, Method, Service, Status};
+use crate::manage::mashery::objects::record::{Endpoint, Method, PackageKey, Service, Status};
 use crate::manage::mashery::says::Code;
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment, Spec,
-    UrlPattern, Window, Wording,
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, RefusalCodes, Scope, Segment,
+    Spec, UrlPattern, Window,
 };
 
 /// The label by which a call names its key.
-const API_KEY: &str = "api_key";
+pub(super) const API_KEY: &str = "api_key";
 /// The label by which a call names its method.
-const API_METHOD: &str = "api_method";
+pub(super) const API_METHOD: &str = "api_method";
 const SECOND: Duration = Duration::from_secs(1);
 /// How the policies are called that count the calls of single keys.
 pub(super) const KEYS: &str = "keys";
@@ -51,6 +56,7 @@ pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
     let with_methods = catalogue.endpoints.iter().filter(|of| catalogue.methods_of(&of.id).next().is_some());
     // A set, because each beginning of each address is looked up in it.
     let outer: BTreeSet<String> = with_methods.flat_map(|endpoint| endpoint.of.prefixes()).collect();
+    let plans = Plans::of(catalogue);
     let mut list = Vec::new();
     for service in &catalogue.services {
         let parts: Vec<Part<'_>> = catalogue
@@ -62,19 +68,23 @@ pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
             continue;
         }
         list.push(overall(service, &parts)?);
-        list.push(keys(catalogue, service, &parts)?);
+        list.push(keys(catalogue, &plans, service, &parts)?);
         for part in parts {
-            list.push(bounds(service, &part)?);
+            list.push(bounds(&plans, service, &part)?);
             let methods: Vec<&Element<Method>> = catalogue.methods_of(&part.endpoint.id).collect();
             let names: Vec<Box<str>> = methods.iter().map(|method| method.of.name.as_str().into()).collect();
             for of in &methods {
                 list.push(method(service, &part, of, &names)?);
+                list.extend(plans.method(&part, of, &names)?);
             }
             if lies_inside(&part.endpoint.of, &outer) {
+                // Behind its own methods in the list, which are as literal.
+                list.extend(plans.rest(&part)?);
                 list.push(rest(&part.endpoint.id, part.calls)?);
             }
         }
     }
+    list.extend(plans.keys()?);
     Some(list)
 }
 
@@ -87,10 +97,15 @@ fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, 
         wording: Some(wording(Code::ServiceOverQps, Code::ServiceOverQps, &service.of.name)),
         ..refusing("overall", all_calls(parts), Limits { window, ..Limits::default() })
     };
-    Some((id(&service.id, "overall")?, spec))
+    Some((id(&service.id, "overall")?, spec.called(&service.of.name)))
 }
 
-fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
+fn keys(
+    catalogue: &Catalogue,
+    plans: &Plans<'_>,
+    service: &Element<Service>,
+    parts: &[Part<'_>],
+) -> Option<(PolicyId, Spec)> {
     // Without a counter there would be nothing for the endpoints to bound, and a key that is exempt no longer would begin
     // in the middle of a period as if it had made no calls.
     let counted = |default: Option<u32>, ceiling: fn(&Endpoint) -> Option<u32>| {
@@ -99,25 +114,28 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
     let rate = counted(service.of.rate_limit_ceiling, |of| of.rate_limit_ceiling);
     let qps = counted(None, |of| of.qps_limit_ceiling);
     let scope = Scope::new(&[API_KEY]).ok()?;
-    let rows = catalogue.keys_of(&service.id).map(|key| {
-        let effective = Effective::of(&key.of, &service.of);
-        let allowed = match key.of.status {
+    let period = service.of.rate_limit_period;
+    let allowed = |is_let_through: bool, effective: Effective| {
+        if !is_let_through {
             // A key that is unknown is closed by the limits of the policy itself, below.
-            Status::Waiting | Status::Disabled => Limits::closed(),
-            Status::Active => {
-                let period = service.of.rate_limit_period;
-                let calls = |ceiling: Option<Ceiling>| ceiling.map(|ceiling| ceiling.calls);
-                let own = limits(calls(effective.rate), period, calls(effective.qps));
-                Limits {
-                    // A key without a limit of its own is still counted, for the bounds of endpoints.
-                    quota: own.quota.or(rate.then_some(Quota::counting(period))),
-                    window: own.window.or(qps.then_some(Window::counting(SECOND))),
-                    ..own
-                }
-            }
-        };
-        (vec![key.of.apikey.as_str().into()], allowed)
+            return Limits::closed();
+        }
+        let own = effective.limits(period);
+        Limits {
+            // A key without a limit of its own is still counted, for the bounds of endpoints.
+            quota: own.quota.or(rate.then_some(Quota::counting(period))),
+            window: own.window.or(qps.then_some(Window::counting(SECOND))),
+            ..own
+        }
+    };
+    let alone = catalogue
+        .keys_of(&service.id)
+        .map(|key| (row(key), allowed(key.of.status == Status::Active, Effective::of(&key.of, &service.of))));
+    let in_plans = plans.keys_with(&service.id).map(|(plan, key)| {
+        let effective = Effective::left_to(&key.of, &plan.of, &service.of);
+        (row(key), allowed(plans::lets_through(&plan.of, &key.of), effective))
     });
+    let rows = alone.chain(in_plans);
     let spec = Spec {
         overrides: Overrides::new(&scope, rows),
         scope,
@@ -126,20 +144,26 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
         // Closed: a key that has no row is unknown, and the gateway turns its calls away.
         ..refusing(KEYS, all_calls(parts), Limits::closed())
     };
-    Some((id(&service.id, KEYS)?, spec))
+    Some((id(&service.id, KEYS)?, spec.called(&service.of.name)))
 }
 
-fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
+fn bounds(plans: &Plans<'_>, service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
     let Endpoint { rate_limit_ceiling, qps_limit_ceiling, name, .. } = &part.endpoint.of;
     let bounds = limits(*rate_limit_ceiling, service.of.rate_limit_period, *qps_limit_ceiling);
+    let scope = Scope::new(&[API_KEY]).ok()?;
+    // The service lets them through, and their plan not to this endpoint of it.
+    let shut = plans.keys_without(&service.id, &part.endpoint.id);
+    let shut: Vec<_> = shut.map(|key| (row(key), Limits::closed())).collect();
+    let overrides = if shut.is_empty() { Overrides::default() } else { Overrides::new(&scope, shut) };
     let spec = Spec {
-        scope: Scope::new(&[API_KEY]).ok()?,
+        overrides,
+        scope,
         bounds_on: Some(id(&service.id, KEYS)?),
         rank: 3,
         wording: Some(of_developer(name)),
         ..refusing("endpoint", part.calls.clone(), bounds)
     };
-    Some((id(&part.endpoint.id, "endpoint")?, spec))
+    Some((id(&part.endpoint.id, "endpoint")?, spec.called(&title(&part.endpoint.of))))
 }
 
 fn method(
@@ -149,6 +173,18 @@ fn method(
     names: &[Box<str>],
 ) -> Option<(PolicyId, Spec)> {
     let Method { name, rate_limit_ceiling, rate_limit_period, qps_limit_ceiling } = &method.of;
+    let period = rate_limit_period.unwrap_or(service.of.rate_limit_period);
+    let limits = limits(*rate_limit_ceiling, period, *qps_limit_ceiling);
+    let spec = Spec {
+        rank: 2,
+        wording: Some(of_developer(name)),
+        ..refusing("method", calls_of_method(part, name, names), limits)
+    };
+    let title = format!("{} {name}", title(&part.endpoint.of));
+    Some((id(&method.id, "method")?, spec.called(&title)))
+}
+
+fn calls_of_method(part: &Part<'_>, name: &str, names: &[Box<str>]) -> Vec<Clause> {
     // As canonical urls spell it, with which it is compared.
     let after: Box<str> = part.endpoint.of.canonical_alias().into();
     let mut clauses = part.calls.clone();
@@ -159,13 +195,24 @@ fn method(
         clause.segment =
             Some(Segment { label: API_METHOD.into(), after: after.clone(), names: names.to_vec() });
     }
-    let period = rate_limit_period.unwrap_or(service.of.rate_limit_period);
-    let spec = Spec {
-        rank: 2,
-        wording: Some(of_developer(name)),
-        ..refusing("method", clauses, limits(*rate_limit_ceiling, period, *qps_limit_ceiling))
-    };
-    Some((id(&method.id, "method")?, spec))
+    clauses
+}
+
+/// What people call an endpoint: its name, and its alias, by which they know it in urls.
+fn title(endpoint: &Endpoint) -> String {
+    format!("{} {}", endpoint.name, endpoint.request_path_alias)
+}
+
+/// The label values by which a key is told apart.
+fn row(key: &Element<PackageKey>) -> Vec<Box<str>> {
+    vec![key.of.apikey.as_str().into()]
+}
+
+impl Effective {
+    fn limits(self, period: Period) -> Limits {
+        let calls = |ceiling: Option<Ceiling>| ceiling.map(|ceiling| ceiling.calls);
+        limits(calls(self.rate), period, calls(self.qps))
+    }
 }
 
 /// Whether an address of the endpoint goes on where that of another one with methods ends.
@@ -178,7 +225,7 @@ fn lies_inside(endpoint: &Endpoint, outer: &BTreeSet<String>) -> bool {
 }
 
 /// For calls of the endpoint that are of none of its methods: without it they could fall to the methods of an endpoint
-/// with a shorter alias. It stands behind its own methods in the list, which are as literal.
+/// with a shorter alias.
 fn rest(endpoint: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
     Some((id(endpoint, "rest")?, refusing("method", calls, Limits::default())))
 }
@@ -212,12 +259,12 @@ fn limits(rate: Option<u32>, period: Period, qps: Option<u32>) -> Limits {
     }
 }
 
-fn of_developer(subject: &str) -> Wording {
+fn of_developer(subject: &str) -> RefusalCodes {
     wording(Code::DeveloperOverQps, Code::DeveloperOverRate, subject)
 }
 
-fn wording(per_window: Code, per_quota: Code, subject: &str) -> Wording {
-    Wording {
+fn wording(per_window: Code, per_quota: Code, subject: &str) -> RefusalCodes {
+    RefusalCodes {
         per_window: per_window.as_str().into(),
         per_quota: per_quota.as_str().into(),
         closed: Code::DeveloperInactive.as_str().into(),

@@ -1,8 +1,9 @@
-//! The dialect in the API description. Its routes are the same four times over, so that the description is made from the
-//! kinds of objects as the routes are.
+//! The dialect in the API description. The routes of objects are the same for each way to them, so that the description is
+//! made from the ways as the routes are.
 //!
 //! Must not know: how objects are kept.
 
+mod calls;
 mod schema;
 
 use serde_json::{Value, json};
@@ -18,14 +19,15 @@ use utoipa::openapi::{
 
 use crate::manage::call::BodyRefused;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
-use crate::manage::mashery::routes::{BASE, paths};
+use crate::manage::mashery::routes::{rpc, token};
 use crate::manage::mashery::says::Code;
 use crate::manage::mashery::wire::Kind;
 use crate::manage::mashery::wire::listing::LIMIT_MAX;
+use crate::manage::mashery::wire::ways::{BASE, WAYS, Way};
 use crate::policy::Late;
 use crate::problem::{BodyFault, NotJson};
 
-const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is active when it is answered. Answers are \
+const ABOUT: &str = "A subset of the Mashery V3 management API, and of the older V2. Every change is active when it is answered. Answers are \
     `application/json;charset=utf-8`; what no route has is answered with 404 or 405 in the same shape as other refusals. With \
     `manage.require_headers`, requests must carry `Authorization`.";
 const TAG: &str = "mashery";
@@ -37,19 +39,25 @@ pub(super) fn api_doc() -> OpenApi {
     let mut components = ComponentsBuilder::new()
         .schema("MasheryError", whole_error())
         .schema("MasheryPropertyErrors", property_errors());
+    for (name, schema) in calls::rpc_schemas() {
+        components = components.schema(name, schema);
+    }
     for kind in Kind::ALL {
         components = components.schema(kind.schema_name(), RefOr::T(kind.schema()));
-        let (collection, object) = paths(kind);
-        let of_collection = PathItemBuilder::new()
-            .operation(HttpMethod::Get, list(kind, collection))
-            .operation(HttpMethod::Post, create(kind, collection));
-        let of_object = PathItemBuilder::new()
-            .operation(HttpMethod::Get, read(kind, object))
-            .operation(HttpMethod::Put, update(kind, object))
-            .operation(HttpMethod::Delete, delete(kind, object));
-        all = all.path(format!("{BASE}{collection}"), of_collection.build());
-        all = all.path(format!("{BASE}{object}"), of_object.build());
     }
+    for way in &WAYS {
+        let of_collection = PathItemBuilder::new()
+            .operation(HttpMethod::Get, list(way))
+            .operation(HttpMethod::Post, create(way));
+        let of_object = PathItemBuilder::new()
+            .operation(HttpMethod::Get, read(way))
+            .operation(HttpMethod::Put, update(way))
+            .operation(HttpMethod::Delete, delete(way));
+        all = all.path(format!("{BASE}{}", way.collection), of_collection.build());
+        all = all.path(format!("{BASE}{}", way.object), of_object.build());
+    }
+    all = all.path(token::PATH, calls::token().build());
+    all = all.path(rpc::PATH, calls::rpc().build());
     OpenApiBuilder::new()
         .info(Info::new("Mashery V3", env!("CARGO_PKG_VERSION")))
         .paths(all)
@@ -58,7 +66,8 @@ pub(super) fn api_doc() -> OpenApi {
         .build()
 }
 
-fn list(kind: Kind, path: &str) -> OperationBuilder {
+fn list(way: &Way) -> OperationBuilder {
+    let kind = way.kind;
     let array = Schema::from(ArrayBuilder::new().items(Ref::from_schema_name(kind.schema_name())).build());
     let content = ContentBuilder::new().schema(Some(array)).example(Some(json!([kind.shown()])));
     let count = HeaderBuilder::new()
@@ -73,63 +82,82 @@ fn list(kind: Kind, path: &str) -> OperationBuilder {
     let filter =
         "`property:text`: the value contains the text. Several after commas, or repeated: all must hold.";
     let sort = "Properties after commas, each with `:asc` or `:desc` if wanted.";
-    let limit = format!("At most {LIMIT_MAX}; 100 when missing.");
-    operation(kind, path, "list", &format!("List {}", kind.nouns().1))
+    let limit = format!("100 when missing; above {LIMIT_MAX} that many.");
+    operation(way, way.collection, "list", &format!("List {}", kind.nouns().1))
         .parameter(query("filter", Type::String, filter))
         .parameter(query("sort", Type::String, sort))
         .parameter(query("limit", Type::Integer, &limit))
         .parameter(query("offset", Type::Integer, "Counted from 0."))
         .parameter(fields())
         .response("200", found)
-        .response("400", invalid(&[Refusal::invalid("limit: must be a whole number from 0 to 1000")]))
+        .response("400", invalid(&[Refusal::invalid("limit: must be a whole number, 0 or more")]))
 }
 
-fn create(kind: Kind, path: &str) -> OperationBuilder {
-    with_body(operation(kind, path, "create", &format!("Create {}", kind.nouns().0)))
+fn create(way: &Way) -> OperationBuilder {
+    let kind = way.kind;
+    let verb = if kind.stands_for().is_some() { "Put into a plan" } else { "Create" };
+    with_body(operation(way, way.collection, "create", &format!("{verb} {}", kind.nouns().0)))
         .request_body(Some(body(kind, kind.sent())))
         .parameter(fields())
         .response("200", shown(kind, "It is there."))
         .response("400", invalid(&faults()))
 }
 
-fn read(kind: Kind, path: &str) -> OperationBuilder {
+fn read(way: &Way) -> OperationBuilder {
+    let kind = way.kind;
     let bad = Refusal::invalid("fields: \"a..b\" is no property such as publicDomains.address");
-    operation(kind, path, "get", &format!("Show {}", kind.nouns().0))
+    operation(way, way.object, "get", &format!("Show {}", kind.nouns().0))
         .parameter(fields())
         .response("200", shown(kind, "It."))
         .response("400", invalid(&[bad]))
 }
 
-fn update(kind: Kind, path: &str) -> OperationBuilder {
+fn update(way: &Way) -> OperationBuilder {
+    let kind = way.kind;
     let change = match kind {
         Kind::PackageKey => json!({"status": "disabled"}),
-        Kind::Service | Kind::Endpoint | Kind::Method => json!({"rateLimitCeiling": 100}),
+        Kind::Package | Kind::Application => json!({"description": "for partners"}),
+        Kind::Member => json!({"displayName": "Ann"}),
+        Kind::PlanService | Kind::PlanEndpoint => json!({}),
+        Kind::Service | Kind::Endpoint | Kind::Method | Kind::Plan | Kind::PlanMethod => {
+            json!({"rateLimitCeiling": 100})
+        }
     };
-    with_body(operation(kind, path, "update", &format!("Change {}", kind.nouns().0)))
-        .description(Some("Members that are not given stay as they are; `null` unsets one."))
+    let about = "Members that are not given stay as they are; `null` unsets one. Of what lies within it, that which is \
+         named by its id is changed and the rest created.";
+    with_body(operation(way, way.object, "update", &format!("Change {}", kind.nouns().0)))
+        .description(Some(about))
         .request_body(Some(body(kind, change)))
         .parameter(fields())
         .response("200", shown(kind, "It, changed."))
         .response("400", invalid(&faults()))
 }
 
-fn delete(kind: Kind, path: &str) -> OperationBuilder {
+fn delete(way: &Way) -> OperationBuilder {
+    let kind = way.kind;
     let gone = ResponseBuilder::new().description("It is gone, with all that is in it. There is no body.");
-    let operation =
-        operation(kind, path, "delete", &format!("Delete {}", kind.nouns().0)).response("200", gone.build());
-    match kind {
-        Kind::Service => {
-            let conflict = Refusal::conflict("3 package keys refer to this service; delete them first");
-            operation.response("409", refused("Keys refer to it.", &[conflict]))
+    let operation = operation(way, way.object, "delete", &format!("Delete {}", kind.nouns().0))
+        .response("200", gone.build());
+    let refers = match kind {
+        Kind::PlanService | Kind::PlanEndpoint | Kind::PlanMethod | Kind::PackageKey => return operation,
+        Kind::Endpoint | Kind::Method => "1 plans have it in them; take it out of them first",
+        Kind::Member => "2 applications belong to it; delete them first",
+        Kind::Service | Kind::Package | Kind::Plan | Kind::Application => {
+            "3 package keys refer to it; delete them first"
         }
-        Kind::Endpoint | Kind::Method | Kind::PackageKey => operation,
-    }
+    };
+    operation.response("409", refused("Others refer to it.", &[Refusal::conflict(refers)]))
 }
 
 /// What all operations have in common.
-fn operation(kind: Kind, path: &str, verb: &str, summary: &str) -> OperationBuilder {
+fn operation(way: &Way, path: &str, verb: &str, summary: &str) -> OperationBuilder {
     let plural = if verb == "list" { "s" } else { "" };
-    let id = format!("{verb}_mashery_{}{plural}", kind.word());
+    // A kind that is found by two ways has two operations of each name.
+    let through = match (way.kind, way.through.last()) {
+        (Kind::Application | Kind::PackageKey, Some(outer)) => format!("_of_{}", outer.word()),
+        _ => String::new(),
+    };
+    let id = format!("{verb}_mashery_{}{plural}{through}", way.kind.word());
     let mut operation = OperationBuilder::new().tag(TAG).summary(Some(summary)).operation_id(Some(id));
     let ids = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut has_ids = false;
@@ -147,21 +175,26 @@ fn operation(kind: Kind, path: &str, verb: &str, summary: &str) -> OperationBuil
         let about = "It is not there, or not below this parent.";
         operation = operation.response("404", refused(about, &[Refusal::not_found()]));
     }
-    let code = Code::NotAuthorized.as_str();
-    let no_token = ContentBuilder::new()
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .example(Some(json!("<h1>Not Authorized</h1>")));
-    let no_token = ResponseBuilder::new()
-        .description(format!("`Authorization` is missing and wanted (`X-Mashery-Error-Code: {code}`)."))
-        .content("text/xml", no_token.build());
     if !matches!(verb, "list" | "read") {
         let late = [Refusal::late(Late::NotMade), Refusal::late(Late::Unknown)];
         let about = "The disk did not confirm the change in time. `Retry-After` says when to ask again.";
         operation = operation.response("503", refused(about, &late));
     }
     operation
-        .response("403", no_token.build())
+        .response("403", no_token())
         .response("500", refused("It could not be stored.", &[Refusal::internal()]))
+}
+
+/// `Authorization` is missing and wanted.
+fn no_token() -> Response {
+    let code = Code::NotAuthorized.as_str();
+    let no_token = ContentBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .example(Some(json!("<h1>Not Authorized</h1>")));
+    ResponseBuilder::new()
+        .description(format!("`Authorization` is missing and wanted (`X-Mashery-Error-Code: {code}`)."))
+        .content("text/xml", no_token.build())
+        .build()
 }
 
 fn query(name: &str, kind: Type, about: &str) -> ParameterBuilder {

@@ -57,6 +57,19 @@ impl Refusal {
         Self::Properties(vec![PropertyError::new(name, message)])
     }
 
+    /// The same for an object that stands in this member of another one.
+    pub(super) fn within(self, name: &str) -> Self {
+        match self {
+            Self::Properties(errors) => Self::Properties(
+                errors
+                    .into_iter()
+                    .map(|error| PropertyError::new(&format!("{name}.{}", error.property), error.message))
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+
     /// 404: no such object, or not below this parent.
     pub(super) fn not_found() -> Self {
         Self::whole(StatusCode::NOT_FOUND, "Resource not found")
@@ -85,6 +98,11 @@ impl Refusal {
     /// 503: the store did not answer in time.
     pub(super) fn late(late: Late) -> Self {
         Self::whole(StatusCode::SERVICE_UNAVAILABLE, late::text(late))
+    }
+
+    /// Whether the store did not answer in time, so that the request may be repeated later.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Whole { status: StatusCode::SERVICE_UNAVAILABLE, .. })
     }
 
     fn whole(status: StatusCode, message: impl Into<Box<str>>) -> Self {

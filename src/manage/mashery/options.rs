@@ -7,7 +7,7 @@ use crate::policy::DRAIN_WINDOW;
 /// What an operator may set about this dialect. The default is what the contract documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MasheryOptions {
-    /// Refuse requests without `Authorization` (contract.md 5).
+    /// Refuse requests without `Authorization` (contract.md 6).
     pub require_headers: bool,
     /// How long calls that were taken may go on under an object that is deleted.
     pub drain_window: Duration,

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::problem::{Refused, Told};
+use crate::problem::{ForeignRefusal, RefusedCall};
 
 /// The code of a refusal, from the default error set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-err
 pub(super) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-pub(super) fn tell(refused: &Refused<'_>) -> Option<Told> {
+pub(super) fn tell(refused: &RefusedCall<'_>) -> Option<ForeignRefusal> {
     Some(Code::parse(refused.code)?.told(refused.retry_after_seconds))
 }
 
@@ -85,7 +85,7 @@ impl Code {
     }
 
     /// The answer to a call that is refused; `seconds_to_room` is the time until a quota begins anew.
-    pub(super) fn told(self, seconds_to_room: Option<u64>) -> Told {
+    pub(super) fn told(self, seconds_to_room: Option<u64>) -> ForeignRefusal {
         let (code, detail, body) = self.facts();
         let mut headers = HeaderMap::new();
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
@@ -93,10 +93,11 @@ impl Code {
         if let Some(seconds) = self.retry_after_seconds(seconds_to_room) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        Told {
+        ForeignRefusal {
             code,
             message: detail.to_owned(),
             status: StatusCode::FORBIDDEN,
+            uniform_status: StatusCode::TOO_MANY_REQUESTS,
             headers,
             content_type: "text/xml",
             body: Bytes::from_static(body.as_bytes()),
@@ -107,6 +108,7 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reason;
 
     /// Rows of the default error set: id, code, status and detail.
     const DEFAULT_ERROR_SET: [(&str, u16, &str, &str); 5] = [
@@ -127,6 +129,13 @@ mod tests {
             assert_eq!(told.headers["x-mashery-error-code"], id);
             assert_eq!(told.headers["x-error-detail-header"], detail);
             assert_eq!(told.content_type, "text/xml");
+        }
+        for code in Code::ALL {
+            assert_eq!(
+                Reason::of_letter(code.as_str()).word(),
+                code.as_str(),
+                "the end of an event keeps it"
+            );
         }
         assert_eq!(DEFAULT_ERROR_SET.len(), Code::ALL.len());
         assert_eq!(Code::parse("ERR_403_DEVELOPER_UNKNOWN_REFERER"), None);

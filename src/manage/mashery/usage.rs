@@ -1,6 +1,6 @@
 //! The optional headers that tell a caller how much of its limits is used (contract.md 2), off by default.
 //!
-//! Plans are not modelled, so of the headers on plans there is only the time of the reset.
+//! The limits of a plan are those of each of its keys, so that of the headers on plans there is only the time of the reset.
 //!
 //! Must not know: where the numbers come from.
 
@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::manage::Usage;
 use crate::manage::mashery::derive::KEYS;
+use crate::manage::mashery::derive::plans::PLAN;
 use crate::manage::mashery::objects::origin;
 use crate::policy::Origin;
 
@@ -31,10 +32,11 @@ pub(super) fn headers(usage: &Usage) -> HeaderMap {
     headers
 }
 
-/// Whether a policy is the one that counts the calls of single keys.
+/// Whether a policy is one that counts the calls of single keys: of a service, or over a plan.
 pub(super) fn counts_for_a_key(of: &Origin, policy: &PolicyId) -> bool {
     // With the dot, so that no other suffix counts that ends in these letters.
-    *of == origin() && policy.as_str().strip_suffix(KEYS).is_some_and(|service| service.ends_with('.'))
+    let counts = |suffix| policy.as_str().strip_suffix(suffix).is_some_and(|id: &str| id.ends_with('.'));
+    *of == origin() && (counts(KEYS) || counts(PLAN))
 }
 
 /// `Saturday, July 30, 2016 12:00:00 AM GMT`

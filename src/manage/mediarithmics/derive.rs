@@ -39,11 +39,41 @@ pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
 /// # Errors
 /// [`Unreadable`]: what one that cannot be read limits must not become unlimited unseen.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
-    let policy = |(id, value): (&str, &serde_json::Value)| {
-        let policy = Record::read(value).and_then(|record| Some((policy_id(id)?, spec(&record)?.into())));
-        policy.ok_or_else(|| Unreadable { object: format!("the stored throttling {id:?}") })
+    each(book, |id, record| Some((policy_id(id)?, spec(record)?.into())))
+}
+
+/// The endpoints of all throttlings in the book.
+///
+/// # Errors
+/// [`Unreadable`] names a throttling that cannot be read.
+pub(super) fn endpoints(book: &Book) -> Result<Vec<String>, Unreadable> {
+    // As patterns spell them, which is how the paths of calls are spelled.
+    let path = |record: &Record| {
+        let pattern = endpoint(&record.throttling.plugin_endpoint).ok()?;
+        Some(pattern.as_str().trim_start_matches("*://*").to_owned())
     };
-    book.elements(&origin(), THROTTLING).into_iter().map(policy).collect()
+    each(book, |_, record| path(record))
+}
+
+fn each<T>(book: &Book, make: impl Fn(&str, &Record) -> Option<T>) -> Result<Vec<T>, Unreadable> {
+    let made = |(id, value): (&str, &serde_json::Value)| {
+        let made = Record::read(value).and_then(|record| make(id, &record));
+        made.ok_or_else(|| Unreadable { object: format!("the stored throttling {id:?}") })
+    };
+    book.elements(&origin(), THROTTLING).into_iter().map(made).collect()
+}
+
+/// The patterns of the paths that are an endpoint: itself, or what ends with it, both with a slash at the end or without.
+fn paths(given: &str) -> Option<Vec<UrlPattern>> {
+    let bare = given.trim_end_matches('/');
+    if bare.is_empty() {
+        // The root ends every path: behind a prefix nothing could be told from it.
+        return Some(vec![endpoint(given).ok()?]);
+    }
+    // Each is checked as it was given, so that only what is added here is a wildcard.
+    endpoint(bare).ok()?;
+    let spellings = [bare.to_owned(), format!("{bare}/"), format!("/*{bare}"), format!("/*{bare}/")];
+    spellings.iter().map(|path| UrlPattern::any_host(path).ok()).collect()
 }
 
 /// `None` when the record breaks a rule, which those that were checked never do.
@@ -55,7 +85,8 @@ fn spec(record: &Record) -> Option<Spec> {
         // A throttling of one organisation or datamart without its key would govern those of all others.
         labels.push(LabelCondition::equals(label, throttling_key.as_deref()?));
     }
-    let clause = Clause { labels, ..Clause::of(endpoint(plugin_endpoint).ok()?) };
+    let clause = |pattern| Clause { labels: labels.clone(), ..Clause::of(pattern) };
+    let clauses = paths(plugin_endpoint)?.into_iter().map(clause).collect();
     let limits = Limits {
         pace: match max_qps {
             Some(number) => Some(pace(number)?),
@@ -75,7 +106,8 @@ fn spec(record: &Record) -> Option<Spec> {
         Level::Global | Level::Organisation | Level::Datamart => Scope::default(),
     };
     // All throttlings that fit apply together (contract.md 4); calls over them wait.
-    Some(Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) })
+    let spec = Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(clauses, limits) };
+    Some(spec.called(plugin_endpoint))
 }
 
 /// The pace of `max_qps` starts per second; 0.5 is one start every two seconds. `None` outside the range of a pace.

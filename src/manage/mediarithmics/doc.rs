@@ -13,7 +13,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
 use crate::manage::mediarithmics::objects::Scope;
 use crate::manage::mediarithmics::routes;
-use crate::policy::{Bound, Bounds, Late};
+use crate::policy::{Bounds, ExceededBound, Late};
 use crate::problem::doc::words;
 use crate::problem::{BodyFault, NotJson};
 
@@ -149,7 +149,7 @@ fn too_slow() -> Failure {
 }
 
 fn full() -> Failure {
-    Failure::Full(Bound::Policies { most: Bounds::default().policies }.to_string())
+    Failure::Full(ExceededBound::Policies { most: Bounds::default().policies }.to_string())
 }
 
 fn twin() -> Failure {

@@ -5,9 +5,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::manage::Dice;
 use crate::manage::call::{BodyRefused, json_answer};
 use crate::manage::late;
-use crate::manage::mediarithmics::MediarithmicsApi;
 use crate::policy::Late;
 use crate::problem::BodyFault;
 
@@ -104,7 +104,17 @@ impl Envelope {
     }
 }
 
-impl MediarithmicsApi {
+/// Words refusals, each with an id by which it can be found again. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Refusals {
+    dice: Dice,
+}
+
+impl Refusals {
+    pub(super) const fn new(dice: Dice) -> Self {
+        Self { dice }
+    }
+
     /// The answer to a request that is turned away.
     pub(super) fn refuse(&self, failure: &Failure) -> Response {
         let (status, envelope) = Envelope::of(failure, self.dice.uuid());

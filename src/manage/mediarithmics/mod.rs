@@ -5,7 +5,8 @@
 //! - Any plugin and version may have throttlings: tidegate keeps no list of plugins. A throttling is found only under
 //!   the plugin and version it was created under.
 //! - All faults of a body are told in one answer, each with its member, its rule and the range.
-//! - `plugin_endpoint` is a path without query, fragment and wildcards, since it is compared as a whole.
+//! - `plugin_endpoint` is a path without query, fragment and wildcards. It governs the calls whose path it is, and those
+//!   whose path ends with it: a plugin may stand behind a prefix. A slash at the end makes no difference.
 //! - A throttling shows all its members; those without a value are `null`.
 //! - Ids count up from 1001 over all plugins and are never given twice.
 //! - HEAD is answered 405, as every verb that the contract does not have.
@@ -17,6 +18,7 @@ mod derive;
 mod doc;
 mod errors;
 mod hears;
+mod implies;
 mod objects;
 mod options;
 mod routes;
@@ -24,18 +26,14 @@ mod routes;
 mod tests;
 mod wire;
 
-use std::sync::Arc;
-
 use axum::Router;
 use utoipa::openapi::OpenApi;
 
-use crate::clock::Clock;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::manage::desk::Desk;
-use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
-use crate::manage::{Dice, Options};
-use crate::policy::{Book, Policies};
+use crate::manage::Options;
+use crate::manage::dialect::{Derived, Dialect, Implies, Parts, Source, Unreadable};
+use crate::policy::Book;
 
 pub(crate) use options::MediarithmicsOptions;
 pub(crate) use routes::router;
@@ -60,9 +58,41 @@ impl Dialect for Mediarithmics {
         policy.as_str().starts_with("mics.")
     }
 
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source {
+                label: "plugin_version",
+                implied: Some("the place of the call that `mediarithmics.plugin_version_in` names"),
+                header: None,
+                otherwise: "nowhere: no throttling applies",
+            },
+            Source {
+                label: "datamart",
+                implied: Some("the place of the call that `mediarithmics.datamart_in` names"),
+                header: None,
+                otherwise: "nowhere: no throttling of a datamart applies",
+            },
+            Source {
+                label: "organisation",
+                implied: Some("the place of the call that `mediarithmics.organisation_in` names"),
+                header: None,
+                otherwise: "nowhere: no throttling of an organisation applies",
+            },
+            Source {
+                label: "container",
+                implied: Some("the place of the call that `mediarithmics.container_in` names"),
+                header: None,
+                otherwise: "host and port of the url",
+            },
+        ]
+    }
+
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        policy.as_str().strip_prefix("mics.")
+    }
+
     fn routes(&self, options: &Options, parts: Parts) -> Router {
-        let Parts { policies, clock, random } = parts;
-        router(MediarithmicsApi::new(policies, options.mediarithmics.clone(), clock, random))
+        router(&options.mediarithmics, parts)
     }
 
     fn api_doc(&self) -> OpenApi {
@@ -73,30 +103,13 @@ impl Dialect for Mediarithmics {
         derive::derive(book)
     }
 
+    fn implies(&self, options: &Options, book: &Book) -> Result<Option<Implies>, Unreadable> {
+        let places: Vec<_> = options.mediarithmics.places().collect();
+        // Without a place the throttlings, of which there may be thousands, are not read.
+        if places.is_empty() { Ok(None) } else { Ok(implies::implies(places, &derive::endpoints(book)?)) }
+    }
+
     fn hears(&self) -> Option<&'static dyn Hears> {
         Some(&Self)
-    }
-}
-
-/// What the routes work on. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct MediarithmicsApi {
-    desk: Desk,
-    options: Arc<MediarithmicsOptions>,
-    /// Makes the ids by which errors can be found again.
-    dice: Dice,
-}
-
-impl MediarithmicsApi {
-    /// The routes over these policies, under the dialect's options.
-    #[must_use]
-    pub(crate) fn new(
-        policies: Policies,
-        options: MediarithmicsOptions,
-        clock: Clock,
-        random: fastrand::Rng,
-    ) -> Self {
-        let desk = Desk::new(&Mediarithmics, policies, clock, options.drain_window);
-        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 }

@@ -98,6 +98,14 @@ impl Record {
             && one.scope == two.scope
             && one.throttling_key == two.throttling_key
             // As patterns: two spellings of one path are one endpoint.
-            && endpoint(&one.plugin_endpoint) == endpoint(&two.plugin_endpoint)
+            && endpoint(bare(&one.plugin_endpoint)) == endpoint(bare(&two.plugin_endpoint))
+    }
+}
+
+/// An endpoint without slashes at its end, which are another spelling of it.
+fn bare(endpoint: &str) -> &str {
+    match endpoint.trim_end_matches('/') {
+        "" => "/",
+        bare => bare,
     }
 }

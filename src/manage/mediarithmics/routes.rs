@@ -9,13 +9,15 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use crate::manage::Dice;
 use crate::manage::call::{has_plain_token, is_label_value, read_json};
-use crate::manage::desk::NotChanged;
+use crate::manage::desk::{Desk, NotChanged};
+use crate::manage::dialect::Parts;
 use crate::manage::mediarithmics::derive::policy_id;
-use crate::manage::mediarithmics::errors::{Failure, json};
+use crate::manage::mediarithmics::errors::{Failure, Refusals, json};
 use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
-use crate::manage::mediarithmics::{MediarithmicsApi, doc};
+use crate::manage::mediarithmics::{Mediarithmics, MediarithmicsOptions, doc};
 use crate::policy::{Book, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
@@ -24,13 +26,19 @@ const COUNTER: (&str, &str) = ("counter", "next");
 const FIRST_ID: u64 = 1_001;
 
 /// All routes of the dialect; every other verb on them is refused with 405.
-pub(crate) fn router(api: MediarithmicsApi) -> Router {
+pub(crate) fn router(options: &MediarithmicsOptions, parts: Parts) -> Router {
+    let Parts { policies, clock, random } = parts;
+    let throttlings = Throttlings {
+        desk: Desk::new(&Mediarithmics, policies, clock, options.drain_window),
+        refusals: Refusals::new(Dice::new(random)),
+        require_headers: options.require_headers,
+    };
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
     let one = get(read).put(replace).delete(remove).head(no_verb_of_one).fallback(no_verb_of_one);
     Router::new()
         .route("/v1/plugins/{plugin_id}/versions/{version_id}/throttlings", all)
         .route("/v1/plugins/{plugin_id}/versions/{version_id}/throttlings/{throttling_id}", one)
-        .with_state(api)
+        .with_state(throttlings)
 }
 
 /// The ids in the path of a list.
@@ -50,12 +58,12 @@ type Answer = Result<Response, Failure>;
     ),
 )]
 pub(super) async fn list(
-    Shared(api): Shared<MediarithmicsApi>,
+    Shared(throttlings): Shared<Throttlings>,
     path: OfVersion,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    api.answer(api.list(path, query.as_deref(), &headers))
+    throttlings.answer(throttlings.list(path, query.as_deref(), &headers))
 }
 
 /// Create a throttling
@@ -72,12 +80,12 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn create(
-    Shared(api): Shared<MediarithmicsApi>,
+    Shared(throttlings): Shared<Throttlings>,
     path: OfVersion,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    api.answer(api.create(path, &headers, body).await)
+    throttlings.answer(throttlings.create(path, &headers, body).await)
 }
 
 /// Show a throttling
@@ -91,11 +99,11 @@ pub(super) async fn create(
     ),
 )]
 pub(super) async fn read(
-    Shared(api): Shared<MediarithmicsApi>,
+    Shared(throttlings): Shared<Throttlings>,
     path: OfThrottling,
     headers: HeaderMap,
 ) -> Response {
-    api.answer(api.read(path, &headers))
+    throttlings.answer(throttlings.read(path, &headers))
 }
 
 /// Replace a throttling as a whole
@@ -110,12 +118,12 @@ pub(super) async fn read(
     ),
 )]
 pub(super) async fn replace(
-    Shared(api): Shared<MediarithmicsApi>,
+    Shared(throttlings): Shared<Throttlings>,
     path: OfThrottling,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    api.answer(api.replace(path, &headers, body).await)
+    throttlings.answer(throttlings.replace(path, &headers, body).await)
 }
 
 /// Delete a throttling
@@ -131,19 +139,27 @@ pub(super) async fn replace(
     ),
 )]
 pub(super) async fn remove(
-    Shared(api): Shared<MediarithmicsApi>,
+    Shared(throttlings): Shared<Throttlings>,
     path: OfThrottling,
     headers: HeaderMap,
 ) -> Response {
-    api.answer(api.remove(path, &headers).await)
+    throttlings.answer(throttlings.remove(path, &headers).await)
 }
 
-async fn no_verb_of_all(Shared(api): Shared<MediarithmicsApi>) -> Response {
-    api.refuse(&Failure::Method { allowed: "GET, POST" })
+async fn no_verb_of_all(Shared(throttlings): Shared<Throttlings>) -> Response {
+    throttlings.refusals.refuse(&Failure::Method { allowed: "GET, POST" })
 }
 
-async fn no_verb_of_one(Shared(api): Shared<MediarithmicsApi>) -> Response {
-    api.refuse(&Failure::Method { allowed: "GET, PUT, DELETE" })
+async fn no_verb_of_one(Shared(throttlings): Shared<Throttlings>) -> Response {
+    throttlings.refusals.refuse(&Failure::Method { allowed: "GET, PUT, DELETE" })
+}
+
+/// Keeps the throttlings. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Throttlings {
+    desk: Desk,
+    refusals: Refusals,
+    require_headers: bool,
 }
 
 /// The plugin version that a path names.
@@ -167,9 +183,9 @@ impl Version {
     }
 }
 
-impl MediarithmicsApi {
+impl Throttlings {
     fn answer(&self, answer: Answer) -> Response {
-        answer.unwrap_or_else(|failure| self.refuse(&failure))
+        answer.unwrap_or_else(|failure| self.refusals.refuse(&failure))
     }
 
     fn list(&self, path: OfVersion, query: Option<&str>, headers: &HeaderMap) -> Answer {
@@ -247,7 +263,7 @@ impl MediarithmicsApi {
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        if self.options.require_headers && !has_plain_token(headers) {
+        if self.require_headers && !has_plain_token(headers) {
             return Err(Failure::NoToken);
         }
         Ok(())

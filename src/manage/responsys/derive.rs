@@ -6,7 +6,7 @@ use crate::manage::responsys::objects::account::{Account, WINDOW_MS};
 use crate::manage::responsys::objects::catalogue::{Api, catalogue, find};
 use crate::manage::responsys::says::{API_BLOCKED, API_LIMIT_EXCEEDED};
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Scope, Spec, UrlPattern, Window, Wording,
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, RefusalCodes, Scope, Spec, UrlPattern, Window,
 };
 
 /// The policies of these accounts; none without accounts.
@@ -30,7 +30,7 @@ fn rate(api: &Api, accounts: &[Account]) -> Option<(PolicyId, Spec)> {
     });
     let overrides = Overrides::new(&scope, rows);
     let id = PolicyId::parse(&format!("responsys.{}", api.name)).ok()?;
-    Some((id, Spec { scope, overrides, rank: 1, ..refusing(api, "rate")? }))
+    Some((id, Spec { scope, overrides, rank: 1, ..refusing(api, "rate")? }.called(&title(api, accounts))))
 }
 
 /// The policy of a function that closes it to some users; `None` when nobody is blocked.
@@ -57,7 +57,15 @@ fn block(api: &Api, accounts: &[Account]) -> Option<(PolicyId, Spec)> {
     }
     let overrides = Overrides::new(&scope, rows);
     let id = PolicyId::parse(&format!("responsys.{}.block", api.name)).ok()?;
-    Some((id, Spec { scope, overrides, rank: 0, ..refusing(api, "block")? }))
+    Some((id, Spec { scope, overrides, rank: 0, ..refusing(api, "block")? }.called(&title(api, accounts))))
+}
+
+/// What people call the limits of a function: by the account while there is one alone.
+fn title(api: &Api, accounts: &[Account]) -> String {
+    match accounts {
+        [only] => format!("{} {}", only.name, api.name),
+        several => format!("{} of {} accounts", api.name, several.len()),
+    }
 }
 
 /// Whether a path that is this function's fits the template of one of these: their block must not be its.
@@ -86,7 +94,7 @@ fn refusing(api: &Api, among: &str) -> Option<Spec> {
     Some(Spec {
         family: Family::Refuse,
         overlap: Overlap::MostSpecific { among: among.into() },
-        wording: Some(Wording {
+        wording: Some(RefusalCodes {
             per_window: API_LIMIT_EXCEEDED.into(),
             per_quota: API_LIMIT_EXCEEDED.into(),
             closed: API_BLOCKED.into(),

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoResponses, OpenApi as _};
+use utoipa::{IntoParams, IntoResponses, OpenApi as _};
 
 use crate::manage::responsys::errors::{ErrorBody, Failure};
 use crate::manage::responsys::objects::Source;
-use crate::manage::responsys::routes::{self, accounts};
+use crate::manage::responsys::routes::{self, accounts, login};
 use crate::problem::doc::{refuses, words};
 
 /// The routes of the dialect, and those for its accounts.
@@ -25,6 +26,7 @@ pub(super) fn api_doc() -> OpenApi {
     paths(
         routes::list,
         routes::with_version,
+        login::log_in,
         accounts::list,
         accounts::show,
         accounts::put,
@@ -34,8 +36,9 @@ pub(super) fn api_doc() -> OpenApi {
     tags((
         name = "responsys",
         description = "The throttling limits of Oracle Responsys, and the accounts for which they are kept. They govern \
-            the events whose label `account` is one of these and whose label `api` is a function or, without it, whose \
-            method and path are those of one function alone. With `manage.require_headers`, `GET /rest/api/ratelimit` \
+            the events whose label `account` is one of these and whose label `api` is a function. Without these labels, \
+            account and user follow from a token that the login gave out or from the places `responsys.account_in` and \
+            `responsys.user_in`, the function from method, path, the member `action` of the query and the body. With `manage.require_headers`, `GET /rest/api/ratelimit` \
             must carry a token in `Authorization`. Its answers are `application/json;charset=UTF-8`."
     ))
 )]
@@ -51,7 +54,7 @@ pub(super) struct ListRefused;
 
 impl IntoResponses for ListRefused {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(Failure::Token)
+        responses(&[Failure::Token])
     }
 }
 
@@ -60,29 +63,62 @@ pub(super) struct VersionRefused;
 
 impl IntoResponses for VersionRefused {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(Failure::NotFound)
+        responses(&[Failure::NotFound])
     }
 }
 
-fn responses(failure: Failure) -> BTreeMap<String, RefOr<Response>> {
-    let (status, body) = failure.facts();
+/// What the login refuses.
+pub(super) struct LoginRefused;
+
+impl IntoResponses for LoginRefused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        responses(&[Failure::Credentials, Failure::Parameters, Failure::StaleToken, Failure::Unexpected])
+    }
+}
+
+/// What a login asks for; a form in the body may have the same members, and goes before.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) struct LoginParameters {
+    /// `password`, or `token` for a new token in place of the one in `Authorization`.
+    auth_type: Option<String>,
+    /// The user; needed for `password`.
+    user_name: Option<String>,
+    /// Any; needed for `password`.
+    password: Option<String>,
+}
+
+/// The responses to failures by status, an example for each.
+fn responses(failures: &[Failure]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<String, Vec<ErrorBody<'static>>> = BTreeMap::new();
+    for (status, body) in failures.iter().map(|failure| failure.facts()) {
+        by_status.entry(status.as_str().to_owned()).or_default().push(body);
+    }
+    by_status.into_iter().map(|(status, bodies)| (status, response(&bodies).into())).collect()
+}
+
+fn response(bodies: &[ErrorBody<'static>]) -> Response {
+    let about: Vec<String> =
+        bodies.iter().map(|body| format!("`{}`: {}.", body.error_code(), body.words())).collect();
     // Texts always make a value.
-    let example = serde_json::to_value(&body).unwrap_or_default();
-    let description = format!("`{}`: {}.", body.error_code(), body.detail());
+    let examples = bodies.iter().map(|body| {
+        let value = serde_json::to_value(body).unwrap_or_default();
+        (body.error_code(), ExampleBuilder::new().value(Some(value)).build())
+    });
     let content = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("ResponsysError")))
-        .example(Some(example))
+        .examples_from_iter(examples)
         .build();
     let id = HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .description(Some("An id that no other failure has."))
         .build();
-    let response = ResponseBuilder::new()
-        .description(description)
+    ResponseBuilder::new()
+        .description(about.join("\n\n"))
         .content("application/json", content)
         .header("X-CorrelationID", id)
-        .build();
-    [(status.as_str().to_owned(), response.into())].into()
+        .build()
 }
 
 refuses! {
@@ -108,10 +144,23 @@ pub(super) fn limits() -> Value {
     }])
 }
 
+pub(super) fn form() -> Value {
+    json!("user_name=api_user&password=secret&auth_type=password")
+}
+
+pub(super) fn logged_in() -> Value {
+    json!({
+        "authToken": "tidegate-eyJhIjoiYWNtZSIsInUiOiJhcGlfdXNlciIsInQiOjE3MDAwMDAwMDAwMDAsInIiOjd9",
+        "issuedAt": 1_700_000_000_000_u64,
+        "endPoint": "http://127.0.0.1:7080",
+    })
+}
+
 pub(super) fn values() -> Value {
     json!({
         "limits": {"mergeListRecipients": 400},
         "blocked": [{"user": "nightly", "apis": ["deleteListRecipients"]}],
+        "users": ["api_user"],
     })
 }
 

@@ -6,23 +6,28 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::manage::call::json_answer;
-use crate::manage::dice::uuid_of;
-use crate::manage::responsys::ResponsysApi;
+use crate::manage::dice::{Dice, uuid_of};
 
 /// The content type of all JSON that this dialect sends.
 pub(super) const CONTENT_TYPE: &str = "application/json;charset=UTF-8";
 /// The header by which a failure can be found again.
 pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlationid");
 
-/// Why a request for the list is turned away.
+/// Why a request is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// No token, or one with a scheme: a 500 on this route alone.
     Token,
     /// The path has a version, for which there is no such route.
     NotFound,
-    /// The request has another verb than GET.
-    Method,
+    /// The path has only this verb.
+    Method(&'static str),
+    /// The login has no user name or no password.
+    Credentials,
+    /// The login asks for what is not known here.
+    Parameters,
+    /// A new token is asked for with one that tidegate has not given out.
+    StaleToken,
     /// The stored accounts cannot be read; the log has the reason.
     Unexpected,
 }
@@ -52,8 +57,9 @@ impl<'a> ErrorBody<'a> {
         self.error_code
     }
 
-    pub(super) const fn detail(&self) -> &'a str {
-        self.detail
+    /// What is wrong, in words.
+    pub(super) const fn words(&self) -> &'a str {
+        if self.detail.is_empty() { self.title } else { self.detail }
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -64,7 +70,7 @@ impl<'a> ErrorBody<'a> {
 
 impl Failure {
     /// The status and the body of the answer.
-    pub(super) const fn facts(self) -> (StatusCode, ErrorBody<'static>) {
+    pub(super) fn facts(self) -> (StatusCode, ErrorBody<'static>) {
         const UNEXPECTED: &str = "Unexpected exception";
         const CODE: &str = "UNEXPECTED_EXCEPTION";
         match self {
@@ -76,9 +82,29 @@ impl Failure {
                 StatusCode::NOT_FOUND,
                 ErrorBody::new("Resource not found", "RESOURCE_NOT_FOUND", "Not Found"),
             ),
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                ErrorBody::new("Method not allowed", "METHOD_NOT_ALLOWED", "Only GET can be done here"),
+            Self::Method(verb) => {
+                let is_get = verb.eq_ignore_ascii_case("GET");
+                let detail = if is_get { "Only GET can be done here" } else { "Only POST can be done here" };
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    ErrorBody::new("Method not allowed", "METHOD_NOT_ALLOWED", detail),
+                )
+            }
+            Self::Credentials => (
+                StatusCode::BAD_REQUEST,
+                ErrorBody::new("Invalid username or password", "INVALID_USER_NAME_PASSWORD", ""),
+            ),
+            Self::Parameters => (
+                StatusCode::BAD_REQUEST,
+                ErrorBody::new(
+                    "Invalid request parameters",
+                    "INVALID_PARAMETER",
+                    "auth_type must be password, with user_name and password, or token",
+                ),
+            ),
+            Self::StaleToken => (
+                StatusCode::UNAUTHORIZED,
+                ErrorBody::new("Not a valid token", "INVALID_TOKEN", "Not a valid authentication token"),
             ),
             Self::Unexpected => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -88,7 +114,17 @@ impl Failure {
     }
 }
 
-impl ResponsysApi {
+/// Words refusals, each with an id by which it can be found again. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Refusals {
+    dice: Dice,
+}
+
+impl Refusals {
+    pub(super) const fn new(dice: Dice) -> Self {
+        Self { dice }
+    }
+
     /// The answer to a request that is turned away.
     pub(super) fn refuse(&self, failure: Failure) -> Response {
         let (status, body) = failure.facts();
@@ -98,8 +134,8 @@ impl ResponsysApi {
         if let Ok(id) = HeaderValue::from_str(&correlation_id(self.dice.roll())) {
             headers.insert(CORRELATION, id);
         }
-        if failure == Failure::Method {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        if let Failure::Method(verb) = failure {
+            headers.insert(header::ALLOW, HeaderValue::from_static(verb));
         }
         response
     }

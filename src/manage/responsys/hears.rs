@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::clock::Timestamp;
-use crate::delivery::{Hears, Words, until_edge};
+use crate::delivery::{Answer, Hears, Words, until_edge};
 use crate::event::{Cause, Outcome, Said, Wait};
 use crate::manage::responsys::Responsys;
 use crate::manage::responsys::says::{API_BLOCKED, API_LIMIT_EXCEEDED};
@@ -29,16 +28,16 @@ impl Hears for Responsys {
         Words { waits: &[API_LIMIT, CAPACITY], denials: &[BLOCKED] }
     }
 
-    fn body(&self, body: &[u8], wall: Timestamp) -> Option<Outcome> {
+    fn body(&self, answer: &Answer<'_>) -> Option<Outcome> {
         #[derive(Deserialize)]
         struct Error {
             #[serde(rename = "errorCode")]
             error_code: String,
         }
         // An answer of another shape says nothing.
-        let error: Error = serde_json::from_slice(body).ok()?;
+        let error: Error = serde_json::from_slice(answer.body).ok()?;
         // The end of the period on the clock: the answer names no time, and its limits begin anew there.
-        let wait = |said, period| Outcome::Wait(Wait::new(said, until_edge(wall, period)));
+        let wait = |said, period| Outcome::Wait(Wait::new(said, until_edge(answer.wall, period)));
         match error.error_code.as_str() {
             code if code == API_LIMIT.code => Some(wait(API_LIMIT, MINUTE)),
             code if code == CAPACITY.code => Some(wait(CAPACITY, TEN_MINUTES)),

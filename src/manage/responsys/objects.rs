@@ -3,6 +3,8 @@
 
 pub(super) mod account;
 pub(super) mod catalogue;
+pub(super) mod functions;
+pub(super) mod token;
 
 use std::time::Duration;
 

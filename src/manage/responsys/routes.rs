@@ -1,6 +1,8 @@
-//! The route of Responsys (contract.md 1). Those for accounts are in [`accounts`].
+//! The route of Responsys that lists the limits (contract.md 1). The login is in [`login`], the accounts are in
+//! [`accounts`].
 
 pub(super) mod accounts;
+pub(super) mod login;
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -8,23 +10,49 @@ use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 
+use crate::manage::Dice;
 use crate::manage::call::has_plain_token;
-use crate::manage::responsys::errors::{Failure, json};
+use crate::manage::desk::Desk;
+use crate::manage::dialect::Parts;
+use crate::manage::responsys::errors::{Failure, Refusals, json};
+use crate::manage::responsys::objects::token::Token;
 use crate::manage::responsys::wire::Item;
-use crate::manage::responsys::{ResponsysApi, doc, objects};
+use crate::manage::responsys::{Responsys, ResponsysOptions, doc, objects};
+use accounts::Register;
+use login::Login;
 
 /// All routes of the dialect, and those for its accounts.
-pub(crate) fn router(api: ResponsysApi) -> Router {
+pub(crate) fn router(options: &ResponsysOptions, parts: Parts) -> Router {
+    let Parts { policies, clock, random } = parts;
+    let (desk, dice) = (Desk::new(&Responsys, policies, clock, options.drain_window), Dice::new(random));
+    let refusals = Refusals::new(dice.clone());
+    let limits = Limits {
+        desk: desk.clone(),
+        refusals: refusals.clone(),
+        require_headers: options.require_headers,
+        default_account: options.default_account.clone(),
+    };
     Router::new()
         .route("/rest/api/ratelimit", get(list).head(no_verb).fallback(no_verb))
         .route("/rest/api/{version}/ratelimit", get(with_version).head(no_verb).fallback(no_verb))
-        .merge(accounts::routes())
-        .with_state(api)
+        .with_state(limits)
+        .merge(login::routes(Login::new(desk.clone(), options, refusals, dice)))
+        .merge(accounts::routes(Register::new(desk)))
+}
+
+/// Lists what accounts may call.
+#[derive(Clone)]
+pub(super) struct Limits {
+    desk: Desk,
+    refusals: Refusals,
+    require_headers: bool,
+    default_account: Option<String>,
 }
 
 /// Get throttling limits
 ///
-/// Those of the default account, `labels.account`; the defaults for what it has no limit of its own.
+/// Those of the account that the token was given to, else of the default account, `labels.account`; the defaults for what
+/// it has no limit of its own.
 #[utoipa::path(
     get, path = "/rest/api/ratelimit", tag = "responsys", operation_id = "list_responsys_limits",
     responses(
@@ -32,12 +60,12 @@ pub(crate) fn router(api: ResponsysApi) -> Router {
         doc::ListRefused,
     ),
 )]
-pub(super) async fn list(Shared(api): Shared<ResponsysApi>, headers: HeaderMap) -> Response {
-    api.list(&headers).unwrap_or_else(|failure| api.refuse(failure))
+pub(super) async fn list(Shared(limits): Shared<Limits>, headers: HeaderMap) -> Response {
+    limits.list(&headers).unwrap_or_else(|failure| limits.refusals.refuse(failure))
 }
 
-async fn no_verb(Shared(api): Shared<ResponsysApi>) -> Response {
-    api.refuse(Failure::Method)
+async fn no_verb(Shared(limits): Shared<Limits>) -> Response {
+    limits.refusals.refuse(Failure::Method("GET"))
 }
 
 /// Get throttling limits of a version
@@ -48,18 +76,19 @@ async fn no_verb(Shared(api): Shared<ResponsysApi>) -> Response {
     params(("version" = String, Path, description = "Such as `v1.3`.")),
     responses(doc::VersionRefused),
 )]
-pub(super) async fn with_version(Shared(api): Shared<ResponsysApi>) -> Response {
-    api.refuse(Failure::NotFound)
+pub(super) async fn with_version(Shared(limits): Shared<Limits>) -> Response {
+    limits.refusals.refuse(Failure::NotFound)
 }
 
-impl ResponsysApi {
+impl Limits {
     fn list(&self, headers: &HeaderMap) -> Result<Response, Failure> {
-        if self.options.require_headers && !has_plain_token(headers) {
+        if self.require_headers && !has_plain_token(headers) {
             return Err(Failure::Token);
         }
         let book = self.desk.book();
-        let known = match &self.options.default_account {
-            Some(name) => objects::find(&book, name).map_err(|error| {
+        let named = Token::of(headers).and_then(|token| token.account);
+        let known = match named.or_else(|| self.default_account.clone()) {
+            Some(name) => objects::find(&book, &name).map_err(|error| {
                 tracing::error!(%error, "the throttling limits are not listed");
                 Failure::Unexpected
             })?,

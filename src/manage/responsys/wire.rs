@@ -38,6 +38,21 @@ impl Item {
     }
 }
 
+/// The answer to a login.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponsysLogin)]
+pub(super) struct LoggedIn {
+    /// To be sent as `Authorization`, without a scheme.
+    #[serde(rename = "authToken")]
+    pub(super) auth_token: String,
+    /// In milliseconds since 1970.
+    #[serde(rename = "issuedAt")]
+    pub(super) issued_at: u64,
+    /// The address at which to go on.
+    #[serde(rename = "endPoint")]
+    pub(super) end_point: String,
+}
+
 /// All accounts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ResponsysAccounts)]
@@ -57,6 +72,10 @@ pub(super) struct Shown<'a> {
     /// Its own limits, in requests per minute.
     limits: &'a BTreeMap<String, u32>,
     blocked: &'a [Block],
+    /// Users whose login belongs to it; absent without any.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
+    users: &'a [String],
 }
 
 impl<'a> Accounts<'a> {
@@ -67,7 +86,7 @@ impl<'a> Accounts<'a> {
 
 impl<'a> Shown<'a> {
     pub(super) fn of(source: Source, account: &'a Account) -> Self {
-        let Account { name, limits, blocked } = account;
-        Self { name, source: source.name(), limits, blocked }
+        let Account { name, limits, blocked, users } = account;
+        Self { name, source: source.name(), limits, blocked, users }
     }
 }

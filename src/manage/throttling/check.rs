@@ -101,7 +101,8 @@ pub(super) fn check(config: &Config, org: &str, throughput: RangeInclusive<u32>)
             ];
             let clause = Clause { methods, labels, ..Clause::of(pattern) };
             let limits = Limits { pace: Some(pace), ..Limits::default() };
-            Ok(Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) })
+            let spec = Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) };
+            Ok(spec.called(config.name.as_deref().unwrap_or_default()))
         }
         _ => {
             debug_assert!(!faults.is_empty(), "an author learns why a config cannot be deployed");

@@ -7,17 +7,17 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use crate::manage::adobe::doc::{
-    self as shared, SANDBOX_ID, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases,
+    self as shared, SANDBOX_ID, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_all_bases,
 };
 use crate::manage::adobe::envelope::{ContentTypeBody, Envelope, GatewayBody};
-use crate::manage::throttling::errors::Failure;
+use crate::manage::throttling::errors::{Failure, Own};
 use crate::manage::throttling::routes;
 use crate::manage::throttling::{COLLECTION, VOICE};
 
-/// The routes of the dialect, under both base paths.
+/// The routes of the dialect, under all base paths.
 #[must_use]
 pub(super) fn api_doc() -> OpenApi {
-    under_both_bases(Dialect::openapi(), COLLECTION, "may_deploy_throttling_config")
+    under_all_bases(Dialect::openapi(), COLLECTION, "may_deploy_throttling_config")
 }
 
 #[derive(utoipa::OpenApi)]
@@ -48,21 +48,21 @@ pub(super) const ABOUT_CONFIG: &str = "A limit of calls per second. To be deploy
 
 refused! { VOICE;
     /// What the list of configs refuses, by status.
-    ListRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge Get;
+    ListRefused: WITH_TYPE, Own(NonProdSandbox) InvalidPayload TooLarge Get;
     /// What the creation of a config refuses, by status.
-    CreateRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge CreateLimit Create;
+    CreateRefused: WITH_TYPE, Own(NonProdSandbox) InvalidPayload TooLarge CreateLimit Create CreateFaults;
     /// What showing a config refuses, by status.
-    ReadRefused: WITHOUT_TYPE, NonProdSandbox NotFound Get;
+    ReadRefused: WITHOUT_TYPE, Own(NonProdSandbox) NotFound Get;
     /// What the update of a config refuses, by status.
-    UpdateRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge NotFound UpdateNotActive Update;
+    UpdateRefused: WITH_TYPE, Own(NonProdSandbox) InvalidPayload TooLarge NotFound Own(UpdateNotActive) Update UpdateFaults;
     /// What the deletion of a config refuses, by status.
-    DeleteRefused: WITHOUT_TYPE, NonProdSandbox NotFound DeleteForbidden Delete;
+    DeleteRefused: WITHOUT_TYPE, Own(NonProdSandbox) NotFound DeleteForbidden Delete;
     /// What the check of a config refuses, by status.
-    CheckRefused: WITHOUT_TYPE, NonProdSandbox NotFound Get;
+    CheckRefused: WITHOUT_TYPE, Own(NonProdSandbox) NotFound Get;
     /// What the deploy of a config refuses, by status.
-    DeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound AlreadyDeployed DeployLimit Deploy;
+    DeployRefused: WITHOUT_TYPE, Own(NonProdSandbox) NotFound Own(AlreadyDeployed) DeployLimit Deploy;
     /// What the undeploy of a config refuses, by status.
-    UndeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound NotDeployed Undeploy;
+    UndeployRefused: WITHOUT_TYPE, Own(NonProdSandbox) NotFound Own(NotDeployed) Undeploy;
 }
 
 pub(super) fn config() -> Value {

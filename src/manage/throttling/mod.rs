@@ -37,7 +37,7 @@ use crate::event::PolicyId;
 use crate::manage::Options;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
-use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable, is_uuid};
+use crate::manage::dialect::{Derived, Dialect, Parts, Source, Unreadable, is_uuid};
 use crate::policy::{Book, Policies};
 
 pub(crate) use options::ThrottlingOptions;
@@ -61,6 +61,27 @@ impl Dialect for Throttling {
 
     fn names(&self, policy: &PolicyId) -> bool {
         is_uuid(policy.as_str())
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        &[
+            Source {
+                label: "org",
+                implied: None,
+                header: Some("x-gw-ims-org-id"),
+                otherwise: "`labels.org`",
+            },
+            Source {
+                label: "service",
+                implied: None,
+                header: None,
+                otherwise: "`labels.service`, else it counts as `action`",
+            },
+        ]
+    }
+
+    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
+        Some(policy.as_str())
     }
 
     fn routes(&self, options: &Options, parts: Parts) -> Router {

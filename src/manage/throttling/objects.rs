@@ -1,7 +1,7 @@
 //! What a config says, as it is stored: an element of the policy book. Where configs go their own way beside those of the
 //! other API of Adobe.
 //!
-//! Must not know: requests and answers, which policy follows from a config.
+//! Must not know: requests and answers, what a policy says.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -12,15 +12,17 @@ use crate::manage::adobe::answers::CanDeploy;
 use crate::manage::adobe::api::Collection;
 use crate::manage::adobe::body::BodyError;
 use crate::manage::adobe::envelope::Refusal;
-use crate::manage::adobe::objects;
+use crate::manage::adobe::objects::{self, Found};
+use crate::manage::adobe::policies::{Parts, name_of};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::{Authoring, SandboxKind};
-use crate::manage::dialect::Dialect;
+use crate::manage::dialect::{Dialect, Unreadable};
 use crate::manage::throttling::check::{self, Fault, check};
-use crate::manage::throttling::errors::Failure;
+use crate::manage::throttling::derive;
+use crate::manage::throttling::errors::{Failure, Own};
 use crate::manage::throttling::wire::{self, Element};
 use crate::manage::throttling::{COLLECTION, Throttling, ThrottlingApi, doc};
-use crate::policy::{Book, Spec};
+use crate::policy::{Book, Spec, Wanted};
 
 /// A config as it was sent, stripped of unknown members (contract.md 1).
 ///
@@ -39,6 +41,9 @@ pub(in crate::manage) struct Config {
     pub(super) max_throughput: Option<Number>,
 }
 
+/// What comes behind the uid in the name of its policy: a config is one.
+const WHOLE: &str = "";
+
 /// A config with what the system adds.
 pub(super) type Record = objects::Record<Config>;
 
@@ -48,7 +53,7 @@ impl Collection for ThrottlingApi {
     /// Books up to format 4 had no kinds of configs; theirs are read as this one.
     const KIND: &'static str = "config";
     const CALLED: &'static str = "throttling config";
-    type Failure = Failure;
+    type Own = Own;
     type Config = Config;
     type Meaning = Result<Spec, Vec<Fault>>;
     type Element<'a> = Element<'a>;
@@ -65,7 +70,7 @@ impl Collection for ThrottlingApi {
     fn admit(&self, scope: Scope) -> Result<Scope, Refusal> {
         match scope.sandbox.kind {
             SandboxKind::Production => Ok(scope),
-            SandboxKind::Development => Err(scope.refuse(Failure::NonProdSandbox)),
+            SandboxKind::Development => Err(scope.refuse(Failure::Own(Own::NonProdSandbox))),
         }
     }
 
@@ -106,21 +111,28 @@ impl Collection for ThrottlingApi {
 
     /// One that counts as deployed has an active policy.
     fn may_update(book: &Book, uid: &str, record: &Record) -> Result<(), Failure> {
-        let policy = PolicyId::parse(uid).ok().and_then(|id| book.get(&id));
+        let name = name_of(&record.names, uid, WHOLE);
+        let policy = PolicyId::parse(&name).ok().and_then(|id| book.get(&id));
         // In the book and not in the runtime: the edit sees what it is about to change.
         let is_active = policy.is_some_and(|policy| policy.lifecycle().active().is_some());
-        if record.life.is_deployed() && !is_active { Err(Failure::UpdateNotActive) } else { Ok(()) }
+        if record.life.is_deployed() && !is_active { Err(Failure::Own(Own::UpdateNotActive)) } else { Ok(()) }
     }
 
     fn deployable(&self, record: &Record) -> Result<Option<Config>, Failure> {
         if record.life.is_deployed() {
-            return Err(Failure::AlreadyDeployed);
+            return Err(Failure::Own(Own::AlreadyDeployed));
         }
         let meaning = self.check(&record.config, &record.org_id);
         meaning.map(|_| Some(record.config.clone())).map_err(|_| Failure::Deploy)
     }
 
     fn undeploy_idle() -> Result<(), Failure> {
-        Err(Failure::NotDeployed)
+        Err(Failure::Own(Own::NotDeployed))
+    }
+
+    /// Left as it is where the config cannot be read, and not refused as a whole: one such config must not keep others from
+    /// changing.
+    fn wanted(_: &str, found: &Found<Self>) -> Result<Parts, Unreadable> {
+        Ok(vec![(WHOLE, found.as_ref().map_or(Wanted::AsItIs, derive::wanted))])
     }
 }

@@ -1,4 +1,4 @@
-//! The routes, under both base paths (adobe/contract.md 1, 2).
+//! The routes, under all base paths (adobe/contract.md 1, 2).
 
 use axum::Router;
 use axum::body::Body;
@@ -10,13 +10,13 @@ use http::HeaderMap;
 use crate::manage::adobe::answers::{Checked, Created, List, One, Updated};
 use crate::manage::adobe::api;
 use crate::manage::adobe::doc::{Empty, Headers, Page, checked};
-use crate::manage::adobe::routing::{Uid, no_head, under_both_bases};
+use crate::manage::adobe::routing::{Uid, no_head, under_all_bases};
 use crate::manage::throttling::ThrottlingApi;
 use crate::manage::throttling::doc;
 use crate::manage::throttling::objects::Config;
 use crate::manage::throttling::wire::Element;
 
-/// All routes of the dialect under `/authoring` and `/journey/orchestration`.
+/// All routes of the dialect under each of its base paths.
 pub(crate) fn router(api: ThrottlingApi) -> Router {
     let routes = Router::new()
         .route("/list/throttlingConfigs", post(list))
@@ -32,7 +32,7 @@ pub(crate) fn router(api: ThrottlingApi) -> Router {
         .route("/throttlingConfigs/{uid}/deploy", post(deploy))
         .route("/throttlingConfigs/{uid}/undeploy", post(undeploy))
         .with_state(api);
-    under_both_bases(&routes)
+    under_all_bases(&routes)
 }
 
 /// List the configs of the organisation
@@ -46,7 +46,7 @@ pub(crate) fn router(api: ThrottlingApi) -> Router {
     ),
 )]
 pub(super) async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
-    api.authoring.answer(api::list(&api, &headers, body).await)
+    api.authoring.refusals.answer(api::list(&api, &headers, body).await)
 }
 
 /// Create a config
@@ -62,7 +62,7 @@ pub(super) async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap,
     ),
 )]
 pub(super) async fn create(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
-    api.authoring.answer(api::create(&api, &headers, body).await)
+    api.authoring.refusals.answer(api::create(&api, &headers, body).await)
 }
 
 /// Show a config
@@ -75,7 +75,7 @@ pub(super) async fn create(Shared(api): Shared<ThrottlingApi>, headers: HeaderMa
     ),
 )]
 pub(super) async fn read(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
-    api.authoring.answer(api::read(&api, &uid, &headers))
+    api.authoring.refusals.answer(api::read(&api, &uid, &headers))
 }
 
 /// Replace a config
@@ -96,7 +96,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    api.authoring.answer(api::update(&api, &uid, &headers, body).await)
+    api.authoring.refusals.answer(api::update(&api, &uid, &headers, body).await)
 }
 
 /// Delete a config
@@ -118,7 +118,7 @@ pub(super) async fn delete(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    api.authoring.answer(api::delete(&api, &uid, query.as_deref(), &headers).await)
+    api.authoring.refusals.answer(api::delete(&api, &uid, query.as_deref(), &headers).await)
 }
 
 /// Whether a config can be deployed
@@ -131,7 +131,7 @@ pub(super) async fn delete(
     ),
 )]
 pub(super) async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
-    api.authoring.answer(api::may_deploy(&api, &uid, &headers))
+    api.authoring.refusals.answer(api::may_deploy(&api, &uid, &headers))
 }
 
 /// Deploy a config
@@ -141,7 +141,7 @@ pub(super) async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, hea
     responses((status = 204, description = "It is active."), doc::DeployRefused),
 )]
 pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
-    api.authoring.answer(api::deploy(&api, &uid, &headers).await)
+    api.authoring.refusals.answer(api::deploy(&api, &uid, &headers).await)
 }
 
 /// Undeploy a config
@@ -153,5 +153,5 @@ pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers
     responses((status = 204, description = "It governs no new calls."), doc::UndeployRefused),
 )]
 pub(super) async fn undeploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
-    api.authoring.answer(api::undeploy(&api, &uid, &headers).await)
+    api.authoring.refusals.answer(api::undeploy(&api, &uid, &headers).await)
 }

@@ -129,8 +129,7 @@ pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
 }
 
 fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleElement<'a> {
-    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
-        record;
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, .. } = record;
     IdleElement {
         id: Some(format!("{uid}_{sandbox_id}")),
         name: config.name.as_deref(),
@@ -150,8 +149,7 @@ fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleEleme
 }
 
 fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> DeployedElement<'a> {
-    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
-        record;
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, .. } = record;
     DeployedElement {
         id: format!("{uid}_{sandbox_id}"),
         org_id,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
 
-use crate::ops::desk::{Answer, json, respond};
+use crate::ops::desk::{OpsAnswer, json, respond};
 use crate::ops::doubts::wire::{DoubtBody, DoubtList};
 use crate::ops::doubts::{DoubtDesk, Name, doc, no_such_method, split};
 use crate::ops::query::{Parameters, cursor_after, invalid};
@@ -49,7 +49,7 @@ pub(in crate::ops) async fn show(State(desk): State<DoubtDesk>, name: Name) -> R
 }
 
 /// A page of the open doubts.
-fn page(doubts: &Doubts, uri: &Uri) -> Answer {
+fn page(doubts: &Doubts, uri: &Uri) -> OpsAnswer {
     let parameters = Parameters::read(uri, &["limit", "cursor", "acknowledged"], None)?;
     let limit = parameters.page("limit")?;
     let only = match parameters.get("acknowledged") {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use utoipa::ToSchema;
 
 use crate::ops::body::{invalid, missing, read, read_optional};
-use crate::ops::desk::{Answer, json, late};
+use crate::ops::desk::{OpsAnswer, json, late};
 use crate::ops::doubts::wire::{DecisionBody, DoubtBody, GivenUpBody};
 use crate::ops::doubts::{DecisionError, DoubtDesk, doc, no_doubt, verbs_of};
 use crate::problem::{Problem, codes};
@@ -63,7 +63,7 @@ struct GiveUpRequest {
 }
 
 impl DoubtDesk {
-    pub(super) async fn act(&self, id: &str, verb: DoubtVerb, headers: &HeaderMap, body: Body) -> Answer {
+    pub(super) async fn act(&self, id: &str, verb: DoubtVerb, headers: &HeaderMap, body: Body) -> OpsAnswer {
         match verb {
             DoubtVerb::Acknowledge => acknowledge(self, id, headers, body).await,
             DoubtVerb::Retry => retry(self, id, headers, body).await,
@@ -86,7 +86,7 @@ impl DoubtDesk {
     }
 
     /// What became of a doubt that was decided about.
-    fn decided(&self, id: u64) -> Answer {
+    fn decided(&self, id: u64) -> OpsAnswer {
         let doubt = self.doubts.get(id).as_ref().map(DoubtBody::of);
         Ok(json(&DecisionBody { ended: doubt.is_none(), doubt }, None))
     }
@@ -109,7 +109,7 @@ pub(in crate::ops) async fn acknowledge(
     id: &str,
     headers: &HeaderMap,
     body: Body,
-) -> Answer {
+) -> OpsAnswer {
     read_optional::<EmptyRequest>(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::Acknowledge)?;
     // It may have ended since it was found.
@@ -130,7 +130,7 @@ pub(in crate::ops) async fn acknowledge(
         doc::Decide,
     ),
 )]
-pub(in crate::ops) async fn retry(desk: &DoubtDesk, id: &str, headers: &HeaderMap, body: Body) -> Answer {
+pub(in crate::ops) async fn retry(desk: &DoubtDesk, id: &str, headers: &HeaderMap, body: Body) -> OpsAnswer {
     read_optional::<EmptyRequest>(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::Retry)?;
     desk.decisions.retry(&doubt).await.map_err(|error| not_carried_out(&doubt, DoubtVerb::Retry, &error))?;
@@ -150,7 +150,12 @@ pub(in crate::ops) async fn retry(desk: &DoubtDesk, id: &str, headers: &HeaderMa
         doc::GiveUp,
     ),
 )]
-pub(in crate::ops) async fn give_up(desk: &DoubtDesk, id: &str, headers: &HeaderMap, body: Body) -> Answer {
+pub(in crate::ops) async fn give_up(
+    desk: &DoubtDesk,
+    id: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> OpsAnswer {
     let request: GiveUpRequest = read(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::GiveUp)?;
     let confirmed = request.confirm.as_ref().ok_or_else(|| missing("confirm", confirm_rule(doubt.events)))?;
@@ -191,7 +196,12 @@ pub(in crate::ops) async fn give_up(desk: &DoubtDesk, id: &str, headers: &Header
         doc::Decide,
     ),
 )]
-pub(in crate::ops) async fn confirm(desk: &DoubtDesk, id: &str, headers: &HeaderMap, body: Body) -> Answer {
+pub(in crate::ops) async fn confirm(
+    desk: &DoubtDesk,
+    id: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> OpsAnswer {
     read_optional::<EmptyRequest>(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::Confirm)?;
     let confirmed = desk.decisions.confirm(&doubt).await;

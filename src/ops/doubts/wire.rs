@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::ops::doubts::verbs_of;
-use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
 /// A page of open doubts, the oldest first.
 #[derive(Serialize, ToSchema)]
@@ -80,10 +80,10 @@ impl DoubtBody {
             at_most: doubt.kind == DoubtKind::Uncertain,
             since: Timestamp::from_millis(doubt.since_ms).to_string(),
             holds: match doubt.kind.holds() {
-                Holds::Store => "store",
-                Holds::Lanes => "lanes",
-                Holds::Time => "time",
-                Holds::Nothing => "nothing",
+                DoubtHold::Store => "store",
+                DoubtHold::Lanes => "lanes",
+                DoubtHold::Time => "time",
+                DoubtHold::Nothing => "nothing",
             },
             acknowledged: doubt.acknowledged,
             verbs: verbs_of(doubt.kind).iter().map(|verb| verb.word()).collect(),

@@ -34,6 +34,41 @@ async fn a_doubt_that_holds_the_lane_or_the_store_is_named_with_its_way_out() {
     assert_eq!(world.get(path).await.body["held"]["doubt"], json!(book));
 }
 
+/// Whoever is asked: what is read ahead is ready, and what has started is in flight.
+#[tokio::test]
+async fn every_answer_says_the_same_of_what_is_read_ahead() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 9, &[])).await;
+    let ids = world.accept(200, &[], None).await;
+    world.started(2).await;
+    let read_ahead = async || world.dispatch.figures().await.expect("runs").read_ahead;
+    eventually("many are read ahead", async || read_ahead().await > 20).await;
+    for (ended, inflight) in [(0, 2), (2, 2)] {
+        let ledger = world.queue.ledger();
+        assert_eq!((ledger.ready, ledger.delayed, ledger.inflight), (198 - ended, 0, inflight), "{ledger:?}");
+        let lanes = world.queue.counts();
+        assert_eq!(
+            lanes.iter().map(|lane| (lane.ready, lane.inflight)).collect::<Vec<_>>(),
+            [(198 - ended, inflight)]
+        );
+        let mut words = std::collections::BTreeMap::<String, u64>::new();
+        for id in &ids {
+            let explained = world.get(&format!("/v1/explain?id={id}")).await.body["state"].clone();
+            let standing = world.queue.standing(*id, &world.dispatch).await.expect("reads");
+            assert_eq!(standing.word(), explained.as_str(), "{id}");
+            *words.entry(explained.as_str().expect("a word").to_owned()).or_default() += 1;
+        }
+        assert_eq!((words["ready"], words["inflight"]), (198 - ended, inflight), "{words:?}");
+        let figures = &world.get("/v1/policies/api").await.body["figures"];
+        assert_eq!((&figures["waiting"], &figures["inflight"]), (&json!(198 - ended), &json!(inflight)));
+        if ended == 0 {
+            world.let_go(2);
+            world.started(4).await;
+            eventually("their ends are on record", async || world.queue.completed().delivered == 2).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
     let world = world().await;
@@ -75,12 +110,12 @@ async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
     assert_eq!(told["url"], "https://api.test/x", "without the query");
     assert_eq!(told["lane"]["name"], "api@1;key=a;~host=api.test:443");
     assert_eq!(told["lane"]["host"], "api.test:443");
-    assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "generation": 1}]));
+    assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "name": null, "generation": 1}]));
     assert_eq!(told["policies"][0]["verdict"], "applies");
 
     eventually("its end is known", async || {
         let told = world.get(&format!("/v1/explain?id={}", ids[0])).await.body;
-        told == json!({"id": ids[0].to_string(), "state": "settled", "outcome": "delivered"})
+        told == json!({"id": ids[0].to_string(), "state": "settled", "outcome": "delivered", "reason": "delivered"})
     })
     .await;
 }
@@ -187,4 +222,17 @@ async fn bad_questions_name_the_parameter() {
     }
     let gone = world.get("/v1/explain?id=0198c4f0-5f3a-7c00-8000-000000000001").await;
     assert_eq!(gone.problem(404), "event_not_found");
+}
+
+#[tokio::test]
+async fn a_call_is_explained_with_the_labels_that_it_implies() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &["key"])).await;
+    let lane = async |query: &str| {
+        let told = world.get(&format!("/v1/explain?url=https://api.test/{query}")).await.body;
+        told["lane"]["labels"].clone()
+    };
+    assert_eq!(lane("keyed/b").await, json!({"key": "b"}));
+    assert_eq!(lane("keyed/b&label.key=c").await, json!({"key": "c"}), "a given label goes first");
+    assert_eq!(lane("plain").await, json!(null), "the control");
 }

@@ -17,9 +17,9 @@ use tower::ServiceExt;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, Options, Parts, Service};
+use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
 use crate::event::{Event, EventId, Outcome};
-use crate::ingest::{CallRouter, Defaults, Unmatched};
+use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
@@ -29,7 +29,7 @@ use crate::policy::{
 use crate::queue::{NewEvent, Queue};
 use crate::store::memory::{MemoryStore, MemoryUsages};
 use crate::store::{Appended, UsageStore};
-use crate::telemetry::Source;
+use crate::telemetry::EventSource;
 use crate::traces::Tracer;
 
 /// Keeps its calls until they are let go.
@@ -79,13 +79,13 @@ pub(super) async fn world() -> World {
     let usages = Arc::new(MemoryUsages::new());
     usages.open(clock.now()).await.expect("opens");
     let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
-    let (service, dispatch) = Service::new(Parts {
+    let (service, dispatch) = Service::new(DispatcherParts {
         queue: queue.clone(),
         signals,
         policies: policies.follow(),
         deliver: Arc::new(Door(endpoint.clone())),
         clock: clock.clone(),
-        options: Options::default(),
+        options: PlannerOptions::default(),
         gate: Gate::new(),
         usages: usages.clone(),
         tracer: Tracer::default(),
@@ -104,7 +104,7 @@ pub(super) async fn world() -> World {
         router: CallRouter {
             queue: queue.clone(),
             defaults: Arc::new(Defaults {
-                labels: [("org".to_owned(), "ACME".to_owned())].into(),
+                labels: Arc::new(labels(&[("org", "ACME")])),
                 known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
                 max_ttl: Duration::from_secs(6 * 3600),
             }),
@@ -113,7 +113,12 @@ pub(super) async fn world() -> World {
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            implied: Arc::new(|call| {
+                let key = call.url.path().strip_prefix("/keyed/");
+                key.map(|key| ("key", key.to_owned())).into_iter().collect()
+            }),
         },
+        about: AboutPolicies::NOTHING,
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
@@ -182,14 +187,19 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        NewEvent { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
+        NewEvent {
+            lane: self.queue.lane_at(&governed, &event.url),
+            event,
+            dedup: None,
+            source: EventSource::Http,
+        }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {
         self.endpoint.called.lock().expect("no panic").iter().copied().collect()
     }
 
-    /// Waits until so many calls have started.
+    /// Waits until this many calls have started.
     pub(super) async fn started(&self, calls: usize) {
         eventually(&format!("{calls} calls start"), async || self.called().len() >= calls).await;
     }

@@ -12,14 +12,14 @@ use crate::policy::document::{ElementV3, EndedV4};
 
 /// What a stored book has beside its policies.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(super) struct BookRest {
     pub(super) next_order: u64,
     pub(super) elements: Vec<ElementV3>,
     pub(super) ended: Vec<EndedV4>,
 }
 
 /// Takes one policy, in the form that its format has; an error ends the reading.
-type Take<'t, P> = &'t mut dyn FnMut(P) -> Result<(), PolicyError>;
+type TakePolicy<'t, P> = &'t mut dyn FnMut(P) -> Result<(), PolicyError>;
 
 /// Hands each policy to `take` in the order of the document.
 ///
@@ -27,8 +27,8 @@ type Take<'t, P> = &'t mut dyn FnMut(P) -> Result<(), PolicyError>;
 /// What is wrong with the document, or what `take` said, with the place.
 pub(super) fn read_each<P: DeserializeOwned>(
     body: &[u8],
-    take: Take<'_, P>,
-) -> Result<Parts, serde_json::Error> {
+    take: TakePolicy<'_, P>,
+) -> Result<BookRest, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parts = Whole(take).deserialize(&mut deserializer)?;
     // Text behind the book is damage too.
@@ -39,7 +39,7 @@ pub(super) fn read_each<P: DeserializeOwned>(
 /// The members of a book. Any other one is refused.
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Member {
+enum BookMember {
     Format,
     NextOrder,
     Policies,
@@ -47,28 +47,28 @@ enum Member {
     Ended,
 }
 
-struct Whole<'t, P>(Take<'t, P>);
+struct Whole<'t, P>(TakePolicy<'t, P>);
 
 impl<'de, P: DeserializeOwned> DeserializeSeed<'de> for Whole<'_, P> {
-    type Value = Parts;
+    type Value = BookRest;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parts, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<BookRest, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
-    type Value = Parts;
+    type Value = BookRest;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a policy book")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parts, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<BookRest, A::Error> {
         let Self(take) = self;
-        let mut parts = Parts::default();
+        let mut parts = BookRest::default();
         let mut given = Vec::new();
-        while let Some(member) = members.next_key::<Member>()? {
+        while let Some(member) = members.next_key::<BookMember>()? {
             // serde would take the last of two, and one of them is damage.
             if given.contains(&member) {
                 return Err(A::Error::custom("a member stands twice"));
@@ -76,17 +76,17 @@ impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
             given.push(member);
             match member {
                 // The caller has chosen `P` by it.
-                Member::Format => {
+                BookMember::Format => {
                     let _: u32 = members.next_value()?;
                 }
-                Member::NextOrder => parts.next_order = members.next_value()?,
-                Member::Policies => members.next_value_seed(Each(&mut *take))?,
-                Member::Elements => parts.elements = members.next_value()?,
-                Member::Ended => parts.ended = members.next_value()?,
+                BookMember::NextOrder => parts.next_order = members.next_value()?,
+                BookMember::Policies => members.next_value_seed(Each(&mut *take))?,
+                BookMember::Elements => parts.elements = members.next_value()?,
+                BookMember::Ended => parts.ended = members.next_value()?,
             }
         }
         // Formats before 4 have no `ended` and those before 3 no `elements`; these two every format has.
-        for (member, name) in [(Member::NextOrder, "next_order"), (Member::Policies, "policies")] {
+        for (member, name) in [(BookMember::NextOrder, "next_order"), (BookMember::Policies, "policies")] {
             if !given.contains(&member) {
                 return Err(A::Error::missing_field(name));
             }
@@ -95,7 +95,7 @@ impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
     }
 }
 
-struct Each<'t, P>(Take<'t, P>);
+struct Each<'t, P>(TakePolicy<'t, P>);
 
 impl<'de, P: DeserializeOwned> DeserializeSeed<'de> for Each<'_, P> {
     type Value = ();

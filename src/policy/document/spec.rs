@@ -5,7 +5,8 @@
 //!                 "segment": { "label", "after", "names" } | absent }],
 //!   limits, "family": "wait" | "refuse", "overlap": "most_specific" | "all", "among": word | absent,
 //!   "scope": [label], "host": label | absent, "overrides": [{ "key", limits }] | absent,
-//!   "counts_on": policy | absent, "rank": n | absent,
+//!   "counts_on": policy | absent, "rank": n | absent, "title": text | absent,
+//!   "config": text | absent,
 //!   "wording": { "per_window", "per_quota", "closed", "subject" } | absent }
 //!
 //! limits: "pace", "window": { "calls", "length_ms" } | null, "quota": { "calls", "per" } | null, "slots", "timeout_ms",
@@ -25,7 +26,7 @@ use crate::event::PolicyId;
 use crate::policy::document::malformed;
 use crate::policy::{
     Clause, Family, LabelCondition, LimitError, Limits, Overlap, Overrides, Pace, Period, PolicyError, Quota,
-    Scope, Segment, Spec, UrlPattern, Window, Wording,
+    RefusalCodes, Scope, Segment, Spec, UrlPattern, Window,
 };
 
 /// The calls of a limit that counts and limits nothing; more than any limit may allow.
@@ -70,6 +71,10 @@ pub(in crate::policy) struct SpecV3 {
     rank: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wording: Option<WordingV3>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<Box<str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,7 +167,8 @@ enum OverlapV2 {
 }
 
 pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
-    let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording } = spec;
+    let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording, title, config } =
+        spec;
     let (overlap, among) = match overlap {
         Overlap::MostSpecific { among } => (OverlapV2::MostSpecific, among.clone()),
         Overlap::All => (OverlapV2::All, Box::default()),
@@ -194,12 +200,14 @@ pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
         overrides: overrides.collect(),
         counts_on: bounds_on.as_ref().map(PolicyId::to_string),
         rank: *rank,
-        wording: wording.clone().map(|Wording { per_window, per_quota, closed, subject }| WordingV3 {
+        wording: wording.clone().map(|RefusalCodes { per_window, per_quota, closed, subject }| WordingV3 {
             per_window,
             per_quota,
             closed,
             subject,
         }),
+        title: title.clone(),
+        config: config.clone(),
     }
 }
 
@@ -238,12 +246,14 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
         overrides: decode_overrides(spec.overrides)?,
         bounds_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
         rank: spec.rank,
-        wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| Wording {
+        wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| RefusalCodes {
             per_window,
             per_quota,
             closed,
             subject,
         }),
+        title: spec.title,
+        config: spec.config,
     })
 }
 

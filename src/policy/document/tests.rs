@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::policy::testing::{id, spec, spec_for};
 use crate::policy::{
-    Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment,
-    UrlPattern, Window, Wording,
+    Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, RefusalCodes,
+    Scope, Segment, UrlPattern, Window,
 };
 
 fn book() -> Book {
@@ -41,7 +41,7 @@ fn book() -> Book {
 
 fn add_element(book: &mut Book, id: &str, order: u64, record: Value) {
     let name = ElementName { origin: Origin::new("x"), kind: "config".into(), id: id.into() };
-    book.elements.insert(name, Kept::new(Element { order, record }));
+    assert!(book.elements.add(name, Element { order, record }));
 }
 
 /// With what format 2 did not have.
@@ -58,8 +58,12 @@ fn with_elements() -> Book {
         &scope,
         [(vec!["k 1".into(), "c".into()], window), (vec!["k2".into()], Limits::closed())],
     );
-    let wording =
-        Wording { per_window: "W".into(), per_quota: "Q".into(), closed: "C".into(), subject: "s".into() };
+    let wording = RefusalCodes {
+        per_window: "W".into(),
+        per_quota: "Q".into(),
+        closed: "C".into(),
+        subject: "s".into(),
+    };
     let spec = Spec {
         overlap: Overlap::MostSpecific { among: "keys".into() },
         scope,
@@ -74,8 +78,17 @@ fn with_elements() -> Book {
     book
 }
 
-/// With what format 3 did not have.
+/// With what format 5 did not have.
 fn newest() -> Book {
+    let mut book = with_ended();
+    let policy = book.policies.get_mut(&id("new")).expect("there").edit();
+    Arc::make_mut(policy.ruling.as_mut().expect("rules")).title = Some("CRM \"main\"".into());
+    Arc::make_mut(policy.ruling.as_mut().expect("rules")).config = Some("c1".into());
+    book
+}
+
+/// With what format 3 did not have.
+fn with_ended() -> Book {
     let mut book = with_elements();
     book.ended.insert(id("long-gone"), 7);
     book
@@ -138,7 +151,7 @@ fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
         ..(**spec).clone()
     });
     for (shared, is_same) in [(spec, true), (&other, false)] {
-        let read = decode_sharing(&body, &Shared::from([(first, shared)])).expect("decodes");
+        let read = decode_sharing(&body, &KnownSpecs::from([(first, shared)])).expect("decodes");
         assert_eq!(read, book);
         let (_, ruling) = read.specs().next().expect("one");
         assert_eq!(Arc::ptr_eq(ruling, shared), is_same);
@@ -148,7 +161,7 @@ fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
 #[test]
 fn foreign_documents_are_refused_with_a_reason() {
     let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
-    assert!(matches!(refused(r#"{"format":6}"#), PolicyError::Format { found: 6, known: 5 }));
+    assert!(matches!(refused(r#"{"format":7}"#), PolicyError::Format { found: 7, known: 6 }));
     assert!(matches!(refused("{"), PolicyError::Document { .. }));
     assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Document { .. }));
     let body = String::from_utf8(encode(&book()).expect("encodes").to_vec()).expect("text");
@@ -185,11 +198,14 @@ fn the_limits_of_one_key_stand_once() {
 
 #[test]
 fn all_formats_stay_readable() {
-    let body = include_str!("../fixtures/book-v5.json");
+    let body = include_str!("../fixtures/book-v6.json");
     assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
 
+    let body = include_str!("../fixtures/book-v5.json");
+    assert_eq!(decode(body.as_bytes()).expect("readable"), with_ended());
+
     let body = include_str!("../fixtures/book-v4.json");
-    assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
+    assert_eq!(decode(body.as_bytes()).expect("readable"), with_ended());
 
     let body = include_str!("../fixtures/book-v3.json");
     assert_eq!(decode(body.as_bytes()).expect("readable"), with_elements());

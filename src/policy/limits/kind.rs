@@ -2,11 +2,11 @@
 //!
 //! Must not know: how a limit counts.
 
-use crate::policy::Wording;
+use crate::policy::RefusalCodes;
 
 /// What a limit counts or forbids: each policy has at most one limit of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum LimitKind {
     /// Starts per second, with even gaps between them.
     Pace,
     /// Starts in every sliding window of a length.
@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 /// What has to be known of one kind.
-struct Row {
+struct KindTraits {
     /// The word that API, record and metrics use.
     word: &'static str,
     /// tidegate's own code of a refusal.
@@ -37,13 +37,13 @@ struct Row {
     is_stated: bool,
 }
 
-impl Kind {
+impl LimitKind {
     /// All of them, in the order in which limits are asked.
     pub const ALL: [Self; 5] = [Self::Pace, Self::Window, Self::Quota, Self::Slots, Self::Closed];
 
-    const fn row(self) -> Row {
+    const fn row(self) -> KindTraits {
         match self {
-            Self::Pace => Row {
+            Self::Pace => KindTraits {
                 word: "pace",
                 code: "over_pace",
                 counts_starts: true,
@@ -52,7 +52,7 @@ impl Kind {
                 is_checked: true,
                 is_stated: false,
             },
-            Self::Window => Row {
+            Self::Window => KindTraits {
                 word: "window",
                 code: "over_window",
                 counts_starts: true,
@@ -61,7 +61,7 @@ impl Kind {
                 is_checked: true,
                 is_stated: true,
             },
-            Self::Quota => Row {
+            Self::Quota => KindTraits {
                 word: "quota",
                 code: "over_quota",
                 counts_starts: true,
@@ -70,7 +70,7 @@ impl Kind {
                 is_checked: false,
                 is_stated: true,
             },
-            Self::Slots => Row {
+            Self::Slots => KindTraits {
                 word: "slots",
                 code: "over_slots",
                 counts_starts: false,
@@ -79,7 +79,7 @@ impl Kind {
                 is_checked: false,
                 is_stated: false,
             },
-            Self::Closed => Row {
+            Self::Closed => KindTraits {
                 word: "closed",
                 code: "closed",
                 counts_starts: false,
@@ -111,7 +111,7 @@ impl Kind {
 
     /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
     #[must_use]
-    pub fn code(self, wording: Option<&Wording>) -> &str {
+    pub fn code(self, wording: Option<&RefusalCodes>) -> &str {
         match (self, wording) {
             (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
             (Self::Quota, Some(wording)) => &wording.per_quota,
@@ -151,15 +151,15 @@ impl Kind {
     }
 }
 
-/// The compiler asks for a row of a new kind; this asks for its place among [`Kind::ALL`].
+/// The compiler asks for a row of a new kind; this asks for its place among [`LimitKind::ALL`].
 const _: () = {
     let mut at = 0;
-    while at < Kind::ALL.len() {
-        assert!(Kind::ALL[at] as usize == at, "Kind::ALL has the order of the kinds");
+    while at < LimitKind::ALL.len() {
+        assert!(LimitKind::ALL[at] as usize == at, "Kind::ALL has the order of the kinds");
         at += 1;
     }
     assert!(
-        Kind::Closed as usize + 1 == Kind::ALL.len(),
+        LimitKind::Closed as usize + 1 == LimitKind::ALL.len(),
         "Kind::ALL has all kinds, of which Closed is the last"
     );
 };
@@ -167,14 +167,45 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manual::chapter;
+    use crate::problem::codes;
 
     #[test]
     fn each_kind_is_found_by_its_word_and_has_a_code_of_its_own() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::of_word(kind.word()), Some(kind));
-            let namesakes = Kind::ALL.iter().filter(|other| other.own_code() == kind.own_code());
+        for kind in LimitKind::ALL {
+            assert_eq!(LimitKind::of_word(kind.word()), Some(kind));
+            let namesakes = LimitKind::ALL.iter().filter(|other| other.own_code() == kind.own_code());
             assert_eq!(namesakes.count(), 1, "{kind:?}");
         }
-        assert_eq!(Kind::of_word("rate"), None);
+        assert_eq!(LimitKind::of_word("rate"), None);
+    }
+
+    /// What is written for people names each kind where it belongs.
+    #[test]
+    fn the_manual_has_every_kind() {
+        let text = |name: &str| chapter(name).map_or("", |chapter| chapter.text);
+        let row = |name: &str, first: &str| {
+            let start = format!("| `{first}` |");
+            text(name).lines().find(|line| line.starts_with(&start)).unwrap_or_default()
+        };
+        let mut missing = Vec::new();
+        let mut has = |line: &str, word: &str, place: &str| {
+            if !line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word) {
+                missing.push(format!("{place}: {word}"));
+            }
+        };
+        for kind in LimitKind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
+            let word = kind.word();
+            has(row("limits", word), word, "limits.md, the members of a policy");
+            has(row("metrics", "tidegate_limiter_permits_total"), word, "metrics.md, the permits");
+        }
+        for kind in LimitKind::ALL.into_iter().filter(|kind| kind.counts_starts()) {
+            let word = kind.word();
+            has(row("metrics", "tidegate_limit_window_peak"), word, "metrics.md, the peaks");
+            has(row("steering", "figures.limits"), word, "steering.md, the figures");
+            has(row("errors", kind.own_code()), kind.own_code(), "errors.md");
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
+        assert!(codes::ALL.iter().any(|code| code.word == LimitKind::Closed.own_code()));
     }
 }

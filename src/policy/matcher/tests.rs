@@ -97,11 +97,11 @@ fn policies_that_apply_together_do_and_their_labels_name_the_lane() {
     let verdict_of = |name: &str| {
         verdicts.iter().find(|found| found.policy == id(name)).map(|found| found.verdict.clone())
     };
-    assert_eq!(verdict_of("global"), Some(Verdict::Applies));
-    assert_eq!(verdict_of("mart"), Some(Verdict::NoLabel("datamart".to_owned())));
-    assert_eq!(verdict_of("cap"), Some(Verdict::Outranked(id("narrow"))));
+    assert_eq!(verdict_of("global"), Some(MatchVerdict::Applies));
+    assert_eq!(verdict_of("mart"), Some(MatchVerdict::NoLabel("datamart".to_owned())));
+    assert_eq!(verdict_of("cap"), Some(MatchVerdict::Outranked(id("narrow"))));
     let posted = matcher.candidates(&Method::POST, &at, &Labels::default());
-    assert!(posted.iter().all(|found| found.verdict == Verdict::OtherMethod));
+    assert!(posted.iter().all(|found| found.verdict == MatchVerdict::OtherMethod));
 }
 
 #[test]
@@ -123,8 +123,11 @@ fn words_make_contests_and_the_clauses_of_one_policy_are_one() {
     assert_eq!(route("https://h.org/ab/c").as_deref(), Some("ab@1+end@1"));
     let found = matcher.candidates(&Method::GET, &url("https://h.org/ab"), &Labels::default());
     let verdicts: Vec<_> = found.iter().map(|found| (found.policy.as_str(), &found.verdict)).collect();
-    let outranked = Verdict::Outranked(id("ab"));
-    assert_eq!(verdicts, [("ab", &Verdict::Applies), ("all", &outranked), ("end", &Verdict::Applies)]);
+    let outranked = MatchVerdict::Outranked(id("ab"));
+    assert_eq!(
+        verdicts,
+        [("ab", &MatchVerdict::Applies), ("all", &outranked), ("end", &MatchVerdict::Applies)]
+    );
 }
 
 #[test]
@@ -141,13 +144,17 @@ fn a_policy_that_limits_single_values_alone_governs_no_others() {
         let found = matcher.candidates(&Method::GET, &at, &labels(pairs));
         let is_routed = matcher.route(&Method::GET, &at, &labels(pairs)).expect("few").is_some();
         let verdict = found.first().map(|found| found.verdict.clone());
-        assert_eq!(is_routed, verdict == Some(Verdict::Applies));
+        assert_eq!(is_routed, verdict == Some(MatchVerdict::Applies));
         verdict
     };
-    assert_eq!(verdict(&[("account", "a;b"), ("org", "1"), ("z", "1")]), Some(Verdict::Applies));
-    assert_eq!(verdict(&[("account", "c"), ("org", "2")]), Some(Verdict::Applies), "also without limits");
-    assert_eq!(verdict(&[("account", "a;b"), ("org", "2")]), Some(Verdict::OtherValues));
-    assert_eq!(verdict(&[("account", "a;b")]), Some(Verdict::NoLabel("org".to_owned())));
+    assert_eq!(verdict(&[("account", "a;b"), ("org", "1"), ("z", "1")]), Some(MatchVerdict::Applies));
+    assert_eq!(
+        verdict(&[("account", "c"), ("org", "2")]),
+        Some(MatchVerdict::Applies),
+        "also without limits"
+    );
+    assert_eq!(verdict(&[("account", "a;b"), ("org", "2")]), Some(MatchVerdict::OtherValues));
+    assert_eq!(verdict(&[("account", "a;b")]), Some(MatchVerdict::NoLabel("org".to_owned())));
     let mut spec = Spec::new(Vec::new(), Limits::default());
     assert_eq!(spec.listed(), None);
     spec.overrides =

@@ -78,7 +78,7 @@ fn ten_thousand_apart_need_no_automaton_and_a_crowd_has_one() {
 
 fn search_after(before: (&Search, &[UrlPattern]), patterns: &[UrlPattern]) -> Search {
     let pattern = |at: usize| &before.1[at];
-    let before = Before { search: before.0, pattern: &pattern };
+    let before = FormerSearch { search: before.0, pattern: &pattern };
     Search::build(&patterns.iter().collect::<Vec<_>>(), NFA_BYTES_MAX, Some(&before)).expect("small")
 }
 

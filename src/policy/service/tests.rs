@@ -7,7 +7,7 @@ use super::*;
 use crate::event::Lane;
 use crate::policy::testing::{Fault, TestDocuments, id, spec};
 use crate::policy::{
-    BookError, Bound, Clause, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern,
+    BookError, Clause, DRAIN_WINDOW, ExceededBound, LabelCondition, Limits, Origin, Spec, UrlPattern,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -97,7 +97,10 @@ async fn only_a_bounded_handle_refuses_to_add_and_more_than_the_bound_is_read_ag
     bounded.change(|book| add(book, "p")).await.expect("the last one");
     let before = documents.body(DOCUMENT);
     let refused = bounded.change(|book| add(book, "q")).await;
-    assert!(matches!(refused, Err(ChangeError::Failed(PolicyError::Full(Bound::Policies { most: 1 })))));
+    assert!(matches!(
+        refused,
+        Err(ChangeError::Failed(PolicyError::Full(ExceededBound::Policies { most: 1 })))
+    ));
     assert_eq!(documents.body(DOCUMENT), before, "nothing was written");
     policies.change(|book| add(book, "q")).await.expect("the control");
 
@@ -115,7 +118,7 @@ async fn only_a_bounded_handle_refuses_to_add_and_more_than_the_bound_is_read_ag
     let named = async |text: &'static str| short.change(move |book| name(book, text)).await;
     named("n").await.expect("it is shorter than before");
     let longer = named("longer").await;
-    assert!(matches!(longer, Err(ChangeError::Failed(PolicyError::Full(Bound::Bytes { most: 10 })))));
+    assert!(matches!(longer, Err(ChangeError::Failed(PolicyError::Full(ExceededBound::Bytes { most: 10 })))));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::event::{Labels, PolicyId, parse_method};
 use crate::policy::written::given::quoted;
 use crate::policy::written::{Fault, Given, MEMBERS, Members, nearest};
 use crate::policy::{
-    Clause, Family, Kind, LabelCondition, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
+    Clause, Family, LabelCondition, LimitKind, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
 };
 
 /// The member that limits an attempt, not the starts.
@@ -27,7 +27,7 @@ const MAX_METHODS: usize = 32;
 /// The [`Fault`] of the member `name`.
 pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
-    let name = Reader { members, known: None, faults: &mut faults }.name();
+    let name = PolicyReader { members, known: None, faults: &mut faults }.name();
     debug_assert_eq!(name.is_some(), faults.is_empty(), "without a name there is a fault");
     name.ok_or_else(|| faults.pop().unwrap_or(Fault { path: Vec::new(), detail: String::new() }))
 }
@@ -38,18 +38,18 @@ pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 /// All [`Fault`]s of the members but those of `name`.
 pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
-    let spec = Reader { members, known, faults: &mut faults }.spec();
+    let spec = PolicyReader { members, known, faults: &mut faults }.spec();
     debug_assert_eq!(spec.is_some(), faults.is_empty(), "an author learns why a policy is refused");
     spec.ok_or(faults)
 }
 
-struct Reader<'a> {
+struct PolicyReader<'a> {
     members: &'a Members,
     known: Option<&'a BTreeSet<String>>,
     faults: &'a mut Vec<Fault>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PolicyReader<'a> {
     fn name(&mut self) -> Option<PolicyId> {
         let text = self.required_text("name", "the id of the policy")?;
         // Without a letter or digit it would be a dot segment of a path or the sign for "no policy" in metrics.
@@ -85,12 +85,12 @@ impl<'a> Reader<'a> {
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
         // By what is given and not by what could be read, so that one fault is not reported as two.
-        let is_given = |kind: &Kind| self.find(kind.word()).is_some();
+        let is_given = |kind: &LimitKind| self.find(kind.word()).is_some();
         if !limits_of_members().any(|limit| self.find(limit).is_some()) {
             let all = limits_of_members().collect::<Vec<_>>().join(", ");
             self.note(&[], format!("limits nothing; give it at least one of {all}"));
         } else if family == Family::Refuse
-            && !Kind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
+            && !LimitKind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
         {
             let detail = "\"refuse\" turns calls away that have no room under a pace, window or quota, and there is \
                           none; calls wait for slots all the same";
@@ -360,8 +360,8 @@ impl<'a> Reader<'a> {
 
 /// The members that a policy needs one of.
 fn limits_of_members() -> impl Iterator<Item = &'static str> {
-    let waited_for = Kind::ALL.into_iter().filter(|kind| kind.lets_wait());
-    waited_for.map(Kind::word).chain([TIMEOUT])
+    let waited_for = LimitKind::ALL.into_iter().filter(|kind| kind.lets_wait());
+    waited_for.map(LimitKind::word).chain([TIMEOUT])
 }
 
 /// A member of the policy, or of its member `of`.

@@ -12,9 +12,10 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::queue::sizes::Sizes;
+use crate::queue::standing::{Held, Place};
 use crate::queue::table::{LaneCounts, LoadEnd};
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, LaneSeries, defect};
 
 #[derive(Default)]
 pub(super) struct QueueLane {
@@ -26,7 +27,11 @@ pub(super) struct QueueLane {
     pub(super) plain_out: HashSet<EventId>,
     /// Entries with a due time handed out.
     pub(super) put_off_out: HashSet<EventId>,
+    /// Those of both whose calls have started.
+    started: HashSet<EventId>,
     early: Early,
+    /// What comes and ends counts there; found when something does for the first time.
+    series: Option<LaneSeries>,
     /// The last plain entry handed out.
     pub(super) cursor: Option<EventId>,
     /// The earliest due time that is not handed out, as far as known.
@@ -74,23 +79,76 @@ impl QueueLane {
     }
 
     pub(super) fn counts(&self, lane: &LaneKey) -> LaneCounts {
-        let taken_up = (self.plain_out.len() + self.put_off_out.len()) as u64;
+        let mut here = Ledger::default();
+        self.add_to(&mut here);
+        let Ledger { ready, delayed, inflight, .. } = here;
         LaneCounts {
             lane: lane.clone(),
-            ready: self.ready,
-            delayed: self.delayed,
-            taken_up,
+            ready,
+            delayed,
+            inflight,
             oldest: self.oldest,
             next_due: self.next_due,
-            bytes: self.sizes.of(self.ready + self.delayed + taken_up),
+            bytes: self.sizes.of(ready + delayed + inflight),
         }
     }
 
     /// Adds what it holds to the three terms of the ledger that say where entries are.
     pub(super) fn add_to(&self, here: &mut Ledger) {
-        here.ready += self.ready;
-        here.delayed += self.delayed;
-        here.inflight += (self.plain_out.len() + self.put_off_out.len()) as u64;
+        let started = self.started.len() as u64;
+        defect!(unless self.out() >= started, "more calls than entries that are handed out");
+        let held = [
+            (Held::Stored, false, self.ready),
+            (Held::Stored, true, self.delayed),
+            (Held::ReadAhead, false, self.out().saturating_sub(started)),
+            (Held::Started, false, started),
+        ];
+        for (held, waits_for_due, entries) in held {
+            *here.at(Place::of(held, waits_for_due)) += entries;
+        }
+    }
+
+    /// Entries that are handed out, started or not.
+    fn out(&self) -> u64 {
+        (self.plain_out.len() + self.put_off_out.len()) as u64
+    }
+
+    /// Who has an entry that is owed an end.
+    pub(super) fn held(&self, id: EventId, is_put_off: bool) -> Held {
+        let out = if is_put_off { &self.put_off_out } else { &self.plain_out };
+        if !out.contains(&id) {
+            Held::Stored
+        } else if self.started.contains(&id) {
+            Held::Started
+        } else {
+            Held::ReadAhead
+        }
+    }
+
+    /// The call of an entry that is handed out has started. Not there is no defect: it may have been given up.
+    pub(super) fn start(&mut self, id: EventId, is_put_off: bool, books: &mut Books) {
+        if self.held(id, is_put_off) == Held::ReadAhead {
+            self.started.insert(id);
+            books.count(Count::From(Place::of(Held::ReadAhead, false)), 1);
+            books.count(Count::To(Place::of(Held::Started, false)), 1);
+        }
+    }
+
+    /// An entry is no longer handed out. False when it was not.
+    fn take_back(&mut self, id: EventId, was_put_off: bool, books: &mut Books) -> bool {
+        let out = if was_put_off { &mut self.put_off_out } else { &mut self.plain_out };
+        if !out.remove(&id) {
+            return false;
+        }
+        let held = if self.started.remove(&id) { Held::Started } else { Held::ReadAhead };
+        books.count(Count::From(Place::of(held, false)), 1);
+        true
+    }
+
+    /// The series in which it counts now, found by `find` where they are not kept yet, or have changed.
+    pub(super) fn series(&mut self, find: impl FnOnce() -> LaneSeries) -> &LaneSeries {
+        let kept = self.series.take().filter(LaneSeries::are_current);
+        self.series.insert(kept.unwrap_or_else(find))
     }
 
     /// Takes over what the store found when it was opened.
@@ -98,8 +156,8 @@ impl QueueLane {
         self.ready += summary.ready;
         self.delayed += summary.delayed;
         books.count(Count::Accepted, summary.ready + summary.delayed);
-        books.count(Count::ToReady, summary.ready);
-        books.count(Count::ToDelayed, summary.delayed);
+        books.count(Count::To(Place::of(Held::Stored, false)), summary.ready);
+        books.count(Count::To(Place::of(Held::Stored, true)), summary.delayed);
         self.next_due = summary.next_due;
         self.oldest = summary.oldest;
     }
@@ -146,26 +204,17 @@ impl QueueLane {
 
     /// Books one more that waits, for its due time or for its turn.
     fn put(&mut self, is_put_off: bool, books: &mut Books) {
-        if is_put_off {
-            self.delayed += 1;
-            books.count(Count::ToDelayed, 1);
-        } else {
-            self.ready += 1;
-            books.count(Count::ToReady, 1);
-        }
+        *if is_put_off { &mut self.delayed } else { &mut self.ready } += 1;
+        books.count(Count::To(Place::of(Held::Stored, is_put_off)), 1);
     }
 
     /// One waits no more. False when none was there.
     fn take(&mut self, is_put_off: bool, books: &mut Books) -> bool {
-        let (waiting, count) = if is_put_off {
-            (&mut self.delayed, Count::FromDelayed)
-        } else {
-            (&mut self.ready, Count::FromReady)
-        };
+        let waiting = if is_put_off { &mut self.delayed } else { &mut self.ready };
         // Not there is no defect by itself: it may have been counted out when the lane was read to its end.
         let Some(rest) = waiting.checked_sub(1) else { return false };
         *waiting = rest;
-        books.count(count, 1);
+        books.count(Count::From(Place::of(Held::Stored, is_put_off)), 1);
         true
     }
 
@@ -180,8 +229,7 @@ impl QueueLane {
 
     /// The settlement by which a plain entry that is handed out was put off is durable and not booked yet.
     fn put_off_early(&mut self, id: EventId, books: &mut Books) {
-        self.plain_out.remove(&id);
-        books.count(Count::FromInflight, 1);
+        self.take_back(id, false, books);
         self.put(true, books);
         self.early.retries.insert(id);
     }
@@ -199,7 +247,7 @@ impl QueueLane {
                 self.came_early(is_put_off, books);
             }
             self.take(is_put_off, books);
-            books.count(Count::ToInflight, 1);
+            books.count(Count::To(Place::of(Held::ReadAhead, false)), 1);
             if is_put_off {
                 self.put_off_out.insert(*id)
             } else {
@@ -225,8 +273,8 @@ impl QueueLane {
     /// is not there: the ledger then has a difference.
     pub(super) fn was_read_to_the_end(&mut self, nothing_put_off: bool, books: &mut Books) -> bool {
         let missing = (self.ready, if nothing_put_off { self.delayed } else { 0 });
-        books.count(Count::FromReady, missing.0);
-        books.count(Count::FromDelayed, missing.1);
+        books.count(Count::From(Place::of(Held::Stored, false)), missing.0);
+        books.count(Count::From(Place::of(Held::Stored, true)), missing.1);
         self.ready = 0;
         self.delayed -= missing.1;
         missing != (0, 0)
@@ -244,13 +292,7 @@ impl QueueLane {
         if from_due.is_none() && self.early.retries.remove(&id) {
             return None;
         }
-        let was_out = match from_due {
-            Some(_) => self.put_off_out.remove(&id),
-            None => self.plain_out.remove(&id),
-        };
-        if was_out {
-            books.count(Count::FromInflight, 1);
-        } else {
+        if !self.take_back(id, from_due.is_some(), books) {
             Defect { place: "an entry settled that was not handed out" }.emit();
         }
         if let Some(end) = Count::of_end(how) {
@@ -264,10 +306,7 @@ impl QueueLane {
     /// Takes off an entry that ended as lost. Returns whether it was handed out.
     pub(super) fn lose(&mut self, loss: &Loss, books: &mut Books) -> bool {
         let is_put_off = loss.due_at.is_some();
-        let was_out =
-            if is_put_off { self.put_off_out.remove(&loss.id) } else { self.plain_out.remove(&loss.id) };
-        if was_out {
-            books.count(Count::FromInflight, 1);
+        if self.take_back(loss.id, is_put_off, books) {
             return true;
         }
         if is_put_off && self.plain_out.contains(&loss.id) {

@@ -47,7 +47,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> NewEvent {
     };
     // Every third key comes again and again.
     let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
-    NewEvent { lane: lane(number % 3), event, dedup, source: Source::Http }
+    NewEvent { lane: lane(number % 3), event, dedup, source: EventSource::Http }
 }
 
 /// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
@@ -138,6 +138,12 @@ impl Life {
     }
 
     async fn settle(&mut self) {
+        // Some end without a call: they expire, or are purged.
+        for entry in &self.out {
+            if self.dice.bool() {
+                self.queue.started(entry);
+            }
+        }
         let count = self.dice.usize(0..=self.out.len());
         for entry in self.out.drain(..count).collect::<Vec<_>>() {
             let (term, how) = match self.dice.u32(0..7) {
@@ -231,6 +237,7 @@ async fn it_adds_up_at_every_moment_under_load() {
                 queue.accept(batch).await.expect("accepts");
                 let loaded = queue.load(lane(number).key(), PAGE, false).await.expect("loads");
                 for entry in loaded.entries {
+                    queue.started(&entry);
                     queue.settle(&entry, Settlement::Delivered);
                 }
                 if round % 50 == 49 {

@@ -72,7 +72,7 @@ fn accept(n: u64) -> Vec<NewEvent> {
         is_dated: false,
         expires_at: Timestamp::MAX,
     };
-    vec![NewEvent { lane, event, dedup: None, source: Source::Http }]
+    vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }]
 }
 
 fn waiting(queue: &Queue) -> u64 {
@@ -162,7 +162,7 @@ fn what_was_unknown_to_its_caller_counts_when_it_is_durable_and_once() {
         runtime.block_on(Queue::open_within(store.clone(), clock.clone(), bound)).expect("opens");
     let with_key = || {
         let dedup = Some(Dedup { key: [9; 16], fingerprint: 9 });
-        vec![NewEvent { dedup, source: Source::Stdin, ..accept(1).remove(0) }]
+        vec![NewEvent { dedup, source: EventSource::Stdin, ..accept(1).remove(0) }]
     };
     gate.hang(true);
     let unknown = runtime.block_on(queue.accept(with_key()));

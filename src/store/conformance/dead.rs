@@ -91,10 +91,15 @@ pub(in crate::store) async fn what_was_taken_is_gone_for_good_and_taken_once(sub
     assert_eq!(subject.entries().health().dead_entries, 5);
     let page =
         store.list(LetterOrder::OldestFirst, None, ReadLimit { entries: 2, ..ALL }).await.expect("lists");
-    let taken = store.take(vec![all[3], unknown, all[1], all[3]]).await.expect("takes");
+    let taken =
+        store.take(subject.entries().owner(), vec![all[3], unknown, all[1], all[3]]).await.expect("takes");
     assert_eq!(taken, [all[3], all[1]]);
-    assert_eq!(store.take(vec![all[3], all[1]]).await.expect("takes"), [], "a repetition does nothing");
-    assert_eq!(store.take(Vec::new()).await.expect("takes"), []);
+    assert_eq!(
+        store.take(subject.entries().owner(), vec![all[3], all[1]]).await.expect("takes"),
+        [],
+        "a repetition does nothing"
+    );
+    assert_eq!(store.take(subject.entries().owner(), Vec::new()).await.expect("takes"), []);
     let rest = store.list(LetterOrder::OldestFirst, page.next, ALL).await.expect("lists");
     assert_eq!(ids(&rest.letters), [all[2], all[4]], "a page begins also behind a letter that was taken");
     drop(store);
@@ -106,7 +111,10 @@ pub(in crate::store) async fn what_was_taken_is_gone_for_good_and_taken_once(sub
         subject.crash();
     }
     let store = subject.dead();
-    assert_eq!(store.take(all.clone()).await.expect("takes"), [all[0], all[2], all[4]]);
+    assert_eq!(
+        store.take(subject.entries().owner(), all.clone()).await.expect("takes"),
+        [all[0], all[2], all[4]]
+    );
     assert_eq!(listed(&*store, LetterOrder::NewestFirst, 9).await, []);
     assert_eq!(subject.entries().health().dead_entries, 0);
     drop(store);
@@ -118,7 +126,7 @@ pub(in crate::store) async fn what_was_taken_is_gone_for_good_and_taken_once(sub
 pub(in crate::store) async fn of_many_that_take_a_letter_one_has_it(subject: &mut dyn Subject) {
     let all = parked(subject, "a", &["0", "1"]).await;
     let store = subject.dead();
-    let takes = (0..8).map(|_| store.take(all.clone()));
+    let takes = (0..8).map(|_| store.take(subject.entries().owner(), all.clone()));
     let taken = futures_util::future::join_all(takes).await;
     let taken: usize = taken.into_iter().map(|taken| taken.expect("takes").len()).sum();
     assert_eq!(taken, 2);
@@ -129,11 +137,23 @@ pub(in crate::store) async fn a_store_that_is_held_or_closed_takes_no_letter(sub
     let (store, documents) = (subject.dead(), subject.documents());
     documents.put("policies", Expect::Absent, "{}".into()).await.expect("writes");
     documents.reject("policies", "no book");
-    let held = store.take(all.clone()).await;
+    let held = store.take(subject.entries().owner(), all.clone()).await;
     assert!(matches!(held, Err(StoreError::Held { .. })), "{held:?}");
     assert_eq!(ids(&listed(&*store, LetterOrder::OldestFirst, 9).await), all, "but they are shown");
     subject.entries().close().await.expect("closes");
-    assert!(matches!(store.take(all).await, Err(StoreError::Closed)));
+    assert!(matches!(store.take(subject.entries().owner(), all).await, Err(StoreError::Closed)));
     let closed = store.list(LetterOrder::OldestFirst, None, ALL).await;
     assert!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
+}
+
+pub(in crate::store) async fn an_earlier_owner_takes_no_letter(subject: &mut dyn Subject) {
+    let all = parked(subject, "a", &["0"]).await;
+    let before = subject.entries().owner();
+    subject.crash();
+    let (store, present) = (subject.dead(), subject.entries().owner());
+    let late = store.take(before, all.clone()).await;
+    let Err(StoreError::Fenced { epoch, .. }) = late else { panic!("{late:?}") };
+    assert_eq!(epoch, before.epoch);
+    assert_eq!(ids(&listed(&*store, LetterOrder::OldestFirst, 9).await), all, "nothing was taken");
+    assert_eq!(store.take(present, all.clone()).await.expect("the control"), all);
 }

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 
 use super::{ALL, Subject, delayed, due, keyed, lane, plain, ready, settle, texts};
 use crate::clock::Timestamp;
-use crate::event::{EventId, Settlement, Tries};
-use crate::store::{Appended, Dedup, EntryStore, GiveUp, Lookup, MAX_RECORD_BYTES, ReadLimit, StoreError};
+use crate::event::{EventId, Limited, Reason, Settlement, Tries, Why};
+use crate::store::{
+    Appended, Dedup, EntryStore, GiveUp, KeptEnd, Lookup, MAX_RECORD_BYTES, ReadLimit, SettleRequest,
+    StoreError,
+};
 
 pub(in crate::store) async fn order_pages_and_limits(subject: &mut dyn Subject) {
     let store = subject.entries();
@@ -95,6 +98,40 @@ pub(in crate::store) async fn those_before_an_entry_are_counted(subject: &mut dy
     check(&*subject.entries(), 240).await;
 }
 
+/// Why an event ended is known as long as the event is, over a crash, and of a success there is nothing to know.
+pub(in crate::store) async fn reasons_are_kept(subject: &mut dyn Subject) {
+    let store = subject.entries();
+    // The last one keeps their segment.
+    store
+        .append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3"), plain("a", "4")])
+        .await
+        .expect("appends");
+    let entries = ready(&*store, "a").await;
+    let why = |reason, limited| Why { reason, status: Some(503), limited };
+    let turned_away = why(Reason::ApiLimitExceeded, Limited::by(Some(0), "window"));
+    let ends = [
+        (Settlement::Dead { reason: "API_LIMIT_EXCEEDED".to_owned(), attempts: 1 }, turned_away),
+        (Settlement::Expired, why(Reason::Expired, None)),
+        (Settlement::Delivered, why(Reason::Delivered, None)),
+    ];
+    let batch = entries
+        .iter()
+        .zip(ends.clone())
+        .map(|(entry, (settlement, why))| SettleRequest { why: Some(why), ..settle("a", entry, settlement) });
+    store.settle(store.owner(), batch.collect()).await.expect("settles");
+    let kept = |why| Lookup::Settled(Some(KeptEnd { lane: Some(lane("a")), why }));
+    let expected = [kept(ends[0].1), kept(ends[1].1), Lookup::Settled(None)];
+    for (entry, expected) in entries.iter().zip(&expected) {
+        assert_eq!(store.lookup(entry.id).await.expect("looks up"), *expected);
+    }
+    drop(store);
+    subject.crash();
+    let store = subject.entries();
+    for (entry, expected) in entries.iter().zip(&expected) {
+        assert_eq!(store.lookup(entry.id).await.expect("looks up"), *expected, "a crash keeps it");
+    }
+}
+
 pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Subject) {
     let store = subject.entries();
     store.append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3")]).await.expect("appends");
@@ -111,7 +148,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
     assert_eq!(texts(&ready(&*store, "a").await), ["3"]);
     let page = due(&*store, "a", 700).await;
     assert_eq!((texts(&page.entries), page.entries[0].tries), (vec!["2".to_owned()], Tries::of(2)));
-    assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), Lookup::Settled);
+    assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), Lookup::Settled(None));
     let found = store.lookup(entries[1].id).await.expect("looks up");
     assert_eq!(found, Lookup::Waiting(lane("a"), page.entries[0].clone()));
     let waiting = store.lookup(entries[2].id).await.expect("looks up");
@@ -145,7 +182,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
     assert_eq!(found, Lookup::Waiting(lane("a"), moved[0].clone()));
     let dead = Settlement::Dead { reason: "http_404".to_owned(), attempts: 4 };
     store.settle(store.owner(), vec![settle("a", &moved[0], dead)]).await.expect("settles");
-    assert_eq!(store.lookup(moved[0].id).await.expect("looks up"), Lookup::Settled);
+    assert_eq!(store.lookup(moved[0].id).await.expect("looks up"), Lookup::Settled(None));
     assert!(due(&*store, "a", 900).await.entries.is_empty());
 }
 
@@ -235,9 +272,19 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
         Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let settles = vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later)];
     store.settle(store.owner(), settles).await.expect("settles");
-    assert_eq!(store.give_up(GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"), 0);
-    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"), 299);
-    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out).await.expect("gives up"), 0, "once");
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"),
+        0
+    );
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"),
+        299
+    );
+    assert_eq!(
+        store.give_up(store.owner(), GiveUp::Lane(lane("a")), out).await.expect("gives up"),
+        0,
+        "once"
+    );
     let losses = store.take_losses();
     let due: Vec<_> = losses.iter().filter_map(|loss| loss.due_at).map(Timestamp::as_millis).collect();
     assert_eq!((losses.len(), due.len(), due.iter().sum::<u64>()), (299, 2, 1600));
@@ -254,13 +301,17 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
     for (n, entry) in entries.iter().enumerate().take(9) {
         let found = store.lookup(entry.id).await.expect("looks up");
         match n {
-            0 => assert_eq!(found, Lookup::Settled),
+            0 => assert_eq!(found, Lookup::Settled(None)),
             7 => assert!(matches!(found, Lookup::Waiting(..))),
             _ => assert_eq!(found, Lookup::Lost, "{n}"),
         }
     }
     let other = GiveUp::Unread { subject: "journal/0000000001.seg".to_owned(), at_most: 1 };
-    assert_eq!(store.give_up(other, HashSet::new()).await.expect("gives up"), 0, "all of it can be read");
+    assert_eq!(
+        store.give_up(store.owner(), other, HashSet::new()).await.expect("gives up"),
+        0,
+        "all of it can be read"
+    );
 }
 
 async fn due_texts(store: &dyn EntryStore) -> Vec<String> {
@@ -293,10 +344,14 @@ pub(in crate::store) async fn what_an_earlier_owner_decides_is_refused(subject: 
     let expected = (before.epoch, store.owner().epoch);
     let Err(StoreError::Fenced { epoch, present }) = late else { panic!("{late:?}") };
     assert_eq!((epoch, present), expected);
+    let late = store.give_up(before, GiveUp::Lane(lane("a")), HashSet::new()).await;
+    assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
     assert_eq!(ready(&*store, "a").await, entries, "nothing was changed");
     store
         .settle(store.owner(), vec![settle("a", &entries[0], Settlement::Delivered)])
         .await
         .expect("the control");
     assert_eq!(texts(&ready(&*store, "a").await), ["2"]);
+    let given_up = store.give_up(store.owner(), GiveUp::Lane(lane("a")), HashSet::new()).await;
+    assert_eq!(given_up.expect("the control"), 1);
 }

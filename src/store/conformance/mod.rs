@@ -67,7 +67,7 @@ pub(in crate::store) fn settle(
     entry: &StoredEntry,
     settlement: Settlement,
 ) -> SettleRequest {
-    SettleRequest { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
+    SettleRequest { why: None, lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 pub(in crate::store) async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {
@@ -86,7 +86,7 @@ macro_rules! suite {
             $make;
             mod entries:
                 order_pages_and_limits, due_order_and_skip, those_before_an_entry_are_counted,
-                settlements_and_their_places, repetitions_are_recognised, keys_on_record_are_found,
+                settlements_and_their_places, reasons_are_kept, repetitions_are_recognised, keys_on_record_are_found,
                 everything_survives_a_crash, a_lane_that_is_given_up_is_lost_once_and_others_stay,
                 a_closed_store_says_so, what_an_earlier_owner_decides_is_refused;
             mod dead:
@@ -94,13 +94,13 @@ macro_rules! suite {
                 a_page_is_bounded_by_bytes_and_has_one_letter_at_least,
                 what_was_taken_is_gone_for_good_and_taken_once,
                 of_many_that_take_a_letter_one_has_it,
-                a_store_that_is_held_or_closed_takes_no_letter;
+                a_store_that_is_held_or_closed_takes_no_letter, an_earlier_owner_takes_no_letter;
             mod usages:
                 a_new_record_is_empty_and_orderly, what_was_recorded_is_found_in_order,
                 what_is_over_is_not_taken_up, like_usages_are_summed_and_moments_rounded_up,
                 closing_replaces_everything, a_record_that_is_not_open_says_so,
                 names_are_checked_and_nothing_is_recorded,
-                a_lost_record_is_told_until_its_moment_is_past;
+                a_lost_record_is_told_until_its_moment_is_past, what_an_earlier_owner_records_is_refused;
             mod documents:
                 a_document_is_replaced_only_by_who_knows_its_version,
                 documents_survive_a_crash_each_at_its_version,

@@ -34,15 +34,15 @@ pub(in crate::store) async fn what_was_recorded_is_found_in_order(subject: &mut 
     let long = "ü \"\\".repeat(MAX_LIMIT_NAME_BYTES / 5);
     let first = [usage("b", 2, 1_500, 9_000), usage("a", 1, 1_500, 9_000)];
     let second = [usage("b", 1, 1_501, 9_000), usage(&long, u32::MAX, 2, u64::MAX / 1_000_000)];
-    store.record(first.to_vec()).await.expect("records");
-    store.record(Vec::new()).await.expect("nothing to do");
-    store.record(second.to_vec()).await.expect("records");
+    store.record(store.owner(), first.to_vec()).await.expect("records");
+    store.record(store.owner(), Vec::new()).await.expect("nothing to do");
+    store.record(store.owner(), second.to_vec()).await.expect("records");
     let all = [first, second].concat();
     for _ in 0..2 {
         subject.crash();
         assert_eq!(subject.usages().open(NOW).await.expect("opens"), disorderly(&all));
     }
-    subject.usages().record(vec![usage("c", 3, 1, 9_000)]).await.expect("records");
+    subject.usages().record(subject.usages().owner(), vec![usage("c", 3, 1, 9_000)]).await.expect("records");
     subject.crash();
     let found = subject.usages().open(NOW).await.expect("opens").usages;
     assert_eq!(found.last(), Some(&usage("c", 3, 1, 9_000)));
@@ -53,7 +53,7 @@ pub(in crate::store) async fn what_is_over_is_not_taken_up(subject: &mut dyn Sub
     let store = subject.usages();
     store.open(NOW).await.expect("opens");
     let all = [usage("a", 1, 1, 1_500), usage("b", 1, 1, 1_501), usage("c", 1, 1, 999)];
-    store.record(all.to_vec()).await.expect("records");
+    store.record(store.owner(), all.to_vec()).await.expect("records");
     subject.crash();
     assert_eq!(subject.usages().open(ms(1_499)).await.expect("opens").usages, all[..2]);
     subject.crash();
@@ -68,8 +68,11 @@ pub(in crate::store) async fn like_usages_are_summed_and_moments_rounded_up(subj
     let (at, over_at) = (Timestamp::from_nanos(1_500_000_001), Timestamp::from_nanos(1_999_000_001));
     let fine = Usage { limit: "a".into(), count: 2, at, over_at };
     let batch = vec![fine.clone(), usage("b", 1, 1, 3_000), usage("a", 3, 1_501, 2_000), fine];
-    store.record(batch).await.expect("records");
-    store.record(vec![usage("b", u32::MAX, 1, 3_000), usage("b", 4, 1, 3_000)]).await.expect("records");
+    store.record(store.owner(), batch).await.expect("records");
+    store
+        .record(store.owner(), vec![usage("b", u32::MAX, 1, 3_000), usage("b", 4, 1, 3_000)])
+        .await
+        .expect("records");
     subject.crash();
     let found = subject.usages().open(ms(1_999)).await.expect("opens").usages;
     // A sum that the number cannot hold stays in two.
@@ -81,9 +84,9 @@ pub(in crate::store) async fn like_usages_are_summed_and_moments_rounded_up(subj
 pub(in crate::store) async fn closing_replaces_everything(subject: &mut dyn Subject) {
     let store = subject.usages();
     store.open(NOW).await.expect("opens");
-    store.record(vec![usage("a", 10, 1_500, 9_000)]).await.expect("records");
+    store.record(store.owner(), vec![usage("a", 10, 1_500, 9_000)]).await.expect("records");
     let left = [usage("a", 4, 1_200, 9_000), usage("b", 1, 1, 2)];
-    store.close(left.to_vec()).await.expect("closes");
+    store.close(store.owner(), left.to_vec()).await.expect("closes");
     subject.crash();
     assert_eq!(subject.usages().open(NOW).await.expect("opens"), orderly(&left[..1]));
     subject.crash();
@@ -93,12 +96,15 @@ pub(in crate::store) async fn closing_replaces_everything(subject: &mut dyn Subj
 pub(in crate::store) async fn a_record_that_is_not_open_says_so(subject: &mut dyn Subject) {
     let store = subject.usages();
     let one = vec![usage("a", 1, 1_500, 9_000)];
-    assert!(matches!(store.record(one.clone()).await, Err(StoreError::Closed)), "not before it is opened");
-    assert!(matches!(store.close(one.clone()).await, Err(StoreError::Closed)));
+    assert!(
+        matches!(store.record(store.owner(), one.clone()).await, Err(StoreError::Closed)),
+        "not before it is opened"
+    );
+    assert!(matches!(store.close(store.owner(), one.clone()).await, Err(StoreError::Closed)));
     assert_eq!(store.open(NOW).await.expect("opens"), orderly(&[]), "nothing came of it");
-    store.close(one.clone()).await.expect("closes");
-    assert!(matches!(store.record(one.clone()).await, Err(StoreError::Closed)));
-    assert!(matches!(store.close(Vec::new()).await, Err(StoreError::Closed)));
+    store.close(store.owner(), one.clone()).await.expect("closes");
+    assert!(matches!(store.record(store.owner(), one.clone()).await, Err(StoreError::Closed)));
+    assert!(matches!(store.close(store.owner(), Vec::new()).await, Err(StoreError::Closed)));
     assert!(matches!(store.open(NOW).await, Err(StoreError::Closed)));
     assert_eq!(store.poisoned(), None);
     subject.crash();
@@ -110,11 +116,14 @@ pub(in crate::store) async fn names_are_checked_and_nothing_is_recorded(subject:
     store.open(NOW).await.expect("opens");
     for bad in ["", "a\nb", "\u{85}", &"x".repeat(MAX_LIMIT_NAME_BYTES + 1)] {
         let batch = vec![usage("good", 1, 1, 9_000), usage(bad, 1, 1, 9_000)];
-        assert!(matches!(store.record(batch.clone()).await, Err(StoreError::Io { .. })), "{bad:?}");
-        assert!(matches!(store.close(batch).await, Err(StoreError::Io { .. })), "{bad:?}");
+        assert!(
+            matches!(store.record(store.owner(), batch.clone()).await, Err(StoreError::Io { .. })),
+            "{bad:?}"
+        );
+        assert!(matches!(store.close(store.owner(), batch).await, Err(StoreError::Io { .. })), "{bad:?}");
     }
     assert_eq!(store.poisoned(), None);
-    store.record(vec![usage("good", 1, 1, 9_000)]).await.expect("still open");
+    store.record(store.owner(), vec![usage("good", 1, 1, 9_000)]).await.expect("still open");
     subject.crash();
     let found = subject.usages().open(NOW).await.expect("opens");
     assert_eq!(found, disorderly(&[usage("good", 1, 1, 9_000)]));
@@ -123,15 +132,31 @@ pub(in crate::store) async fn names_are_checked_and_nothing_is_recorded(subject:
 pub(in crate::store) async fn a_lost_record_is_told_until_its_moment_is_past(subject: &mut dyn Subject) {
     let one = [usage("a", 1, 1_500, 9_000)];
     subject.usages().open(NOW).await.expect("opens");
-    subject.usages().close(one.to_vec()).await.expect("closes");
+    subject.usages().close(subject.usages().owner(), one.to_vec()).await.expect("closes");
     subject.lose_usages();
     let lost = UsageFound { complete_from: ms(1_001), ..disorderly(&[]) };
     let opened = Timestamp::from_nanos(1_000_000_001);
     assert_eq!(subject.usages().open(opened).await.expect("opens"), lost);
     subject.crash();
     assert_eq!(subject.usages().open(ms(2_000)).await.expect("opens"), lost);
-    subject.usages().close(one.to_vec()).await.expect("closes");
+    subject.usages().close(subject.usages().owner(), one.to_vec()).await.expect("closes");
     subject.crash();
     let told = UsageFound { complete_from: ms(1_001), ..orderly(&one) };
     assert_eq!(subject.usages().open(ms(2_000)).await.expect("opens"), told);
+}
+
+pub(in crate::store) async fn what_an_earlier_owner_records_is_refused(subject: &mut dyn Subject) {
+    let before = subject.usages().owner();
+    subject.crash();
+    let store = subject.usages();
+    assert!(store.owner() > before);
+    store.open(NOW).await.expect("opens");
+    let one = vec![usage("a", 1, 1_500, 9_000)];
+    for late in [store.record(before, one.clone()).await, store.close(before, one.clone()).await] {
+        assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
+    }
+    store.record(store.owner(), vec![usage("b", 2, 1_500, 9_000)]).await.expect("the control: it is open");
+    subject.crash();
+    let found = subject.usages().open(NOW).await.expect("opens");
+    assert_eq!(found, disorderly(&[usage("b", 2, 1_500, 9_000)]), "nothing else was changed");
 }

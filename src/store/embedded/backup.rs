@@ -75,7 +75,7 @@ pub(crate) fn data_of(backup: &Path) -> PathBuf {
 /// # Errors
 /// [`StoreError`] when the system refuses, or a newer version wrote the directory. What was copied until then is left.
 pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
-    let mut moment = Moment::look(root)?;
+    let mut moment = DirectoryProgress::look(root)?;
     format::judge(root, false)?;
     access::make_room(to)?;
     let mut copier = Copier { root, to, is_growing: true, seen: HashMap::new() };
@@ -84,7 +84,7 @@ pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
         passes += 1;
         copier.is_growing = moment.is_running;
         let is_whole = copier.pass()?;
-        let after = Moment::look(root)?;
+        let after = DirectoryProgress::look(root)?;
         // At rest and changed: it was started meanwhile, and the first files may not fit the later ones.
         let is_whole = is_whole && (moment.is_running || moment == after);
         let is_last = passes == MAX_PASSES;
@@ -114,7 +114,7 @@ pub(crate) fn copy_back(root: &Path, to: &Path) -> Result<VerifyReport, StoreErr
 
 /// How far a directory has come: equal at rest means that nothing was acknowledged in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Moment {
+struct DirectoryProgress {
     is_running: bool,
     /// Grows before the first event of a run is acknowledged.
     epoch: u64,
@@ -122,7 +122,7 @@ struct Moment {
     account: u64,
 }
 
-impl Moment {
+impl DirectoryProgress {
     fn look(root: &Path) -> Result<Self, StoreError> {
         // Held until the rest is read: nobody starts and ends in between.
         let held = match DataDir::hold(root) {
@@ -202,11 +202,11 @@ struct Copier<'a> {
     /// A process writes to the directory.
     is_growing: bool,
     /// Segments that were copied when nobody wrote to them any more, as they were before.
-    seen: HashMap<PathBuf, State>,
+    seen: HashMap<PathBuf, FileStamp>,
 }
 
 /// Of a file: number, length, change of the content and of anything in seconds and nanoseconds.
-type State = (u64, u64, [i64; 4]);
+type FileStamp = (u64, u64, [i64; 4]);
 
 impl Copier<'_> {
     /// Returns whether nothing went away meanwhile.
@@ -230,7 +230,7 @@ impl Copier<'_> {
     }
 
     /// Deletes from the copy what an earlier pass has found in a room, or at the top, and is gone since.
-    fn delete_gone(&self, room: &Path, there: &[names::Entry]) -> Result<(), StoreError> {
+    fn delete_gone(&self, room: &Path, there: &[names::DirectoryEntry]) -> Result<(), StoreError> {
         for copied in names::walk(self.to)? {
             let is_inside = copied.path.parent() == Some(room) && copied.meta.is_file();
             if is_inside && !there.iter().any(|entry| entry.path == copied.path) {
@@ -302,7 +302,7 @@ impl Copier<'_> {
             return Ok(());
         };
         for segment in journal::list(&self.to.join("journal"))? {
-            let size = |mark: &account::Mark| mark.segments.get(&segment.number).map(|row| row.size);
+            let size = |mark: &account::AccountMark| mark.segments.get(&segment.number).map(|row| row.size);
             let failed = |error| StoreError::io("write to", &segment.path, error);
             let length = fs::metadata(&segment.path).map_err(failed)?.len();
             // One that the account does not name any more held nothing that lives.
@@ -355,7 +355,7 @@ impl Copier<'_> {
 }
 
 /// `None` when there is no such file.
-fn state_of(path: &Path) -> Option<State> {
+fn state_of(path: &Path) -> Option<FileStamp> {
     let meta = fs::symlink_metadata(path).ok()?;
     let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
     Some((meta.ino(), meta.len(), times))

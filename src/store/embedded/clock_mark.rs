@@ -1,5 +1,5 @@
 //! The mark of the clock: the file `clock` in the data directory, a sealed file of format 1 whose body is the JSON form
-//! of [`Mark`]. It says where the line of time stood and in which boot, so that the next start can judge the wall
+//! of [`ClockMark`]. It says where the line of time stood and in which boot, so that the next start can judge the wall
 //! clock.
 //!
 //! The sweeper writes it every ten seconds, whenever the trust in the wall clock changes, and at an orderly end. Within
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::sealed::{self, Sealed};
-use crate::clock::{Clock, Mark, Suspicion, Timestamp};
+use crate::clock::{Clock, ClockMark, Suspicion, Timestamp};
 use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt, WALL_CLOCK};
 
@@ -22,8 +22,8 @@ const FORMAT: u32 = 1;
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// The mark as it was found.
-struct Found {
-    mark: Option<Mark>,
+struct StoredClockMark {
+    mark: Option<ClockMark>,
     version: u64,
     /// Why the newest mark cannot be used.
     damage: Option<String>,
@@ -48,9 +48,9 @@ pub(super) fn begin(
     bound: Duration,
     doubts: &Doubts,
 ) -> Result<Keeper, StoreError> {
-    let Found { mark, version, damage } = read(root)?;
+    let StoredClockMark { mark, version, damage } = read(root)?;
     // A directory of a version that kept no mark, or that has lost it.
-    let mark = mark.or_else(|| (newest > Timestamp::ZERO).then(|| Mark::unknown(newest)));
+    let mark = mark.or_else(|| (newest > Timestamp::ZERO).then(|| ClockMark::unknown(newest)));
     let verdict = clock.begin(mark.as_ref(), newest, bound);
     // Only now: the line of time begins with the call above.
     let now = clock.now();
@@ -79,8 +79,8 @@ pub(super) fn begin(
 /// # Errors
 /// [`StoreError`] when the mark cannot be read or written.
 pub(crate) fn confirm(root: &Path) -> Result<bool, StoreError> {
-    let Found { mark, version, .. } = read(root)?;
-    let Some(mut mark) = mark.filter(Mark::is_in_doubt) else { return Ok(false) };
+    let StoredClockMark { mark, version, .. } = read(root)?;
+    let Some(mut mark) = mark.filter(ClockMark::is_in_doubt) else { return Ok(false) };
     mark.is_confirmed = true;
     write(root, version.saturating_add(1), &mark).map(|()| true)
 }
@@ -105,21 +105,21 @@ impl Keeper {
     }
 }
 
-fn read(root: &Path) -> Result<Found, StoreError> {
+fn read(root: &Path) -> Result<StoredClockMark, StoreError> {
     let path = root.join(NAME);
     let reason = match decode(&path, sealed::read(&path)?)? {
-        Ok(Some((mark, version))) => return Ok(Found { mark: Some(mark), version, damage: None }),
-        Ok(None) => return Ok(Found { mark: None, version: 0, damage: None }),
+        Ok(Some((mark, version))) => return Ok(StoredClockMark { mark: Some(mark), version, damage: None }),
+        Ok(None) => return Ok(StoredClockMark { mark: None, version: 0, damage: None }),
         Err(reason) => reason,
     };
     // An older mark stands for less time passed, never for more.
     let before = decode(&path, sealed::read_previous(&path)?)?.unwrap_or_default();
     let (mark, version) = before.unzip();
-    Ok(Found { mark, version: version.unwrap_or_default().saturating_add(1), damage: Some(reason) })
+    Ok(StoredClockMark { mark, version: version.unwrap_or_default().saturating_add(1), damage: Some(reason) })
 }
 
 /// The mark and its version, or why it cannot be used.
-fn decode(path: &Path, sealed: Sealed) -> Result<Result<Option<(Mark, u64)>, String>, StoreError> {
+fn decode(path: &Path, sealed: Sealed) -> Result<Result<Option<(ClockMark, u64)>, String>, StoreError> {
     match sealed {
         Sealed::Missing => Ok(Ok(None)),
         Sealed::Damaged { reason } => Ok(Err(reason)),
@@ -133,7 +133,7 @@ fn decode(path: &Path, sealed: Sealed) -> Result<Result<Option<(Mark, u64)>, Str
     }
 }
 
-fn write(root: &Path, version: u64, mark: &Mark) -> Result<(), StoreError> {
+fn write(root: &Path, version: u64, mark: &ClockMark) -> Result<(), StoreError> {
     // A struct of numbers and text always has a JSON form.
     let body = serde_json::to_vec(mark).unwrap_or_default();
     sealed::replace(&root.join(NAME), FORMAT, version, &body)

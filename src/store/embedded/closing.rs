@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::store::StoreError;
 use crate::store::embedded::account::living::{self, Living};
-use crate::store::embedded::account::{Defect, Mark};
+use crate::store::embedded::account::{AccountDefect, AccountMark};
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::journal::Position;
@@ -35,13 +35,13 @@ fn write(reader: &IndexReader, root: &Path, salt: u64, end: Position) -> Result<
 }
 
 /// The list against the blocks of the journal, both in ascending order.
-pub(super) struct Listed {
+pub(super) struct ListComparison {
     list: Living,
     next: Option<(Position, Bits)>,
     missing: BTreeMap<u32, u64>,
 }
 
-impl Listed {
+impl ListComparison {
     /// The list of the stop whose closing mark was found. `None` when there is none, or it is damaged: `defects` says
     /// so.
     ///
@@ -49,17 +49,17 @@ impl Listed {
     /// As [`living::open`].
     pub(super) fn open(
         root: &Path,
-        mark: Option<&Mark>,
-        defects: &mut Vec<Defect>,
+        mark: Option<&AccountMark>,
+        defects: &mut Vec<AccountDefect>,
     ) -> Result<Option<Self>, StoreError> {
         let Some(mark) = mark.filter(|mark| mark.closed) else { return Ok(None) };
         match living::open(root, mark.salt, mark.end)? {
-            living::Found::Missing => Ok(None),
-            living::Found::Damaged { reason } => {
-                defects.push(Defect { file: living::NAME, reason });
+            living::StoredList::Missing => Ok(None),
+            living::StoredList::Damaged { reason } => {
+                defects.push(AccountDefect { file: living::NAME, reason });
                 Ok(None)
             }
-            living::Found::Whole(mut list) => {
+            living::StoredList::Whole(mut list) => {
                 let next = list.next()?;
                 Ok(Some(Self { list, next, missing: BTreeMap::new() }))
             }

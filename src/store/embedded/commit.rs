@@ -10,19 +10,19 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ids::{self, Home};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::journal::{
-    DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
+    DedupRow, FrameGroup, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
 use crate::store::{Appended, Dedup, NewEntry, StoreError};
 use crate::telemetry::defect;
 
 /// A settlement of one entry on its way: lane number, block, what.
-pub(super) type Placed = (u32, Position, Settled);
+pub(super) type PlacedSettlement = (u32, Position, Settled);
 
 /// One request's entries in this commit, answered as a whole after the sync and the index.
 pub(super) struct AppendReply {
-    pub answers: Vec<Answer>,
+    pub answers: Vec<AppendAnswer>,
     pub reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
     /// Room in the queue before the writer, given back with the answer.
     pub room: Option<OwnedSemaphorePermit>,
@@ -30,7 +30,7 @@ pub(super) struct AppendReply {
 
 /// What will be answered for one entry.
 #[derive(Clone, Copy)]
-pub(super) enum Answer {
+pub(super) enum AppendAnswer {
     Known(Appended),
     /// It stands in this block of the commit.
     Placed {
@@ -46,7 +46,7 @@ pub(super) enum Answer {
 }
 
 /// Entries of one lane that share a frame: all plain or all delayed, within the bounds of a block.
-pub(super) struct Block {
+pub(super) struct GatheredBlock {
     pub lane_no: u32,
     pub lane: LaneKey,
     pub records: Vec<Bytes>,
@@ -59,7 +59,7 @@ pub(super) struct Block {
 /// gives positions.
 #[derive(Default)]
 pub(super) struct Draft {
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<GatheredBlock>,
     pub appends: Vec<AppendReply>,
     // By lane and whether delayed, the block that still takes entries.
     open: HashMap<(u32, bool), usize>,
@@ -72,24 +72,24 @@ impl Draft {
     pub(super) fn add<E>(
         &mut self,
         entry: NewEntry,
-        lanes: &Lanes,
+        lanes: &LaneNumbers,
         known: impl FnOnce(&Dedup) -> Result<Option<Appended>, E>,
-    ) -> Result<Answer, E> {
+    ) -> Result<AppendAnswer, E> {
         if let Some(dedup) = entry.dedup {
             // This commit's own keys first: two copies of an event may arrive within one sync.
             if let Some((fingerprint, block, index)) = self.keys.get(&dedup.key) {
                 let same = *fingerprint == dedup.fingerprint;
-                return Ok(Answer::Repeats { block: *block, index: *index, same });
+                return Ok(AppendAnswer::Repeats { block: *block, index: *index, same });
             }
             if let Some(found) = known(&dedup)? {
-                return Ok(Answer::Known(found));
+                return Ok(AppendAnswer::Known(found));
             }
         }
         let (at, index) = self.place(entry.lane, entry.due_at, entry.record, lanes, entry.dedup);
         if let Some(dedup) = entry.dedup {
             self.keys.insert(dedup.key, (dedup.fingerprint, at, index));
         }
-        Ok(Answer::Placed { block: at, index })
+        Ok(AppendAnswer::Placed { block: at, index })
     }
 
     fn place(
@@ -97,7 +97,7 @@ impl Draft {
         lane: LaneKey,
         due_at: Option<Timestamp>,
         record: Bytes,
-        lanes: &Lanes,
+        lanes: &LaneNumbers,
         dedup: Option<Dedup>,
     ) -> (usize, u8) {
         // Counted now, so that the lane keeps its number until this entry is settled.
@@ -112,7 +112,7 @@ impl Draft {
             })
         });
         let at = open.unwrap_or_else(|| {
-            self.blocks.push(Block {
+            self.blocks.push(GatheredBlock {
                 lane_no,
                 lane,
                 records: Vec::new(),
@@ -157,7 +157,7 @@ impl Draft {
     /// Encodes the blocks and then the settlements into the group. After an error the group has to be cleared.
     pub(super) fn encode(
         &self,
-        group: &mut Group,
+        group: &mut FrameGroup,
         runs: &[SettledRun],
         accepted_ms: u64,
     ) -> Result<(), StoreError> {
@@ -177,7 +177,7 @@ impl Draft {
 
 /// The answer for an entry, now that the blocks have positions.
 pub(super) fn answer(
-    answer: Answer,
+    answer: AppendAnswer,
     positions: &[Position],
     accepted_ms: u64,
     salt: u64,
@@ -186,15 +186,15 @@ pub(super) fn answer(
         positions.get(block).map(|at| ids::encode(accepted_ms, Home { block: *at, index }, salt))
     };
     match answer {
-        Answer::Known(appended) => Some(appended),
-        Answer::Placed { block, index } => id(block, index).map(Appended::New),
-        Answer::Repeats { block, index, same: true } => id(block, index).map(Appended::Duplicate),
-        Answer::Repeats { block, index, same: false } => id(block, index).map(Appended::Conflict),
+        AppendAnswer::Known(appended) => Some(appended),
+        AppendAnswer::Placed { block, index } => id(block, index).map(Appended::New),
+        AppendAnswer::Repeats { block, index, same: true } => id(block, index).map(Appended::Duplicate),
+        AppendAnswer::Repeats { block, index, same: false } => id(block, index).map(Appended::Conflict),
     }
 }
 
 /// Groups decisions by block, in the order in which they came.
-pub(super) fn runs(mut decisions: Vec<Placed>) -> Vec<SettledRun> {
+pub(super) fn runs(mut decisions: Vec<PlacedSettlement>) -> Vec<SettledRun> {
     // Stable: settlements of one entry keep the order in which they were decided.
     decisions.sort_by_key(|(lane, block, _)| (*lane, *block));
     decisions

@@ -15,10 +15,10 @@ use crate::store::embedded::journal::Position;
 
 /// Grows with the damaged blocks and the lanes that hold something.
 #[derive(Default)]
-pub(super) struct DamagedBlocks(Mutex<Table>);
+pub(super) struct DamagedBlocks(Mutex<DamageTable>);
 
 #[derive(Default)]
-struct Table {
+struct DamageTable {
     /// Why each cannot be read; `None` while an operator gives it up.
     blocks: HashMap<Position, Option<String>>,
     handed_out: HashMap<u32, HandedOut>,
@@ -49,7 +49,7 @@ impl HandedOut {
 const FEW_LANES: usize = 1024;
 
 impl DamagedBlocks {
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, DamageTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,7 +116,7 @@ impl DamagedBlocks {
     }
 }
 
-impl Table {
+impl DamageTable {
     fn mark(&mut self, lane: u32, exists: impl Fn(u32) -> bool) -> &mut HandedOut {
         if self.handed_out.len() > self.prune_at.max(FEW_LANES) {
             // Numbers of lanes that became empty are not used again.

@@ -12,15 +12,16 @@ use tokio::sync::oneshot;
 
 use super::EmbeddedStore;
 use super::reads::Reads;
+use super::shared::Shared;
 use super::writer::{Request, Writer, with_ballast};
 use crate::clock::Timestamp;
 use crate::event::EventId;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::embedded::journal::{Position, segment_name};
-use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, ReadLimit, StoreError};
+use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, ReadLimit, StoreError};
 
 /// Letters to take, with the places at which a walk has found them.
-pub(super) struct Take {
+pub(super) struct TakeRequest {
     pub letters: Vec<(EventId, Position)>,
     pub reply: oneshot::Sender<Result<Vec<EventId>, StoreError>>,
 }
@@ -32,19 +33,20 @@ impl DeadLetters for EmbeddedStore {
         after: Option<LetterPlace>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<LetterPage, StoreError>> {
-        Box::pin(self.read(move |reads| reads.dead_letters(order, after, limit)))
+        Box::pin(self.read(move |reads| letters_of(reads).page(order, after, limit)))
     }
 
-    fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
+    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
         Box::pin(async move {
             self.shared.figures.writable()?;
+            self.shared.owner.check(owner)?;
             let wanted: HashSet<EventId> = ids.iter().copied().collect();
-            let letters = self.read(move |reads| reads.places_of(&wanted)).await?;
+            let letters = self.read(move |reads| letters_of(reads).places_of(&wanted)).await?;
             if letters.is_empty() {
                 return Ok(Vec::new());
             }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Take(Take { letters, reply }))?;
+            self.send(Request::Take(TakeRequest { letters, reply }))?;
             let mut left: HashSet<EventId> = answer.await.map_err(|_| self.gone())??.into_iter().collect();
             // Each once, however often it was asked for or parked.
             Ok(ids.into_iter().filter(|id| left.remove(id)).collect())
@@ -64,8 +66,17 @@ fn from_place(place: LetterPlace) -> Position {
     Position { segment: half(place.0 >> 32), offset: half(place.0) }
 }
 
-impl Reads {
-    fn dead_letters(
+fn letters_of(reads: &Reads) -> LetterReads<'_> {
+    LetterReads { shared: &reads.shared }
+}
+
+/// Reads letters, and reports what of them is damaged.
+struct LetterReads<'s> {
+    shared: &'s Shared,
+}
+
+impl LetterReads<'_> {
+    fn page(
         &self,
         order: LetterOrder,
         after: Option<LetterPlace>,
@@ -103,8 +114,8 @@ impl Reads {
 
 impl Writer {
     /// Answers each with the ids of those that were there.
-    pub(super) fn take_letters(&mut self, takes: Vec<Take>, now: Timestamp) {
-        for Take { letters, reply } in takes {
+    pub(super) fn take_letters(&mut self, takes: Vec<TakeRequest>, now: Timestamp) {
+        for TakeRequest { letters, reply } in takes {
             // A caller that has gone away repeats it or does not want to know.
             let _ = reply.send(self.take(letters, now));
         }

@@ -267,7 +267,7 @@ impl DataDir {
 
     /// Brings the directory up to our format. Each step may be repeated; the format is written last, so that a start
     /// that is cut short anywhere in between leaves a directory of the old one.
-    fn upgrade(&mut self, verdict: format::Verdict) -> Result<(), StoreError> {
+    fn upgrade(&mut self, verdict: format::FormatCheck) -> Result<(), StoreError> {
         self.findings.extend(verdict.doubts);
         if let Some(reason) = verdict.unread {
             tracing::warn!(reason, "FORMAT was not read; its copy says what it holds");

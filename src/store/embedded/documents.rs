@@ -43,7 +43,7 @@ struct UnsealedHead {
 
 /// A document as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum StoredDocument {
     Missing,
     /// It was read and is not what was written, or its name is a link, a directory or a special file.
     Damaged {
@@ -182,28 +182,30 @@ fn path(root: &Path, name: &str) -> PathBuf {
 /// [`StoreError::Io`] when the system does not let it be read.
 pub(crate) fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
     match find(path)? {
-        Found::Missing => Ok(None),
-        Found::Damaged { reason } => Err(StoreError::Damaged { place: path.display().to_string(), reason }),
-        Found::Whole { version, body, .. } => Ok(Some((version, body))),
+        StoredDocument::Missing => Ok(None),
+        StoredDocument::Damaged { reason } => {
+            Err(StoreError::Damaged { place: path.display().to_string(), reason })
+        }
+        StoredDocument::Whole { version, body, .. } => Ok(Some((version, body))),
     }
 }
 
-fn find(path: &Path) -> Result<Found, StoreError> {
+fn find(path: &Path) -> Result<StoredDocument, StoreError> {
     match sealed::read(path)? {
-        Sealed::Missing => Ok(Found::Missing),
+        Sealed::Missing => Ok(StoredDocument::Missing),
         Sealed::Whole { format: FORMAT, version, body } => {
-            Ok(Found::Whole { version: Version(version), body, is_sealed: true })
+            Ok(StoredDocument::Whole { version: Version(version), body, is_sealed: true })
         }
         Sealed::Whole { format, .. } => {
             Err(StoreError::Format { what: path.display().to_string(), found: format, known: FORMAT })
         }
         // A file of format 1 has no checksum, so that it looks damaged at first.
-        Sealed::Damaged { reason } => Ok(find_unsealed(path)?.unwrap_or(Found::Damaged { reason })),
+        Sealed::Damaged { reason } => Ok(find_unsealed(path)?.unwrap_or(StoredDocument::Damaged { reason })),
     }
 }
 
 /// The document if it is of format 1; `None` when it is not.
-fn find_unsealed(path: &Path) -> Result<Option<Found>, StoreError> {
+fn find_unsealed(path: &Path) -> Result<Option<StoredDocument>, StoreError> {
     let read =
         files::read_plain(path, sealed::MAX_BYTES).map_err(|error| StoreError::io("read", path, error))?;
     let Some(bytes) = read else { return Ok(None) };
@@ -211,7 +213,7 @@ fn find_unsealed(path: &Path) -> Result<Option<Found>, StoreError> {
     let head = serde_json::from_slice(bytes.get(..line).unwrap_or_default());
     let Ok(UnsealedHead { format: UNSEALED, version }) = head else { return Ok(None) };
     let body = Bytes::from(bytes).slice(line + 1..);
-    Ok(Some(Found::Whole { version: Version(version), body, is_sealed: false }))
+    Ok(Some(StoredDocument::Whole { version: Version(version), body, is_sealed: false }))
 }
 
 fn write(path: &Path, version: Version, body: &[u8]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::doubts::{Doubt, DoubtKind, Doubts, NewDoubt, State};
+use crate::store::doubts::{Doubt, DoubtKind, DoubtRegister, Doubts, NewDoubt};
 use crate::store::embedded::sealed::{self, Sealed};
 
 /// The name in the data directory.
@@ -19,7 +19,7 @@ const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct DoubtsFileBody {
     next_id: u64,
     open: Vec<Doubt>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,14 +61,20 @@ fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
         // The version before may lack the newest doubts; what the older ones hold stays held.
         Err(reason) => match decode(&path, sealed::read_previous(&path)?)? {
             Ok((body, version)) => (body, version, Some(reason)),
-            Err(_) => (Body::default(), 0, (!is_missing).then_some(reason)),
+            Err(_) => (DoubtsFileBody::default(), 0, (!is_missing).then_some(reason)),
         },
     };
     let is_new = version == 0 && damage.is_none();
     let open = body.open.into_iter().map(|doubt| (doubt.id, doubt)).collect();
     let doubts = Doubts::default();
-    *doubts.lock() =
-        State { next_id: body.next_id, open, version, against: body.against, is_new, ..State::default() };
+    *doubts.lock() = DoubtRegister {
+        next_id: body.next_id,
+        open,
+        version,
+        against: body.against,
+        is_new,
+        ..DoubtRegister::default()
+    };
     if let Some(reason) = damage {
         let doubt = NewDoubt {
             kind: DoubtKind::Document,
@@ -94,7 +100,7 @@ pub(super) fn missing(lost: u64) -> NewDoubt {
 }
 
 /// The body and its version, or why it cannot be used.
-fn decode(path: &Path, sealed: Sealed) -> Result<Result<(Body, u64), String>, StoreError> {
+fn decode(path: &Path, sealed: Sealed) -> Result<Result<(DoubtsFileBody, u64), String>, StoreError> {
     match sealed {
         Sealed::Missing => Ok(Err("it is missing".to_owned())),
         Sealed::Damaged { reason } => Ok(Err(reason)),
@@ -117,7 +123,7 @@ fn write(doubts: &Doubts, root: &Path) -> Result<(), StoreError> {
         state.is_changed = false;
         state.version += 1;
         let open = state.open.values().cloned().collect();
-        (Body { next_id: state.next_id, open, against: state.against }, state.version)
+        (DoubtsFileBody { next_id: state.next_id, open, against: state.against }, state.version)
     };
     // Numbers and text always have a JSON form.
     let bytes = serde_json::to_vec(&body).unwrap_or_default();

@@ -48,7 +48,7 @@ const fn is_zero(number: &u64) -> bool {
 
 /// The file as it was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct StoredEpoch {
     /// What it holds; `None` when neither version of it is whole.
     pub epoch: Option<Epoch>,
     /// What is wrong with it, though the version before may be whole.
@@ -59,20 +59,20 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// [`StoreError`] when the system lets neither version be read, [`StoreError::Format`] when a newer version wrote it.
-pub(super) fn read(root: &Path) -> Result<Found, StoreError> {
+pub(super) fn read(root: &Path) -> Result<StoredEpoch, StoreError> {
     let path = root.join(NAME);
     let defect = match sealed::read(&path) {
         Ok(sealed) => match decode(&path, sealed)? {
-            Ok(epoch) => return Ok(Found { epoch: Some(epoch), defect: None }),
+            Ok(epoch) => return Ok(StoredEpoch { epoch: Some(epoch), defect: None }),
             Err(reason) => reason,
         },
         Err(error) => match decode(&path, sealed::read_previous(&path)?)? {
-            Ok(epoch) => return Ok(Found { epoch: Some(epoch), defect: Some(error.to_string()) }),
+            Ok(epoch) => return Ok(StoredEpoch { epoch: Some(epoch), defect: Some(error.to_string()) }),
             Err(_) => return Err(error),
         },
     };
     let previous = decode(&path, sealed::read_previous(&path)?)?;
-    Ok(Found { epoch: previous.ok(), defect: Some(defect) })
+    Ok(StoredEpoch { epoch: previous.ok(), defect: Some(defect) })
 }
 
 fn decode(path: &Path, sealed: Sealed) -> Result<Result<Epoch, String>, StoreError> {

@@ -1,27 +1,16 @@
 //! Getting one block, and what follows when that fails. A failure of the system is reported and tried again, and so is
 //! a segment that is not there: it may come back. What was read and is damaged is read once more through another
-//! descriptor, and only the same damage twice makes its entries lost: durably, through the journal.
+//! descriptor, and only the same damage twice makes its entries lost.
 //!
-//! Must not know: who wants the entries.
+//! Must not know: who wants the entries, how they are settled as lost.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::oneshot;
-
-use super::SETTLED_PART;
-use super::commit::Placed;
-use super::ids::{self, Home};
-use super::reads::Reads;
-use super::shared::segment_name;
-use super::writer::Request;
-use crate::event::EventId;
+use super::shared::{Shared, segment_name};
 use crate::store::StoreError;
-use crate::store::embedded::index::IndexError;
-use crate::store::embedded::index::keys::DueKey;
 use crate::store::embedded::index::rows::BlockRow;
-use crate::store::embedded::journal::{Block, Position, ReadError, Settled, What};
+use crate::store::embedded::journal::{Block, Position, ReadError};
 
 /// Why a block was not returned: the three cases have different consequences for its entries.
 pub(super) enum Unreadable {
@@ -33,12 +22,13 @@ pub(super) enum Unreadable {
     Settled,
 }
 
-/// The settlement of an entry as lost.
-pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Placed {
-    (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
+/// Reads blocks for whoever wants their entries.
+#[derive(Clone, Copy)]
+pub(super) struct BlockFetcher<'s> {
+    pub shared: &'s Shared,
 }
 
-impl Reads {
+impl BlockFetcher<'_> {
     /// A block of a lane, from memory if it is there.
     pub(super) fn block(&self, lane: u32, at: Position) -> Result<Arc<Block>, Unreadable> {
         // Declared damaged before, or being given up: its entries are settled as lost whatever a later read returns.
@@ -98,7 +88,7 @@ impl Reads {
             Ok(Some(row)) => self.declare(at, &row, &second),
             // The row may have been read just before everything in it was settled and the file deleted.
             Ok(None) => return Err(Unreadable::Settled),
-            Err(error) => return Err(Unreadable::Failed(self.broken(&error))),
+            Err(error) => return Err(Unreadable::Failed(self.shared.index_error(&error))),
         }
         Err(Unreadable::Lost)
     }
@@ -136,41 +126,6 @@ impl Reads {
         Unreadable::Failed(error)
     }
 
-    /// Settles entries as lost, in parts that fit a commit. Returns when all of them are durable.
-    pub(super) fn settle_lost(&self, lost: &[Placed]) -> Result<(), StoreError> {
-        let mut waiting = Vec::new();
-        for part in lost.chunks(SETTLED_PART) {
-            self.shared.figures.writable()?;
-            let (reply, answer) = oneshot::channel();
-            let request = Request::Settle { decisions: part.to_vec(), letters: Vec::new(), reply };
-            self.requests.send(request).map_err(|_| self.gone())?;
-            // All parts are sent before the first answer is awaited, so that they share a sync.
-            waiting.push(answer);
-        }
-        for answer in waiting {
-            answer.blocking_recv().map_err(|_| self.gone())??;
-        }
-        Ok(())
-    }
-
-    /// Entries of a lane that were put off, as settlements.
-    pub(super) fn put_off(
-        &self,
-        lane: u32,
-        is_meant: impl Fn(&DueKey, &Home) -> bool,
-    ) -> Result<Vec<Placed>, StoreError> {
-        let mut found = Vec::new();
-        let walked = self.shared.reader.due(lane, |due, _| {
-            let home = Home { block: due.block, index: due.index };
-            if is_meant(&due, &home) {
-                found.push(decision(lane, home, Some(due.due_ms)));
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        walked.map_err(|error| self.broken(&error))?;
-        Ok(found)
-    }
-
     /// Ends the doubts about blocks in which nothing is owed any more.
     pub(super) fn end_settled_doubts(&self) {
         for (at, lane) in self.shared.unread.blocks() {
@@ -178,33 +133,5 @@ impl Reads {
                 self.shared.unread.ended(at, &self.shared.doubts);
             }
         }
-    }
-
-    /// The places of these entries; an id of another directory has none and is left out.
-    pub(super) fn homes(&self, ids: &HashSet<EventId>) -> HashSet<Home> {
-        ids.iter().filter_map(|id| ids::decode(*id, self.shared.salt)).collect()
-    }
-
-    /// Whether the lane still holds living entries: an empty lane gives its number up.
-    pub(super) fn exists(&self, lane: u32) -> bool {
-        self.shared.lanes.key(lane).is_some()
-    }
-
-    /// An index that cannot be read loses nothing; one that holds nonsense is made anew at the next start.
-    pub(super) fn broken(&self, error: &IndexError) -> StoreError {
-        // Answers from rows that contradict themselves could send an event twice.
-        if let IndexError::Corrupt(_) = error {
-            return self.shared.figures.poison(&error.to_string());
-        }
-        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-        StoreError::Io {
-            operation: "read",
-            place: self.shared.dir.index().display().to_string(),
-            reason: error.to_string(),
-        }
-    }
-
-    fn gone(&self) -> StoreError {
-        self.shared.figures.writable().err().unwrap_or(StoreError::Closed)
     }
 }

@@ -26,7 +26,7 @@ const NAME: &str = "FORMAT";
 const MAX_BYTES: u64 = 64;
 
 /// What `FORMAT` was found to hold.
-enum Text {
+enum FormatFile {
     Missing,
     Damaged(String),
     Number(u32),
@@ -35,7 +35,7 @@ enum Text {
 
 /// What is to be done about the format.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct FormatCheck {
     /// The format from which the directory has to be upgraded; `None` when it is at ours, or when nobody knows.
     pub upgrade_from: Option<u32>,
     /// `FORMAT` has to be written at the end of the upgrade.
@@ -51,8 +51,8 @@ pub(super) struct Verdict {
 /// # Errors
 /// [`StoreError::Format`] when a newer version wrote it, [`StoreError::Io`] when `FORMAT` cannot be read and its copy
 /// does not prove what it holds.
-pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<Verdict, StoreError> {
-    let epoch::Found { epoch: copy, defect } = epoch::read(root)?;
+pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<FormatCheck, StoreError> {
+    let epoch::StoredEpoch { epoch: copy, defect } = epoch::read(root)?;
     let path = root.join(NAME);
     let newer =
         |found| StoreError::Format { what: path.display().to_string(), found, known: DIRECTORY_FORMAT };
@@ -63,24 +63,30 @@ pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<Verdict, StoreEr
     let proven = copy.is_some_and(|copy| copy.number > 0);
     let text = read(&path);
     let found = match &text {
-        Text::Number(number) => number.to_string(),
-        Text::Damaged(reason) => reason.clone(),
-        Text::Missing => "missing or empty".to_owned(),
-        Text::Unread(error) => error.to_string(),
+        FormatFile::Number(number) => number.to_string(),
+        FormatFile::Damaged(reason) => reason.clone(),
+        FormatFile::Missing => "missing or empty".to_owned(),
+        FormatFile::Unread(error) => error.to_string(),
     };
-    let is_ours = matches!(text, Text::Number(DIRECTORY_FORMAT));
+    let is_ours = matches!(text, FormatFile::Number(DIRECTORY_FORMAT));
     let mut verdict = match text {
-        Text::Unread(error) if !proven => return Err(error),
+        FormatFile::Unread(error) if !proven => return Err(error),
         // The copy proves the format, and what cannot be read is no damage.
-        Text::Unread(error) => Verdict { unread: Some(error.to_string()), ..Verdict::default() },
-        Text::Number(DIRECTORY_FORMAT) => Verdict::default(),
-        Text::Number(number @ 1..DIRECTORY_FORMAT) if !proven => {
-            Verdict { upgrade_from: Some(number), is_due: true, ..Verdict::default() }
+        FormatFile::Unread(error) => {
+            FormatCheck { unread: Some(error.to_string()), ..FormatCheck::default() }
         }
-        Text::Number(number) if number > DIRECTORY_FORMAT && copy.is_none() => return Err(newer(number)),
+        FormatFile::Number(DIRECTORY_FORMAT) => FormatCheck::default(),
+        FormatFile::Number(number @ 1..DIRECTORY_FORMAT) if !proven => {
+            FormatCheck { upgrade_from: Some(number), is_due: true, ..FormatCheck::default() }
+        }
+        FormatFile::Number(number) if number > DIRECTORY_FORMAT && copy.is_none() => {
+            return Err(newer(number));
+        }
         // A first start that was cut short.
-        Text::Missing if !proven && !holds_entries => Verdict { is_due: true, ..Verdict::default() },
-        _ => Verdict { is_due: true, doubts: vec![doubt(&found)], ..Verdict::default() },
+        FormatFile::Missing if !proven && !holds_entries => {
+            FormatCheck { is_due: true, ..FormatCheck::default() }
+        }
+        _ => FormatCheck { is_due: true, doubts: vec![doubt(&found)], ..FormatCheck::default() },
     };
     if let Some(reason) = defect.filter(|_| copy.is_some() || (is_ours && holds_entries)) {
         verdict.doubts.push(epoch_doubt(&reason));
@@ -141,7 +147,7 @@ fn epoch_doubt(reason: &str) -> NewDoubt {
     }
 }
 
-fn read(path: &Path) -> Text {
+fn read(path: &Path) -> FormatFile {
     let read = files::read(path).and_then(|file| {
         let Some(file) = file else { return Ok(None) };
         let mut bytes = Vec::new();
@@ -150,14 +156,14 @@ fn read(path: &Path) -> Text {
     });
     let bytes = match read {
         Ok(Some(bytes)) if !bytes.is_empty() => bytes,
-        Ok(_) => return Text::Missing,
-        Err(error) if files::is_foreign(&error) => return Text::Damaged(error.to_string()),
-        Err(error) => return Text::Unread(StoreError::io("read", path, error)),
+        Ok(_) => return FormatFile::Missing,
+        Err(error) if files::is_foreign(&error) => return FormatFile::Damaged(error.to_string()),
+        Err(error) => return FormatFile::Unread(StoreError::io("read", path, error)),
     };
     let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
     match number {
-        Some(number) if number > 0 => Text::Number(number),
-        _ => Text::Damaged(format!("{:?}", String::from_utf8_lossy(&bytes))),
+        Some(number) if number > 0 => FormatFile::Number(number),
+        _ => FormatFile::Damaged(format!("{:?}", String::from_utf8_lossy(&bytes))),
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Must not know: what stands at the position.
 
+use std::collections::HashSet;
+
 use crate::event::EventId;
 use crate::store::embedded::journal::Position;
 use crate::telemetry::defect;
@@ -39,6 +41,11 @@ pub(super) fn decode(id: EventId, salt: u64) -> Option<Home> {
     }
     let index = u8::try_from(part(SALT_BITS, 12)).ok()?;
     Some(Home { block: Position { segment: part(50, 24), offset: part(27, 23) * 8 }, index })
+}
+
+/// The places of these entries; an id of another directory has none and is left out.
+pub(super) fn homes(ids: &HashSet<EventId>, salt: u64) -> HashSet<Home> {
+    ids.iter().filter_map(|id| decode(*id, salt)).collect()
 }
 
 #[cfg(test)]

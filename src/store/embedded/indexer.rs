@@ -17,7 +17,7 @@ use crate::store::embedded::bits::Bits;
 use crate::store::embedded::clock_mark::Keeper;
 use crate::store::embedded::index::apply::{Indexer, NewRow};
 use crate::store::embedded::index::room;
-use crate::store::embedded::index::segments::Fate;
+use crate::store::embedded::index::segments::SegmentFate;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{self, Journal, Position, SettledRun};
 use crate::store::embedded::operations::Operation;
@@ -25,7 +25,7 @@ use crate::store::embedded::{files, spare};
 use crate::store::{Appended, StoreError};
 use crate::telemetry::defect;
 
-type AppendReply =
+type ReplyToSend =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
 
 /// What a group that is durable changes in the index, and the callers that are answered afterwards.
@@ -36,7 +36,7 @@ pub(super) struct Commit {
     pub runs: Vec<SettledRun>,
     /// Where the journal ends after it.
     pub end: Position,
-    pub replies: Vec<AppendReply>,
+    pub replies: Vec<ReplyToSend>,
     pub settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 
@@ -294,7 +294,9 @@ impl Sweeper {
             return Ok(());
         }
         let dir = self.shared.dir.journal();
-        let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
+        let has_work = |(segment, fate): &(u32, SegmentFate)| {
+            *fate == SegmentFate::Gone || !self.settled.contains(segment)
+        };
         if fates.iter().any(has_work) {
             self.sync_index()?;
         }
@@ -302,9 +304,9 @@ impl Sweeper {
             // An open descriptor would keep the space of a deleted file.
             self.shared.blocks.forget(segment);
             match fate {
-                Fate::Settled if self.settled.insert(segment) => journal::mark_settled(&dir, segment)?,
-                Fate::Settled => {}
-                Fate::Gone => {
+                SegmentFate::Settled if self.settled.insert(segment) => journal::mark_settled(&dir, segment)?,
+                SegmentFate::Settled => {}
+                SegmentFate::Gone => {
                     journal::remove(&dir, segment)?;
                     // The system may have refused to read it; nothing in it is owed any more.
                     self.shared.unread.forget(segment, &self.shared.doubts);

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commit::Placed;
+use super::commit::PlacedSettlement;
 use super::fetch::Unreadable;
 use super::ids::{self, Home};
 use super::reads::Reads;
@@ -14,36 +14,24 @@ use crate::store::embedded::journal::What;
 use crate::store::{DeadLetter, Lookup, SettleRequest, StoreError};
 
 /// What was found for settlements that need a letter.
-pub(super) struct Found {
+pub(super) struct NewLetters {
     pub letters: Vec<DeadLetter>,
     /// Entries whose blocks are damaged: nothing is left of them that could be parked.
     lost: HashSet<Home>,
 }
 
-impl Found {
-    /// Turns the settlements of entries that cannot be parked into losses.
-    pub(super) fn amend(&self, decisions: &mut [Placed]) {
-        for (_, block, settled) in decisions {
-            if settled.what == What::Dead && self.lost.contains(&Home { block: *block, index: settled.index })
-            {
-                settled.what = What::Lost;
-            }
-        }
-    }
-}
-
-impl Reads {
+impl NewLetters {
     /// The dead letters with their records; those of entries that no longer stand at the given place are left out.
-    pub(super) fn letters(&self, dead: Vec<SettleRequest>) -> Result<Found, StoreError> {
-        let at = Timestamp::from_millis(self.shared.clock.now().as_millis());
+    pub(super) fn read(reads: &Reads, dead: Vec<SettleRequest>) -> Result<Self, StoreError> {
+        let at = Timestamp::from_millis(reads.shared.clock.now().as_millis());
         let (mut letters, mut lost) = (HashMap::with_capacity(dead.len()), HashSet::new());
         for settle in dead {
-            let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } =
+            let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts }, .. } =
                 settle
             else {
                 continue;
             };
-            match self.lookup(id)? {
+            match reads.lookup(id)? {
                 Lookup::Waiting(lane, entry) => {
                     let place = due_at.map(Timestamp::ceil_millis);
                     // At another place it was rescheduled since: this settlement is void, and a letter for it would be
@@ -55,18 +43,28 @@ impl Reads {
                     }
                 }
                 Lookup::Unknown => {
-                    let (lane, home) = (self.shared.lanes.number(&lane), ids::decode(id, self.shared.salt));
+                    let (lane, home) = (reads.shared.lanes.number(&lane), ids::decode(id, reads.shared.salt));
                     if let (Some(lane), Some(home)) = (lane, home) {
-                        match self.block(lane, home.block) {
+                        match reads.fetcher().block(lane, home.block) {
                             Err(Unreadable::Lost) => drop(lost.insert(home)),
                             Err(Unreadable::Failed(error)) => return Err(error),
                             Err(Unreadable::Settled) | Ok(_) => {}
                         }
                     }
                 }
-                Lookup::Settled | Lookup::Lost => {}
+                Lookup::Settled(_) | Lookup::Lost => {}
             }
         }
-        Ok(Found { letters: letters.into_values().collect(), lost })
+        Ok(Self { letters: letters.into_values().collect(), lost })
+    }
+
+    /// Turns the settlements of entries that cannot be parked into losses.
+    pub(super) fn amend(&self, decisions: &mut [PlacedSettlement]) {
+        for (_, block, settled) in decisions {
+            if settled.what == What::Dead && self.lost.contains(&Home { block: *block, index: settled.index })
+            {
+                settled.what = What::Lost;
+            }
+        }
     }
 }

@@ -19,9 +19,9 @@ use crate::store::embedded::journal::Position;
 
 /// Losses that nobody has taken yet.
 #[derive(Default)]
-pub(super) struct Losses(Mutex<Vec<Loss>>);
+pub(super) struct UnreportedLosses(Mutex<Vec<Loss>>);
 
-impl Losses {
+impl UnreportedLosses {
     fn lock(&self) -> MutexGuard<'_, Vec<Loss>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,12 +10,12 @@ use super::report::RecoveryReport;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::embedded::account::compare::{Tally, Verdict};
-use crate::store::embedded::account::{Defect, Found, Gone, Mark, SegmentRow};
+use crate::store::embedded::account::compare::{ScanTally, Shortfall};
+use crate::store::embedded::account::{AccountDefect, AccountMark, Gone, SegmentRow, StoredAccount};
 use crate::store::embedded::index::open::Opened;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{
-    Finding, Group, HEAD_BYTES, Journal, Position, ScanReport, SettledRun, What, segment_name,
+    ArrangeFinding, FrameGroup, HEAD_BYTES, Journal, Position, ScanReport, SettledRun, What, segment_name,
 };
 
 /// Ranges that the account names; more are not named.
@@ -52,16 +52,21 @@ pub(super) fn found_again(doubts: &Doubts, subject: &str, events: u64) {
 }
 
 /// What a scan and its comparison have found.
-pub(super) struct Losses<'a> {
-    pub verdict: &'a Verdict,
+pub(super) struct FoundLosses<'a> {
+    pub verdict: &'a Shortfall,
     pub journal: &'a ScanReport,
-    pub tally: &'a Tally,
+    pub tally: &'a ScanTally,
     pub from: Position,
 }
 
-impl Losses<'_> {
+impl FoundLosses<'_> {
     /// What the account goes on from: what is there now. Living entries are not filled in.
-    pub(super) fn next_mark(&self, found: &Found, salt: u64, segments: impl Iterator<Item = u32>) -> Mark {
+    pub(super) fn next_mark(
+        &self,
+        found: &StoredAccount,
+        salt: u64,
+        segments: impl Iterator<Item = u32>,
+    ) -> AccountMark {
         let mut mark = found.base();
         let before = std::mem::take(&mut mark.segments);
         mark.salt = salt;
@@ -96,7 +101,7 @@ impl Losses<'_> {
     }
 
     /// Names the ranges in which entries were lost, so that a look-up of one of them answers that it is lost.
-    fn name_gone(&self, before: &BTreeMap<u32, SegmentRow>, mark: &mut Mark) {
+    fn name_gone(&self, before: &BTreeMap<u32, SegmentRow>, mark: &mut AccountMark) {
         let mut segments: Vec<u32> =
             self.verdict.lost.keys().chain(self.verdict.uncertain.keys()).copied().collect();
         segments.dedup();
@@ -135,8 +140,8 @@ pub(super) fn raise(doubts: &Doubts, recovered: &Recovered, now: Timestamp) {
 }
 
 /// Files of a room that were not as the store left them.
-pub(super) fn files(doubts: &Doubts, room: &str, findings: &[Finding], now: Timestamp) {
-    for Finding { name, detail } in findings {
+pub(super) fn files(doubts: &Doubts, room: &str, findings: &[ArrangeFinding], now: Timestamp) {
+    for ArrangeFinding { name, detail } in findings {
         let doubt = NewDoubt {
             kind: DoubtKind::Files,
             subject: format!("{room}/{name}"),
@@ -170,8 +175,8 @@ fn by_segment(
 }
 
 /// Copies of the account that are missing or damaged.
-pub(super) fn account(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
-    for Defect { file, reason } in defects {
+pub(super) fn account(doubts: &Doubts, defects: &[AccountDefect], now: Timestamp) {
+    for AccountDefect { file, reason } in defects {
         let doubt = NewDoubt {
             kind: DoubtKind::Account,
             subject: (*file).to_owned(),
@@ -211,8 +216,8 @@ fn index(doubts: &Doubts, now: Timestamp) {
 }
 
 /// A closing list that was needed and is damaged.
-pub(super) fn list(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
-    for Defect { file, reason } in defects {
+pub(super) fn list(doubts: &Doubts, defects: &[AccountDefect], now: Timestamp) {
+    for AccountDefect { file, reason } in defects {
         let doubt = NewDoubt {
             kind: DoubtKind::Account,
             subject: (*file).to_owned(),
@@ -229,7 +234,7 @@ pub(super) fn list(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
 /// Compares the letters that are kept with the account and raises what is missing.
 pub(super) fn letters(
     doubts: &Doubts,
-    found: &Found,
+    found: &StoredAccount,
     report: &ScanReport,
     kept: &BTreeMap<u32, u64>,
     now: Timestamp,
@@ -266,7 +271,7 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let is_lost = |run: &&SettledRun| run.entries.iter().any(|entry| entry.what == What::Lost);
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let mut entries = 0;
     for run in ended.iter().filter(is_lost) {
         // A start may have to end any number of entries; a group is bounded.

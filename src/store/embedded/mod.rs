@@ -24,6 +24,7 @@ mod consumption;
 mod damaged;
 mod dead_letters;
 pub(crate) mod directory;
+mod disks;
 pub(crate) mod documents;
 mod doubts_file;
 mod epoch;
@@ -38,6 +39,7 @@ mod indexer;
 pub(crate) mod journal;
 mod letters;
 mod losses;
+mod lost;
 mod missing;
 mod names;
 mod operations;
@@ -75,11 +77,14 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::commit::Placed;
+use self::commit::PlacedSettlement;
 pub(crate) use self::consumption::UsageLog;
+pub(crate) use self::disks::Disks;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
-use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
+use self::give_up::GivingUp;
+use self::journal::{Settled, What};
+use self::letters::NewLetters;
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
@@ -88,8 +93,8 @@ use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
-    Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
+    AppendTurn, Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES,
+    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -102,22 +107,6 @@ const PART_ENTRIES: usize = 4096;
 const SETTLED_PART: usize = 4096;
 /// One permit of room stands for this many bytes of records.
 const ROOM_UNIT_BYTES: usize = 1024;
-
-/// Where segments are written and synced.
-pub struct Disks {
-    /// Where the journal's segments are written.
-    pub journal: Box<dyn Disk>,
-    /// Where the dead letters' segments are written.
-    pub dead: Box<dyn Disk>,
-    /// Where blocks are read, once the store is open.
-    pub reads: Arc<dyn Source>,
-}
-
-impl Default for Disks {
-    fn default() -> Self {
-        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk), reads: Arc::new(OsSource) }
-    }
-}
 
 /// The store. Dropping it without closing it loses nothing that was answered; it waits for its threads.
 pub struct EmbeddedStore {
@@ -155,6 +144,7 @@ impl EmbeddedStore {
         let started = start::start(root, options, clock, disks)?;
         let usages = UsageLog::watched(
             &started.shared.dir.limits(),
+            started.shared.owner,
             started.shared.clock.clone(),
             started.shared.figures.operations.clone(),
         );
@@ -199,7 +189,11 @@ impl EmbeddedStore {
         self.usages.clone()
     }
 
-    async fn append_all(&self, batch: Vec<NewEntry>, turn: Arc<Turn>) -> Result<Vec<Appended>, StoreError> {
+    async fn append_all(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<AppendTurn>,
+    ) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
         if let Some(reason) = self.shared.doubts.store_held() {
             return Err(StoreError::Held { reason });
@@ -246,7 +240,7 @@ impl EmbeddedStore {
             let heavy = !dead.is_empty();
             let mut letters = Vec::new();
             if heavy {
-                let found = self.read(move |reads| reads.letters(dead)).await?;
+                let found = self.read(move |reads| NewLetters::read(reads, dead)).await?;
                 found.amend(&mut decisions);
                 letters = found.letters;
             }
@@ -266,7 +260,7 @@ impl EmbeddedStore {
     }
 
     /// The settlements as the writer takes them, and those that need a letter.
-    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
+    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<PlacedSettlement>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -281,6 +275,7 @@ impl EmbeddedStore {
                 index: home.index,
                 from_due_ms: settle.due_at.map(Timestamp::ceil_millis),
                 what: What::from(&settle.settlement),
+                why: settle.why,
             };
             if let Settlement::Dead { .. } = settle.settlement {
                 dead.push(settle);
@@ -340,7 +335,7 @@ impl EntryStore for EmbeddedStore {
     fn append_in_turn(
         &self,
         batch: Vec<NewEntry>,
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
     ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.append_all(batch, turn))
     }
@@ -375,8 +370,13 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.settle_all(owner, batch))
     }
 
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.read(move |reads| reads.give_up(&what, &handed_out)))
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |reads| GivingUp::new(reads, &handed_out).settle(owner, &what)))
     }
 
     fn take_losses(&self) -> Vec<Loss> {

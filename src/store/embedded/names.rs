@@ -60,7 +60,7 @@ pub(super) enum Role {
 
 /// A name in the directory and what has it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DirectoryEntry {
     /// Its path relative to the data directory.
     pub path: PathBuf,
     /// What a name like this is for.
@@ -69,7 +69,7 @@ pub(super) struct Entry {
     pub meta: Metadata,
 }
 
-impl Entry {
+impl DirectoryEntry {
     /// The index or in it: the library makes files as the process's mask lets it, and they hold no bodies.
     pub(super) fn is_of_index(&self) -> bool {
         self.path.starts_with("index")
@@ -159,7 +159,7 @@ fn is_damaged_usages(name: &str) -> bool {
 ///
 /// # Errors
 /// [`StoreError`] when the system does not list it.
-pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, StoreError> {
+pub(super) fn walk(root: &Path) -> Result<Vec<DirectoryEntry>, StoreError> {
     let mut all = Vec::new();
     for (name, meta) in list(root)? {
         if name == FOREIGN {
@@ -168,11 +168,11 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, StoreError> {
         let role = role_at_top(&name);
         let is_room = ROOMS.contains(&name.as_str()) || name == "index";
         let is_dir = meta.is_dir();
-        all.push(Entry { path: PathBuf::from(&name), role, meta });
+        all.push(DirectoryEntry { path: PathBuf::from(&name), role, meta });
         if is_room && is_dir {
             for (inside, meta) in list(&root.join(&name))? {
                 let role = role_inside(&name, &inside);
-                all.push(Entry { path: Path::new(&name).join(inside), role, meta });
+                all.push(DirectoryEntry { path: Path::new(&name).join(inside), role, meta });
             }
         }
     }

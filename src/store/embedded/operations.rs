@@ -38,18 +38,18 @@ impl Operation {
 
 /// The operations of one store. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Operations(Arc<Begun>);
+pub(super) struct Operations(Arc<BeginTimes>);
 
 /// When the operation of each kind began, in ns of the steady line; zero while there is none.
 #[derive(Default)]
-struct Begun {
+struct BeginTimes {
     journal: AtomicU64,
     index: AtomicU64,
     document: AtomicU64,
     usages: AtomicU64,
 }
 
-impl Begun {
+impl BeginTimes {
     const fn of(&self, operation: Operation) -> &AtomicU64 {
         match operation {
             Operation::Journal => &self.journal,
@@ -61,9 +61,9 @@ impl Begun {
 }
 
 /// An operation under way, until it is dropped.
-pub(super) struct UnderWay(Operations, Operation);
+pub(super) struct OperationGuard(Operations, Operation);
 
-impl Drop for UnderWay {
+impl Drop for OperationGuard {
     fn drop(&mut self) {
         self.0.0.of(self.1).store(0, Ordering::Release);
     }
@@ -71,11 +71,11 @@ impl Drop for UnderWay {
 
 impl Operations {
     /// Notes that an operation begins. The caller sees to it that no other of its kind is under way.
-    pub(super) fn begin(&self, operation: Operation, now: Timestamp) -> UnderWay {
+    pub(super) fn begin(&self, operation: Operation, now: Timestamp) -> OperationGuard {
         // Zero means none.
         let before = self.0.of(operation).swap(now.as_nanos().max(1), Ordering::AcqRel);
         defect!(unless before == 0, "two operations of one kind at a time");
-        UnderWay(self.clone(), operation)
+        OperationGuard(self.clone(), operation)
     }
 
     /// The operation that has been under way for the longest time, and its age.

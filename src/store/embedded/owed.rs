@@ -41,14 +41,14 @@ impl Settling {
 
 /// Settlements that wait for room, in order.
 #[derive(Default)]
-pub(super) struct Owed {
+pub(super) struct QueuedSettlements {
     waiting: VecDeque<Settling>,
     /// Why the first of them was not written.
     reason: Option<StoreError>,
     retry_at: Timestamp,
 }
 
-impl Owed {
+impl QueuedSettlements {
     /// Why nothing else may be written before.
     pub(super) fn reason(&self) -> Option<&StoreError> {
         // The reason outlives the last one that waited; it blocks nothing then.

@@ -8,17 +8,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::fetch::{Unreadable, decision};
+use super::fetch::{BlockFetcher, Unreadable};
 use super::ids::{self, Home};
+use super::lost::{LossSettler, decision};
 use super::shared::Shared;
 use super::writer::Request;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::embedded::index::keys::DueKey;
-use crate::store::embedded::index::read::Standing;
+use crate::store::embedded::index::read::IndexStanding;
 use crate::store::embedded::index::rows::PutOff;
 use crate::store::embedded::journal::{Block, Position, ReadError};
-use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
+use crate::store::{DuePage, KeptEnd, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
 /// The means of one read. Its calls wait for the disk and for the writer: not for a runtime thread.
 pub(super) struct Reads {
@@ -28,13 +29,13 @@ pub(super) struct Reads {
 }
 
 /// The entries of one answer, up to the caller's limits.
-struct Page {
+struct ReadPage {
     entries: Vec<StoredEntry>,
     bytes: usize,
     limit: ReadLimit,
 }
 
-impl Page {
+impl ReadPage {
     fn new(limit: ReadLimit) -> Self {
         Self { entries: Vec::new(), bytes: 0, limit }
     }
@@ -65,6 +66,14 @@ impl Page {
 }
 
 impl Reads {
+    pub(super) fn fetcher(&self) -> BlockFetcher<'_> {
+        BlockFetcher { shared: &self.shared }
+    }
+
+    pub(super) fn losses(&self) -> LossSettler<'_> {
+        LossSettler { shared: &self.shared, requests: &self.requests }
+    }
+
     pub(super) fn ready(
         &self,
         lane: &LaneKey,
@@ -74,7 +83,7 @@ impl Reads {
         let Some(lane) = self.shared.lanes.number(lane) else { return Ok(Vec::new()) };
         let after = after.and_then(|id| ids::decode(id, self.shared.salt));
         let from = after.map_or_else(Position::default, |home| home.block);
-        let mut page = Page::new(limit);
+        let mut page = ReadPage::new(limit);
         let mut failed = None;
         let mut lost = Vec::new();
         let walked = self.shared.reader.ready(lane, from, |at, row| {
@@ -86,7 +95,7 @@ impl Reads {
             }
             // The whole block counts as handed out, because the page may take any of its entries.
             let last = Home { block: at, index: u8::MAX };
-            let block = match self.block(lane, at) {
+            let block = match self.fetcher().block(lane, at) {
                 // It may have been declared damaged, or closed by an operator, since it was read: then its entries are
                 // settled as lost and must not be handed out as well.
                 Ok(block) if self.shared.damaged.hand_out(lane, last, |lane| self.exists(lane)) => block,
@@ -106,9 +115,9 @@ impl Reads {
             }
             if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        walked.map_err(|error| self.broken(&error))?;
+        walked.map_err(|error| self.shared.index_error(&error))?;
         // Durable before the answer: the caller must not see a gap that a crash could undo.
-        self.settle_lost(&lost)?;
+        self.losses().settle(&lost)?;
         debug_assert!(page.entries.is_sorted_by(|a, b| a.id < b.id), "plain order is the order of ids");
         page.or_failed(failed)
     }
@@ -121,8 +130,8 @@ impl Reads {
         limit: ReadLimit,
     ) -> Result<DuePage, StoreError> {
         let Some(lane) = self.shared.lanes.number(lane) else { return Ok(DuePage::default()) };
-        let handed_out = self.homes(skip);
-        let mut page = Page::new(limit);
+        let handed_out = ids::homes(skip, self.shared.salt);
+        let mut page = ReadPage::new(limit);
         let mut next_due = None;
         let mut failed = None;
         let mut lost = HashSet::new();
@@ -139,7 +148,7 @@ impl Reads {
                 return ControlFlow::Break(());
             }
             let exists = |lane| self.exists(lane);
-            let block = match self.block(lane, due.block) {
+            let block = match self.fetcher().block(lane, due.block) {
                 Ok(block) if self.shared.damaged.hand_out_due(lane, due.block, due.due_ms, exists) => block,
                 Ok(_) | Err(Unreadable::Lost) => {
                     lost.insert(due.block);
@@ -159,7 +168,7 @@ impl Reads {
             }
             ControlFlow::Break(())
         });
-        walked.map_err(|error| self.broken(&error))?;
+        walked.map_err(|error| self.shared.index_error(&error))?;
         debug_assert!(page.entries.is_sorted_by_key(|entry| entry.due_at), "due order");
         debug_assert!(
             page.entries.iter().all(|entry| entry.due_at <= Some(until)),
@@ -168,7 +177,7 @@ impl Reads {
         if !lost.is_empty() {
             // Also what is due later, so that all of a damage is known at once.
             let is_lost = |due: &DueKey, home: &Home| lost.contains(&due.block) && !handed_out.contains(home);
-            self.settle_lost(&self.put_off(lane, is_lost)?)?;
+            self.losses().settle(&self.losses().put_off(lane, is_lost)?)?;
         }
         Ok(DuePage { entries: page.or_failed(failed)?, next_due })
     }
@@ -176,19 +185,25 @@ impl Reads {
     pub(super) fn lookup(&self, id: EventId) -> Result<Lookup, StoreError> {
         let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(Lookup::Unknown) };
         // First: a lost entry's block may be unreadable or gone, and the id has to be answered even so.
-        if self.shared.reader.is_lost(home.block, home.index).map_err(|error| self.broken(&error))? {
+        if self
+            .shared
+            .reader
+            .is_lost(home.block, home.index)
+            .map_err(|error| self.shared.index_error(&error))?
+        {
             return Ok(Lookup::Lost);
         }
-        let block = match self.cached(home.block) {
+        let fetcher = self.fetcher();
+        let block = match fetcher.cached(home.block) {
             Ok(block) => block,
             Err(ReadError::Store(error)) => return Err(error),
             // The account names the ranges whose loss was reported.
             Err(_) if self.shared.account.is_gone(home.block) => return Ok(Lookup::Lost),
             Err(ReadError::Gone { .. }) if self.shared.unread.holds(home.block) => {
-                return Err(self.absent(home.block));
+                return Err(fetcher.absent(home.block));
             }
             Err(ReadError::Gone { segment }) if self.shared.segments.exists(segment) => {
-                return Ok(Lookup::Settled);
+                return self.settled(home, None);
             }
             // The id may be made up: this is no evidence of damage.
             Err(_) => return Ok(Lookup::Unknown),
@@ -199,15 +214,25 @@ impl Reads {
             return Ok(Lookup::Unknown);
         }
         let standing = self.shared.reader.standing(block.lane_no, home.block, home.index);
-        let (due_ms, put_off) = match standing.map_err(|error| self.broken(&error))? {
-            Standing::Settled => return Ok(Lookup::Settled),
-            Standing::Plain => (None, PutOff::default()),
-            Standing::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
+        let (due_ms, put_off) = match standing.map_err(|error| self.shared.index_error(&error))? {
+            IndexStanding::Settled => return self.settled(home, Some(&block.lane)),
+            IndexStanding::Plain => (None, PutOff::default()),
+            IndexStanding::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
             // Never rescheduled: the due time is the one in the block.
-            Standing::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
+            IndexStanding::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
         };
         let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), put_off);
         Ok(entry.map_or(Lookup::Unknown, |entry| Lookup::Waiting(block.lane.clone(), entry)))
+    }
+
+    /// An entry that has ended, with why.
+    fn settled(&self, home: Home, lane: Option<&LaneKey>) -> Result<Lookup, StoreError> {
+        let why = self
+            .shared
+            .reader
+            .why(home.block, home.index)
+            .map_err(|error| self.shared.index_error(&error))?;
+        Ok(Lookup::Settled(why.map(|why| KeptEnd { lane: lane.cloned(), why })))
     }
 
     /// The rows say it: no block is read.
@@ -225,7 +250,7 @@ impl Reads {
             }
             ControlFlow::Break(())
         });
-        walked.map_err(|error| self.broken(&error))?;
+        walked.map_err(|error| self.shared.index_error(&error))?;
         Ok(before)
     }
 
@@ -236,7 +261,12 @@ impl Reads {
         self.shared.losses.take();
         let summaries = self.shared.reader.summaries();
         drop(applying);
-        summaries.map_err(|error| self.broken(&error))
+        summaries.map_err(|error| self.shared.index_error(&error))
+    }
+
+    /// Whether the lane still holds living entries: an empty lane gives its number up.
+    fn exists(&self, lane: u32) -> bool {
+        self.shared.lanes.key(lane).is_some()
     }
 
     fn entry(

@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::EmbeddedOptions;
-use super::closing::Listed;
-use super::missing::{INDEX_OF_ANOTHER, Losses};
+use super::closing::ListComparison;
+use super::missing::{FoundLosses, INDEX_OF_ANOTHER};
 use super::rebuilding;
 use super::report::RecoveryReport;
-use super::restored::Restored;
+use super::restored::ReturnedSegments;
 use crate::event::LaneKey;
-use crate::store::embedded::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::embedded::account::{self, Defect, Mark};
+use crate::store::embedded::account::compare::{self, Extent, ScanTally, Shortfall};
+use crate::store::embedded::account::{self, AccountDefect, AccountMark};
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::index::apply::NewRow;
@@ -26,8 +26,8 @@ use crate::store::embedded::index::open::{self, Opened};
 use crate::store::embedded::index::rows::Checkpoint;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{
-    self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
-    Scan, ScanReport, SegmentFile, SettledRun, What,
+    self, Arrange, ArrangeFinding, BlockHead, FRAME_HEADER_BYTES, Frame, HeadState, Marked, Position,
+    RunReader, Scan, ScanReport, SegmentFile, SettledRun, What,
 };
 use crate::store::embedded::{ballast, retry};
 use crate::store::{DirectoryError, StoreError};
@@ -41,27 +41,27 @@ pub(super) struct Recovered {
     /// The highest segment that the index or the account knows.
     pub seen_segment: u32,
     /// What the account goes on from.
-    pub mark: Mark,
+    pub mark: AccountMark,
     /// Settlements of entries whose block is gone: to be made durable and applied.
     pub ended: Vec<SettledRun>,
     /// What is wrong with the closing list, if it was needed.
-    pub defects: Vec<Defect>,
+    pub defects: Vec<AccountDefect>,
 }
 
 /// What a recovery starts from: the locked directory and its account.
-pub(super) struct Given<'a> {
+pub(super) struct RecoverFrom<'a> {
     pub dir: &'a DataDir,
     pub options: &'a EmbeddedOptions,
     pub salt: u64,
     /// The account as it was found.
-    pub found: &'a account::Found,
+    pub found: &'a account::StoredAccount,
     /// Why the index is not to be used.
     pub rebuild: Option<&'a str>,
     /// Segments that came back after their entries were settled as lost.
-    pub restored: &'a Restored,
+    pub restored: &'a ReturnedSegments,
 }
 
-impl Given<'_> {
+impl RecoverFrom<'_> {
     /// Whether an empty index means that one was lost: the directory has an account or a segment.
     fn holds_something(&self) -> Result<bool, StoreError> {
         Ok(self.found.exists || !journal::list(&self.dir.journal())?.is_empty())
@@ -69,7 +69,7 @@ impl Given<'_> {
 }
 
 /// Recovers the directory. A read that the system fails is repeated: see `retry`.
-pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
+pub(super) fn recover(given: &RecoverFrom<'_>) -> Result<Recovered, StoreError> {
     let root = given.dir.root();
     let findings = retry::reading(|| ballast::with_room(root, 0, || arrange(given)))?;
     let reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
@@ -86,11 +86,11 @@ struct IndexState {
 }
 
 fn recover_once(
-    given: &Given<'_>,
+    given: &RecoverFrom<'_>,
     index: &mut IndexState,
-    findings: &[Finding],
+    findings: &[ArrangeFinding],
 ) -> Result<Recovered, StoreError> {
-    let Given { dir, found, .. } = given;
+    let RecoverFrom { dir, found, .. } = given;
     let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
     if index.reason.is_none() && rebuilding::is_unfinished(dir.root())? {
@@ -118,7 +118,7 @@ fn recover_once(
 
 /// Opens the index and applies what the journal has beyond it. The inner error says why the index cannot be used. A
 /// full disk says nothing about the index: it is an error of the store, after which this may be repeated.
-fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, String>, StoreError> {
+fn catch_up(given: &RecoverFrom<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, String>, StoreError> {
     let opened = match retry::reading(|| open(given.dir, given.options)) {
         Ok(opened) => opened,
         // Setting a sound index aside for want of room would cost a rebuild, which needs more of it.
@@ -143,7 +143,7 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
 }
 
 /// Makes the index anew. Where it finds no room the old index goes, and it is tried once more.
-fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
+fn rebuild(given: &RecoverFrom<'_>) -> Result<Replayed, StoreError> {
     match rebuild_once(given) {
         Err(error) if error.is_full() && rebuilding::is_there(&rebuilding::aside(given.dir)) => {
             rebuilding::discard(&rebuilding::aside(given.dir))?;
@@ -154,8 +154,8 @@ fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
 }
 
 /// What an attempt before has left goes, so that this may be repeated.
-fn rebuild_once(given: &Given<'_>) -> Result<Replayed, StoreError> {
-    let Given { dir, options, .. } = given;
+fn rebuild_once(given: &RecoverFrom<'_>) -> Result<Replayed, StoreError> {
+    let RecoverFrom { dir, options, .. } = given;
     rebuilding::discard(&dir.index())?;
     let opened = open(dir, options)?;
     replay(given, opened, Position::default()).map_err(|error| match error {
@@ -165,21 +165,21 @@ fn rebuild_once(given: &Given<'_>) -> Result<Replayed, StoreError> {
 }
 
 /// The highest segment that the account knows of.
-fn highest(mark: &Mark) -> u32 {
+fn highest(mark: &AccountMark) -> u32 {
     mark.segments.keys().next_back().copied().unwrap_or(0).max(mark.end.segment)
 }
 
 /// Frames behind the last mark are read even when the index has them: they are counted. Applying one twice changes
 /// nothing.
-fn replay_from(reflects: Position, found: &account::Found) -> Position {
+fn replay_from(reflects: Position, found: &account::StoredAccount) -> Position {
     let marked = found.mark.as_ref().map_or(reflects, |mark| mark.end);
     // A mark more than two segments behind is too old to be worth reading from.
     if marked.segment.saturating_add(2) >= reflects.segment { reflects.min(marked) } else { reflects }
 }
 
 /// Gives the segments the names that their heads say.
-fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
-    let Given { dir, salt, found, .. } = given;
+fn arrange(given: &RecoverFrom<'_>) -> Result<Vec<ArrangeFinding>, StoreError> {
+    let RecoverFrom { dir, salt, found, .. } = given;
     let mark = found.mark.as_ref();
     let is_ours =
         |one: &journal::SegmentHead| matches!(one.head, HeadState::Sound { salt: its, .. } if its == *salt);
@@ -213,12 +213,12 @@ struct Replayed {
     opened: Opened,
     from: Position,
     report: ScanReport,
-    tally: Tally,
+    tally: ScanTally,
     /// Living entries by segment as of the last mark of the account.
     living: BTreeMap<u32, u64>,
     /// Entries by segment that the closing list has and the journal has not; `None` when there was no list to use.
     missing: Option<BTreeMap<u32, u64>>,
-    defects: Vec<Defect>,
+    defects: Vec<AccountDefect>,
 }
 
 enum ReplayError {
@@ -227,14 +227,14 @@ enum ReplayError {
 }
 
 /// Applies every frame from `from` on.
-fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
+fn replay(given: &RecoverFrom<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
     let mark = given.found.mark.as_ref();
     let mut defects = Vec::new();
     // Only for a new index: one that reflects something knows better than the closing list which entries live.
     let is_new = opened.checkpoint == Checkpoint::default() && !given.restored.is_any_new();
-    let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
+    let listed = if is_new { ListComparison::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
     let mut listed = listed.map_err(ReplayError::Journal)?;
-    let mut tally = Tally::new(mark);
+    let mut tally = ScanTally::new(mark);
     let mut living = None;
     let mut broken = None;
     opened.indexer.replays = true;
@@ -281,7 +281,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     // A replay repeats losses that were counted when they happened.
     opened.indexer.take_lost();
     let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
-    let missing = listed.map(Listed::missing).transpose().map_err(ReplayError::Journal)?;
+    let missing = listed.map(ListComparison::missing).transpose().map_err(ReplayError::Journal)?;
     Ok(Replayed { opened, from, report, tally, living, missing, defects })
 }
 
@@ -320,7 +320,7 @@ fn settlements(
     at: Position,
     runs: RunReader<'_>,
     is_listed: bool,
-    restored: &Restored,
+    restored: &ReturnedSegments,
 ) -> Result<(), IndexError> {
     for mut run in runs {
         restored.void(at, &mut run);
@@ -334,12 +334,12 @@ fn settlements(
 }
 
 fn finish(
-    given: &Given<'_>,
+    given: &RecoverFrom<'_>,
     replayed: Replayed,
     rebuilt: Option<String>,
     files: Vec<SegmentFile>,
     seen_segment: u32,
-    findings: &[Finding],
+    findings: &[ArrangeFinding],
 ) -> Result<Recovered, StoreError> {
     let mut lengths = lengths(given.dir)?;
     let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
@@ -356,7 +356,7 @@ fn finish(
     for file in &files {
         opened.indexer.segments.begin(file.number);
     }
-    let losses = Losses { verdict: &verdict, journal: &journal, tally: &tally, from };
+    let losses = FoundLosses { verdict: &verdict, journal: &journal, tally: &tally, from };
     let mark = losses.next_mark(found, given.salt, lengths.keys().copied());
     let (lanes, living) = opened.indexer.lanes.totals();
     let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
@@ -380,7 +380,7 @@ fn lengths(dir: &DataDir) -> Result<Lengths, StoreError> {
 /// The endings of what the index has where no frame can be: lost, or settled long ago where the account knows better
 /// than an index that is older. What lies within a segment but does not decode is found when it is read.
 fn endings(
-    given: &Given<'_>,
+    given: &RecoverFrom<'_>,
     opened: &Opened,
     report: &ScanReport,
     lengths: &Lengths,
@@ -413,7 +413,7 @@ fn endings(
 
 /// What the index knows exactly takes the place of what the account bounds. Without an account the counts of the
 /// frames around a damage are all there is.
-fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &ScanReport, has_account: bool) {
+fn lost_by_the_index(verdict: &mut Shortfall, ended: &[SettledRun], journal: &ScanReport, has_account: bool) {
     let mut segments = BTreeMap::new();
     for run in ended {
         let lost = run.entries.iter().filter(|entry| entry.what == What::Lost).count() as u64;

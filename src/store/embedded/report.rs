@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use crate::store::embedded::account::compare::Verdict;
-use crate::store::embedded::journal::{Finding, ScanReport};
+use crate::store::embedded::account::compare::Shortfall;
+use crate::store::embedded::journal::{ArrangeFinding, ScanReport};
 
 /// What a recovery found: shown at the start and by `store` commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,9 +15,9 @@ pub struct RecoveryReport {
     /// What was read of the journal.
     pub journal: ScanReport,
     /// What is missing against the account and the index.
-    pub verdict: Verdict,
+    pub verdict: Shortfall,
     /// Files of the journal that were not as the store left them.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ArrangeFinding>,
     /// Entries that are owed an end.
     pub living: u64,
     /// Lanes that hold entries that are owed an end.
@@ -46,7 +46,7 @@ impl fmt::Display for RecoveryReport {
         for damage in &journal.damages {
             writeln!(f, "  {damage}")?;
         }
-        for Finding { name, detail } in &self.findings {
+        for ArrangeFinding { name, detail } in &self.findings {
             writeln!(f, "  {name}: {detail}")?;
         }
         for segment in &self.verdict.missing {

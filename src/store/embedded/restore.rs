@@ -29,7 +29,7 @@ use super::directory::lock_root;
 use super::files;
 use super::names::{self, Role};
 use super::rollback::Raised;
-use super::unfinished::{self, Before, Found};
+use super::unfinished::{self, FormerAccess, RestoreState};
 use crate::store::{DirectoryError, StoreError};
 
 /// Name of the tree while it grows inside the directory.
@@ -47,7 +47,7 @@ pub(crate) struct Restore {
     root: PathBuf,
     /// Keeps the lock on the directory.
     dir: File,
-    before: Before,
+    before: FormerAccess,
     is_made: bool,
     stage: Stage,
 }
@@ -64,7 +64,7 @@ enum Stage {
 
 /// What a finished restore has brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Restored {
+pub(crate) struct RestoredDirectory {
     /// The epoch that it was raised to.
     pub epoch: u64,
     /// The user and group to whom the directory belongs.
@@ -86,19 +86,19 @@ impl Restore {
         if access::user() != 0 {
             access::check_owner(&root, &meta)?;
         }
-        let mut this = Self { root, dir, before: Before::of(&meta), is_made, stage: Stage::Found };
+        let mut this = Self { root, dir, before: FormerAccess::of(&meta), is_made, stage: Stage::Found };
         match unfinished::find(&this.root, &meta)? {
-            Found::Nothing => {
+            RestoreState::Nothing => {
                 this.expect(|_| false)?;
                 // From here on a failure takes back what is there: nothing else was.
                 this.stage = Stage::Marked;
                 unfinished::write(&this.root, this.before)?;
             }
-            Found::CutShort(before) => {
+            RestoreState::CutShort(before) => {
                 this.expect(is_of_restore)?;
                 this.before = before;
             }
-            Found::Unknown(reason) => {
+            RestoreState::Unknown(reason) => {
                 let path = this.root.join(unfinished::NAME).display().to_string();
                 let reason = format!(
                     "is there and does not read as the mark of a restore ({reason}); nothing was changed, move it away first"
@@ -129,7 +129,7 @@ impl Restore {
     /// # Errors
     /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not
     /// be deleted, has everything and the mark.
-    pub(crate) fn finish(mut self, raised: Raised) -> Result<Restored, StoreError> {
+    pub(crate) fn finish(mut self, raised: Raised) -> Result<RestoredDirectory, StoreError> {
         let (tree, owner) = (self.tree(), self.before.owner());
         let failed = |operation, path: &Path, error| StoreError::io(operation, path, error);
         // Of this process: it must not be in the way of the daemon's user.
@@ -152,7 +152,7 @@ impl Restore {
         // From here on a failure must not undo: the epoch outside names this directory already.
         self.stage = Stage::Done;
         unfinished::remove(&self.root)?;
-        Ok(Restored { epoch, owner })
+        Ok(RestoredDirectory { epoch, owner })
     }
 
     /// Nothing is in the directory but what `may_be` there, the mark, and what file systems put there.

@@ -15,7 +15,7 @@ use super::missing;
 use super::recover::Recovered;
 use crate::store::StoreError;
 use crate::store::doubts::{Doubt, DoubtKind, Doubts};
-use crate::store::embedded::account::Mark;
+use crate::store::embedded::account::AccountMark;
 use crate::store::embedded::journal::{self, Position, SegmentFile, SettledRun, What, segment_name};
 use crate::store::embedded::sealed::{self, Sealed};
 
@@ -25,14 +25,14 @@ const FORMAT: u32 = 1;
 
 /// Which settlements as lost do not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Restored {
+pub(super) struct ReturnedSegments {
     /// By segment of the entries the first segment whose settlements count.
     before: BTreeMap<u32, u32>,
     /// Segments that have come back since the last start.
     new: Vec<u32>,
 }
 
-impl Restored {
+impl ReturnedSegments {
     /// What is on record.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Restored {
     pub(super) fn look(
         root: &Path,
         journal: &Path,
-        mark: Option<&Mark>,
+        mark: Option<&AccountMark>,
         doubts: &Doubts,
     ) -> Result<Self, StoreError> {
         let mut restored = Self::read(root)?;

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails so many times; returns what came of it, how often it was tried, and the waits in ms.
+    /// Fails this many times; returns what came of it, how often it was tried, and the waits in ms.
     fn failing(times: u32, errno: Errno) -> (Result<u32, StoreError>, u32, Vec<u128>) {
         let (mut tried, mut waits) = (0, Vec::new());
         let step = || {

@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RollbackBody {
     salt: String,
     epoch: u64,
     pending: bool,
@@ -43,7 +43,7 @@ struct Body {
 enum Outside {
     Missing,
     Unknown(String),
-    Known(Body),
+    Known(RollbackBody),
 }
 
 /// A directory and the file that belongs to it.
@@ -113,7 +113,7 @@ impl Epochs<'_> {
     pub(super) fn take(&self, epoch: Epoch, now: Timestamp) {
         let number = epoch.number;
         let outside = |pending| match self.file {
-            Some(path) => put(path, &Body { salt: hex(self.salt), epoch: number, pending }),
+            Some(path) => put(path, &RollbackBody { salt: hex(self.salt), epoch: number, pending }),
             None => Ok(()),
         };
         let done = outside(true).and_then(|()| epoch::write(self.root, epoch)).and_then(|()| outside(false));
@@ -219,7 +219,7 @@ pub(crate) fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result
 pub(crate) struct Raised {
     number: u64,
     /// The file outside, and what it said as far as that is known.
-    outside: Option<(PathBuf, Option<Body>)>,
+    outside: Option<(PathBuf, Option<RollbackBody>)>,
 }
 
 impl Raised {
@@ -232,7 +232,7 @@ impl Raised {
             Some((path, Some(body))) => {
                 // Whoever could read it must be able to afterwards.
                 let own = fs::metadata(&path).ok().and_then(|meta| FileOwner::of(&meta).to_give());
-                put_for(own.or(owner), &path, &Body { epoch: self.number, pending: false, ..body })?;
+                put_for(own.or(owner), &path, &RollbackBody { epoch: self.number, pending: false, ..body })?;
             }
             // Nothing can be learnt from it; the next start makes it anew.
             Some((path, None)) => {
@@ -279,7 +279,7 @@ const fn mixed(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-fn is_older(own: Epoch, outside: &Body) -> bool {
+fn is_older(own: Epoch, outside: &RollbackBody) -> bool {
     // Pending: the directory may not have been given the epoch before the crash.
     let expected = if outside.pending { outside.epoch.saturating_sub(1) } else { outside.epoch };
     own.number < expected
@@ -318,11 +318,11 @@ fn outside(path: &Path) -> Result<Outside, StoreError> {
     Ok(Outside::Unknown(reason))
 }
 
-fn put(path: &Path, body: &Body) -> Result<(), StoreError> {
+fn put(path: &Path, body: &RollbackBody) -> Result<(), StoreError> {
     put_for(None, path, body)
 }
 
-fn put_for(owner: Option<FileOwner>, path: &Path, body: &Body) -> Result<(), StoreError> {
+fn put_for(owner: Option<FileOwner>, path: &Path, body: &RollbackBody) -> Result<(), StoreError> {
     // Text and numbers always have a JSON form.
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     sealed::replace_for(owner, path, FORMAT, body.epoch, &bytes)

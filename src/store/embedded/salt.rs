@@ -27,14 +27,14 @@ const MAX_DIGITS: u64 = 64;
 
 /// The salt, and what is to be reported about its file.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct DirectorySalt {
     pub salt: u64,
     pub report: Option<NewDoubt>,
 }
 
 /// The file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum StoredSalt {
     Missing,
     Damaged(String),
     Unsealed(u64),
@@ -47,7 +47,7 @@ enum Found {
 /// # Errors
 /// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although
 /// something was accepted; [`StoreError::Io`] when the system fails.
-pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept, StoreError> {
+pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<DirectorySalt, StoreError> {
     let found = find(root)?;
     let mut heads = journal::salts(&root.join("journal"))?;
     let dead = journal::salts(&root.join("dead"))?;
@@ -55,28 +55,28 @@ pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept
     heads.files += dead.files;
     heads.salts.extend(dead.salts);
     let on_record = match &found {
-        Found::Unsealed(salt) | Found::Sealed(salt) => Some(*salt),
-        Found::Missing | Found::Damaged(_) => None,
+        StoredSalt::Unsealed(salt) | StoredSalt::Sealed(salt) => Some(*salt),
+        StoredSalt::Missing | StoredSalt::Damaged(_) => None,
     };
     let Some(salt) = of_heads(&heads, on_record).or(on_record).or(account) else {
         return without_witness(root, &heads, &found, fresh);
     };
     let wrong = match &found {
-        Found::Missing => Some("was missing".to_owned()),
-        Found::Damaged(reason) => Some(format!("was damaged ({reason})")),
-        Found::Unsealed(other) | Found::Sealed(other) if *other != salt => {
+        StoredSalt::Missing => Some("was missing".to_owned()),
+        StoredSalt::Damaged(reason) => Some(format!("was damaged ({reason})")),
+        StoredSalt::Unsealed(other) | StoredSalt::Sealed(other) if *other != salt => {
             Some("was another than that of the segments".to_owned())
         }
-        Found::Unsealed(_) | Found::Sealed(_) => None,
+        StoredSalt::Unsealed(_) | StoredSalt::Sealed(_) => None,
     };
     // Also an old file of digits alone: a seal shows damage, digits do not.
-    if found != Found::Sealed(salt) {
+    if found != StoredSalt::Sealed(salt) {
         write(root, salt)?;
     }
     let report = wrong.map(|wrong| {
         healed(format!("the salt {wrong}; it was taken from the segments' heads or the account"))
     });
-    Ok(Kept { salt, report })
+    Ok(DirectorySalt { salt, report })
 }
 
 /// The salt that most heads have; of several the one on record.
@@ -91,11 +91,16 @@ fn of_heads(heads: &Salts, on_record: Option<u64>) -> Option<u64> {
 }
 
 /// Nothing says what the salt is: a new directory, or one that lost it.
-fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Result<Kept, StoreError> {
+fn without_witness(
+    root: &Path,
+    heads: &Salts,
+    found: &StoredSalt,
+    fresh: u64,
+) -> Result<DirectorySalt, StoreError> {
     // The index is made right after the salt: a directory without one has never accepted anything.
     if heads.files > 0 || root.join("index").exists() {
         let what = match found {
-            Found::Damaged(reason) => format!("damaged ({reason})"),
+            StoredSalt::Damaged(reason) => format!("damaged ({reason})"),
             _ => "missing".to_owned(),
         };
         let reason = format!(
@@ -107,12 +112,12 @@ fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Res
     // Durable before anything is made with it: ids under a salt that is lost are unknown for ever.
     write(root, fresh)?;
     let report = match found {
-        Found::Damaged(reason) => Some(healed(format!(
+        StoredSalt::Damaged(reason) => Some(healed(format!(
             "the salt of an empty directory was damaged ({reason}); a new one was drawn"
         ))),
         _ => None,
     };
-    Ok(Kept { salt: fresh, report })
+    Ok(DirectorySalt { salt: fresh, report })
 }
 
 fn healed(detail: String) -> NewDoubt {
@@ -125,19 +130,21 @@ fn healed(detail: String) -> NewDoubt {
     }
 }
 
-fn find(root: &Path) -> Result<Found, StoreError> {
+fn find(root: &Path) -> Result<StoredSalt, StoreError> {
     let path = root.join(NAME);
     Ok(match sealed::read(&path)? {
-        Sealed::Missing => Found::Missing,
+        Sealed::Missing => StoredSalt::Missing,
         Sealed::Whole { format: FORMAT, body, .. } => match digits(&body) {
-            Some(salt) => Found::Sealed(salt),
-            None => Found::Damaged("it holds no salt".to_owned()),
+            Some(salt) => StoredSalt::Sealed(salt),
+            None => StoredSalt::Damaged("it holds no salt".to_owned()),
         },
         Sealed::Whole { format, .. } => {
             let what = path.display().to_string();
             return Err(StoreError::Format { what, found: format, known: FORMAT });
         }
-        Sealed::Damaged { reason } => find_unsealed(&path)?.map_or(Found::Damaged(reason), Found::Unsealed),
+        Sealed::Damaged { reason } => {
+            find_unsealed(&path)?.map_or(StoredSalt::Damaged(reason), StoredSalt::Unsealed)
+        }
     })
 }
 
@@ -179,7 +186,7 @@ mod tests {
     }
 
     fn kept(temp: &tempfile::TempDir) -> (u64, bool) {
-        let Kept { salt, report } = keep(temp.path(), 7, None).expect("opens");
+        let DirectorySalt { salt, report } = keep(temp.path(), 7, None).expect("opens");
         (salt, report.is_some())
     }
 
@@ -190,7 +197,7 @@ mod tests {
         assert_eq!(keep(temp.path(), 8, None).expect("opens").salt, 7);
         let temp = directory();
         assert_eq!(kept(&temp), (TRUE, false));
-        assert_eq!(find(temp.path()).expect("reads"), Found::Sealed(TRUE));
+        assert_eq!(find(temp.path()).expect("reads"), StoredSalt::Sealed(TRUE));
         assert_eq!(kept(&temp), (TRUE, false));
     }
 

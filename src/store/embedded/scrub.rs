@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::fetch::{Unreadable, decision};
+use super::fetch::Unreadable;
 use super::ids::Home;
+use super::lost::decision;
 use super::reads::Reads;
 use crate::store::StoreError;
 use crate::store::embedded::journal::Position;
@@ -73,7 +74,7 @@ impl Scrub {
         loop {
             let found = match shared.reader.blocks_after(after, BLOCKS_AT_ONCE) {
                 Ok(found) => found,
-                Err(error) => return Ok(Err(self.reads.broken(&error))),
+                Err(error) => return Ok(Err(self.reads.shared.index_error(&error))),
             };
             let active = self.active.load(Ordering::Acquire);
             let Some((last, _)) = found.last().copied() else { break };
@@ -99,7 +100,7 @@ impl Scrub {
             }
             after = last;
         }
-        self.reads.end_settled_doubts();
+        self.reads.fetcher().end_settled_doubts();
         Ok(Ok(()))
     }
 
@@ -116,7 +117,7 @@ impl Scrub {
             // Reads get sound bytes from memory, or the damage is known.
             return Ok(0);
         }
-        match reads.block_from_disk(lane, at) {
+        match reads.fetcher().block_from_disk(lane, at) {
             Ok(block) => return Ok(block.raw_bytes() as u64 + BLOCK_BYTES),
             Err(Unreadable::Failed(_) | Unreadable::Settled) => return Ok(BLOCK_BYTES),
             Err(Unreadable::Lost) => {}
@@ -125,13 +126,13 @@ impl Scrub {
         let handed_out = reads.shared.damaged.handed_out(lane);
         let now_ms = reads.shared.clock.now().as_millis();
         let is_free = |due_ms: u64| due_ms > now_ms && !handed_out.may_have_due(due_ms);
-        let mut lost = reads.put_off(lane, |due, _| due.block == at && is_free(due.due_ms))?;
-        let row = reads.shared.reader.block(lane, at).map_err(|error| reads.broken(&error))?;
+        let mut lost = reads.losses().put_off(lane, |due, _| due.block == at && is_free(due.due_ms))?;
+        let row = reads.shared.reader.block(lane, at).map_err(|error| reads.shared.index_error(&error))?;
         let homes = (0..=u8::MAX).map(|index| Home { block: at, index });
         let ready = homes.filter(|home| row.is_some_and(|row| row.is_ready(home.index)));
         let ready = ready.filter(|home| !handed_out.may_have_plain(*home));
         lost.extend(ready.map(|home| decision(lane, home, None)));
-        reads.settle_lost(&lost)?;
+        reads.losses().settle(&lost)?;
         Ok(BLOCK_BYTES)
     }
 }

@@ -28,7 +28,7 @@ pub(super) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct SealHead {
     format: u32,
     version: u64,
     crc: String,
@@ -86,12 +86,12 @@ pub(super) fn open(bytes: &Bytes) -> Sealed {
     let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else {
         return damaged("no head line".to_owned());
     };
-    let head: Head = match serde_json::from_slice(bytes.get(..line).unwrap_or_default()) {
+    let head: SealHead = match serde_json::from_slice(bytes.get(..line).unwrap_or_default()) {
         Ok(head) => head,
         Err(error) => return damaged(format!("head line: {error}")),
     };
     let body = bytes.slice(line + 1..);
-    let Head { format, version, crc } = head;
+    let SealHead { format, version, crc } = head;
     if crc != sum(format, version, &body) {
         return damaged("checksum mismatch".to_owned());
     }
@@ -100,7 +100,7 @@ pub(super) fn open(bytes: &Bytes) -> Sealed {
 
 /// The bytes of a sealed file.
 pub(super) fn seal(format: u32, version: u64, body: &[u8]) -> Vec<u8> {
-    let head = Head { format, version, crc: sum(format, version, body) };
+    let head = SealHead { format, version, crc: sum(format, version, body) };
     // A struct of numbers and hex digits always has a JSON form.
     let mut bytes = serde_json::to_vec(&head).unwrap_or_default();
     bytes.push(b'\n');

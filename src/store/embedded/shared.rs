@@ -9,20 +9,20 @@ use std::time::Duration;
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
-use super::losses::Losses;
+use super::losses::UnreportedLosses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
 use crate::store::doubts::Doubts;
-use crate::store::embedded::account::{Account, Snapshot};
+use crate::store::embedded::account::{Account, AccountSnapshot};
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::book::Newest as NewestBook;
 use crate::store::embedded::index::IndexError;
 use crate::store::embedded::index::database::Database;
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
-use crate::store::embedded::journal::{self, Letters, Reader};
+use crate::store::embedded::journal::{self, BlockReader, Letters};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::{DirectoryError, Owner, StoreError, StoreHealth};
 
@@ -32,13 +32,13 @@ pub(super) struct Shared {
     pub reader: IndexReader,
     pub db: Database,
     pub room: Arc<IndexRoom>,
-    pub lanes: Arc<Lanes>,
+    pub lanes: Arc<LaneNumbers>,
     pub segments: Arc<Segments>,
-    pub blocks: Reader,
+    pub blocks: BlockReader,
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
     pub unread: Unread,
-    pub losses: Losses,
+    pub losses: UnreportedLosses,
     pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub id: u64,
     /// This opening: its epoch is that of the directory.
     pub owner: Owner,
-    pub figures: Figures,
+    pub figures: StoreFigures,
     pub doubts: Doubts,
     pub account: Account,
     /// The newest version of the policy book, for the account.
@@ -91,6 +91,20 @@ impl Shared {
         })
     }
 
+    /// An index that cannot be read loses nothing; one that holds nonsense is made anew at the next start.
+    pub(super) fn index_error(&self, error: &IndexError) -> StoreError {
+        // Answers from rows that contradict themselves could send an event twice.
+        if let IndexError::Corrupt(_) = error {
+            return self.figures.poison(&error.to_string());
+        }
+        self.figures.errors.fetch_add(1, Ordering::Relaxed);
+        StoreError::Io {
+            operation: "read",
+            place: self.dir.index().display().to_string(),
+            reason: error.to_string(),
+        }
+    }
+
     /// Writes a mark of the account when something has changed. Waits for the disk.
     pub(super) fn mark(&self) -> Result<(), StoreError> {
         self.account.mark(|| self.snapshot())
@@ -102,10 +116,10 @@ impl Shared {
     }
 
     /// What a mark reflects; no commit is applied while the guard lives.
-    fn snapshot(&self) -> (MutexGuard<'_, ()>, Snapshot) {
+    fn snapshot(&self) -> (MutexGuard<'_, ()>, AccountSnapshot) {
         // The lock outlives the call: the account takes its own counts under it, as of the same commit.
         let applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Snapshot {
+        let snapshot = AccountSnapshot {
             living: self.segments.living(),
             lost: self.figures.lost_entries.load(Ordering::Relaxed),
             damaged_frames: self.figures.damaged_frames.load(Ordering::Relaxed),
@@ -122,7 +136,7 @@ pub(super) fn segment_name(segment: u32) -> String {
 
 /// Counters and states, cheap to read.
 #[derive(Default)]
-pub(super) struct Figures {
+pub(super) struct StoreFigures {
     pub closed: AtomicBool,
     pub full: AtomicBool,
     pub disk_bytes: AtomicU64,
@@ -137,7 +151,7 @@ pub(super) struct Figures {
     poisoned: Mutex<Option<String>>,
 }
 
-impl Figures {
+impl StoreFigures {
     /// Of a store whose operations under way are noted in `operations`.
     pub(super) fn new(operations: Operations) -> Self {
         Self { operations, ..Self::default() }
@@ -152,7 +166,7 @@ impl Figures {
         StoreError::Poisoned { reason }
     }
 
-    /// As [`Figures::poison`], for what a part of the store returned.
+    /// As [`StoreFigures::poison`], for what a part of the store returned.
     pub(super) fn fail(&self, error: &StoreError) -> StoreError {
         match error {
             StoreError::Poisoned { reason } => self.poison(reason),
@@ -165,7 +179,7 @@ impl Figures {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }
     }
 
-    /// As [`Figures::writable`], also for what was handed in before the store was closed.
+    /// As [`StoreFigures::writable`], also for what was handed in before the store was closed.
     pub(super) fn sound(&self) -> Result<(), StoreError> {
         match &*self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::telemetry::Shortage;
+use crate::telemetry::DescriptorShortage;
 
 /// The spare descriptors of this process: the limit is one for all stores in it.
 static SPARE: Spare = Spare::new();
@@ -87,7 +87,7 @@ impl Spare {
         loop {
             match open() {
                 Err(error) if is_used_up(&error) => {
-                    Shortage { at: "store" }.emit();
+                    DescriptorShortage { at: "store" }.emit();
                     // The lowest number first: it is usable under any limit.
                     let mut spare = self.lock();
                     if spare.is_empty() {

@@ -12,21 +12,21 @@ use super::clock_mark::{self, Keeper};
 use super::closing;
 use super::damaged::DamagedBlocks;
 use super::epoch::Epoch;
-use super::losses::Losses;
+use super::losses::UnreportedLosses;
 use super::missing;
 use super::rebuilding;
-use super::recover::{self, Given, Recovered};
+use super::recover::{self, RecoverFrom, Recovered};
 use super::report::RecoveryReport;
-use super::restored::Restored;
-use super::shared::{Figures, Shared};
-use super::threads::{self, Parts, Threads};
+use super::restored::ReturnedSegments;
+use super::shared::{Shared, StoreFigures};
+use super::threads::{self, ThreadParts, Threads};
 use super::unread::Unread;
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::embedded::UsageLog;
 use crate::store::embedded::account::living;
-use crate::store::embedded::account::{self, Account, Mark, SegmentRow, Snapshot};
+use crate::store::embedded::account::{self, Account, AccountMark, AccountSnapshot, SegmentRow};
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::Documents;
 use crate::store::embedded::documents::book::Newest as NewestBook;
@@ -34,7 +34,7 @@ use crate::store::embedded::index::guarded;
 use crate::store::embedded::index::open::Opened;
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{
-    self, Arrange, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position, Reader,
+    self, Arrange, BlockReader, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position,
 };
 use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
@@ -65,7 +65,7 @@ pub(super) fn start(
     take_up(&mut opened, &journal, &begun.dir)?;
     let mark = next_mark(mark, &journal, &dead, &opened.indexer.segments);
     let (figures, owner, account) = go_on(&begun, &options, mark, &dead, &report, now)?;
-    let Begun { doubts, salt, book, documents, id, dir, .. } = begun;
+    let StartInputs { doubts, salt, book, documents, id, dir, .. } = begun;
     let Opened { db, indexer, reader, dedup, room, .. } = opened;
     let shared = Arc::new(Shared {
         reader,
@@ -73,11 +73,11 @@ pub(super) fn start(
         room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: Reader::over(&dir.journal(), salt, disks.reads, options.open_segments),
+        blocks: BlockReader::over(&dir.journal(), salt, disks.reads, options.open_segments),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
-        losses: Losses::default(),
+        losses: UnreportedLosses::default(),
         letters: dead.letters(),
         clock,
         options,
@@ -91,18 +91,18 @@ pub(super) fn start(
         applying: Mutex::new(()),
         dir,
     });
-    let parts = Parts { journal, dead, dedup, indexer, newest_ms, settled, clock_mark };
+    let parts = ThreadParts { journal, dead, dedup, indexer, newest_ms, settled, clock_mark };
     let threads = threads::launch(&shared, parts)?;
     shared.dir.refill_ballast();
     Ok(Started { shared, threads, report, documents })
 }
 
 /// What a start has read before it recovers the journal. The directory's lock is given back after everything else.
-struct Begun {
+struct StartInputs {
     doubts: Doubts,
     salt: u64,
     /// The account as it was found.
-    found: account::Found,
+    found: account::StoredAccount,
     operations: Operations,
     /// The newest version of the policy book that is on record.
     book: NewestBook,
@@ -111,15 +111,15 @@ struct Begun {
     id: u64,
     /// The epoch that this start takes; `None` when the directory may be an older copy.
     epoch: Option<Epoch>,
-    restored: Restored,
+    restored: ReturnedSegments,
     dir: DataDir,
 }
 
-impl Begun {
+impl StartInputs {
     /// What the recovery starts from: an index that is there is used.
-    fn given<'a>(&'a self, options: &'a EmbeddedOptions) -> Given<'a> {
+    fn given<'a>(&'a self, options: &'a EmbeddedOptions) -> RecoverFrom<'a> {
         let Self { dir, salt, found, restored, .. } = self;
-        Given { dir, options, salt: *salt, found, rebuild: None, restored }
+        RecoverFrom { dir, options, salt: *salt, found, rebuild: None, restored }
     }
 
     fn epochs<'a>(&'a self, options: &'a EmbeddedOptions) -> Epochs<'a> {
@@ -129,12 +129,12 @@ impl Begun {
 }
 
 /// Locks the directory and reads what stands beside journal and index.
-fn begin(root: &Path, options: &EmbeddedOptions, clock: &Clock) -> Result<Begun, StoreError> {
+fn begin(root: &Path, options: &EmbeddedOptions, clock: &Clock) -> Result<StartInputs, StoreError> {
     let mut dir = retry::reading(|| retry::locking(|| DataDir::open(root)))?;
     let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
     note(dir.take_findings(), &doubts, clock);
     // The salt before the account: the account's own copies are checked against it.
-    let salt::Kept { salt, report } =
+    let salt::DirectorySalt { salt, report } =
         retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
@@ -150,18 +150,18 @@ fn begin(root: &Path, options: &EmbeddedOptions, clock: &Clock) -> Result<Begun,
     let id = retry::reading(|| epochs.id())?;
     let epoch = retry::reading(|| epochs.start(clock.now()))?;
     doubts.found_against(found.version);
-    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let look = || ReturnedSegments::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = retry::reading(look)?;
-    Ok(Begun { doubts, salt, found, operations, book, documents, id, epoch, restored, dir })
+    Ok(StartInputs { doubts, salt, found, operations, book, documents, id, epoch, restored, dir })
 }
 
 /// Recovers journal and index, begins the line of time, and raises what is missing. Returns the time as of then.
 fn recover_journal(
-    begun: &Begun,
+    begun: &StartInputs,
     options: &EmbeddedOptions,
     clock: &Clock,
 ) -> Result<(Recovered, Keeper, Timestamp), StoreError> {
-    let Begun { dir, doubts, found, restored, .. } = begun;
+    let StartInputs { dir, doubts, found, restored, .. } = begun;
     // The clock begins after this, because it may not start before the newest entry of the journal.
     let mut recovered = recover::recover(&begun.given(options))?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
@@ -190,14 +190,14 @@ fn recover_journal(
 
 /// Begins the segments into which this run writes, and ends there what is gone.
 fn open_logs(
-    begun: &Begun,
+    begun: &StartInputs,
     options: &EmbeddedOptions,
     recovered: &mut Recovered,
     now: Timestamp,
     journal_disk: Box<dyn Disk>,
     dead_disk: Box<dyn Disk>,
 ) -> Result<(Journal, DeadLog), StoreError> {
-    let Begun { dir, doubts, salt, .. } = begun;
+    let StartInputs { dir, doubts, salt, .. } = begun;
     let journal_options = JournalOptions {
         segment_bytes: options.segment_bytes,
         segment_age: options.segment_age,
@@ -228,17 +228,17 @@ fn take_up(opened: &mut Opened, journal: &Journal, dir: &DataDir) -> Result<(), 
 
 /// Has the account go on from what was found, and only then lets go what an earlier attempt would need.
 fn go_on(
-    begun: &Begun,
+    begun: &StartInputs,
     options: &EmbeddedOptions,
-    mut mark: Mark,
+    mut mark: AccountMark,
     dead: &DeadLog,
     report: &RecoveryReport,
     now: Timestamp,
-) -> Result<(Figures, Owner, Account), StoreError> {
+) -> Result<(StoreFigures, Owner, Account), StoreError> {
     let root = begun.dir.root();
     mark.epoch = mark.epoch.max(begun.epoch.map_or(0, |epoch| epoch.number));
     mark.book = mark.book.max(begun.book.get());
-    let figures = Figures::new(begun.operations.clone());
+    let figures = StoreFigures::new(begun.operations.clone());
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
@@ -276,7 +276,7 @@ fn note(findings: Vec<NewDoubt>, doubts: &Doubts, clock: &Clock) {
 
 /// The dead letters, with what is missing of them raised as a doubt.
 fn open_dead(
-    given: &Given<'_>,
+    given: &RecoverFrom<'_>,
     options: JournalOptions,
     doubts: &Doubts,
     now: Timestamp,
@@ -306,7 +306,7 @@ fn open_dead(
 }
 
 /// The first mark of this run.
-fn next_mark(mut mark: Mark, journal: &Journal, dead: &DeadLog, segments: &Segments) -> Mark {
+fn next_mark(mut mark: AccountMark, journal: &Journal, dead: &DeadLog, segments: &Segments) -> AccountMark {
     mark.end = journal.end();
     let begun = SegmentRow::begun(journal.preallocated_bytes());
     mark.segments.insert(mark.end.segment, SegmentRow { end: mark.end.offset, ..begun });
@@ -315,7 +315,7 @@ fn next_mark(mut mark: Mark, journal: &Journal, dead: &DeadLog, segments: &Segme
     mark
 }
 
-fn count_living(mark: &mut Mark, living: &[(u32, u64)]) {
+fn count_living(mark: &mut AccountMark, living: &[(u32, u64)]) {
     for (number, living) in living {
         if let Some(row) = mark.segments.get_mut(number) {
             row.living = *living;
@@ -335,9 +335,9 @@ pub(super) fn rebuild(
     let found = retry::reading(|| account::read_own(root, salt))?;
     doubts.expect(found.base().lost, now);
     doubts.found_against(found.version);
-    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let look = || ReturnedSegments::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = &retry::reading(look)?;
-    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
+    let given = RecoverFrom { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
     let mut recovered = recover::recover(&given)?;
     restored.found_again(&mut recovered, &doubts);
     missing::raise(&doubts, &recovered, now);
@@ -364,7 +364,7 @@ pub(super) fn rebuild(
     living::remove(root)?;
     rebuilding::end(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
-    account.close(|| ((), Snapshot { living, lost, damaged_frames, book }))?;
+    account.close(|| ((), AccountSnapshot { living, lost, damaged_frames, book }))?;
     journal::cut(&dir.journal(), &recovered.report.journal)?;
     Ok(recovered.report)
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::journal::{Disk, OsDisk, OsSource};
 use super::*;
 use crate::event::Tries;
 use crate::store::conformance::{lane, plain, texts};
@@ -104,6 +105,7 @@ async fn fill(store: &EmbeddedStore) {
         let entries = store.read_ready(&lane("a"), None, ALL).await.expect("reads");
         let settles =
             entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| SettleRequest {
+                why: None,
                 lane: lane("a"),
                 id: entry.id,
                 due_at: None,
@@ -283,6 +285,7 @@ fn settled_segments_give_their_space_back() {
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         // One old entry stays until the end.
         let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| SettleRequest {
+            why: None,
             lane: lane("a"),
             id: entry.id,
             due_at: None,
@@ -311,8 +314,13 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::Full { .. }))));
     assert!(store.health().no_room.is_some());
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-    let settle =
-        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
+    let settle = SettleRequest {
+        why: None,
+        lane: lane("a"),
+        id: entries[0].id,
+        due_at: None,
+        settlement: Settlement::Delivered,
+    };
     runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
 }

@@ -12,17 +12,17 @@ use tokio::sync::oneshot;
 
 use super::clock_mark::Keeper;
 use super::indexer::{IndexThread, Sweeper};
-use super::owed::Owed;
+use super::owed::QueuedSettlements;
 use super::reads::Reads;
 use super::scrub::Scrub;
 use super::shared::Shared;
-use super::writer::{Pending, Request, Writer};
+use super::writer::{PendingRequests, Request, Writer};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::embedded::index::apply::Indexer;
 use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::room::IndexRoom;
-use crate::store::embedded::journal::{DeadLog, Group, Journal};
+use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -80,7 +80,7 @@ impl Drop for Threads {
 }
 
 /// What a start hands to the threads, each part to one of them.
-pub(super) struct Parts {
+pub(super) struct ThreadParts {
     pub journal: Journal,
     pub dead: DeadLog,
     pub dedup: DedupIndex,
@@ -96,8 +96,8 @@ pub(super) struct Parts {
 ///
 /// # Errors
 /// [`StoreError::Io`] when the system refuses a thread; those that run already end when their channels are dropped.
-pub(super) fn launch(shared: &Arc<Shared>, parts: Parts) -> Result<Threads, StoreError> {
-    let Parts { journal, dead, dedup, indexer, newest_ms, settled, clock_mark } = parts;
+pub(super) fn launch(shared: &Arc<Shared>, parts: ThreadParts) -> Result<Threads, StoreError> {
+    let ThreadParts { journal, dead, dedup, indexer, newest_ms, settled, clock_mark } = parts;
     let end = journal.end();
     let (work, works) = mpsc::sync_channel(COMMITS_AHEAD);
     let (requests, received) = mpsc::channel();
@@ -110,9 +110,9 @@ pub(super) fn launch(shared: &Arc<Shared>, parts: Parts) -> Result<Threads, Stor
         dedup,
         indexer: work.clone(),
         newest_ms,
-        group: Group::default(),
-        pending: Pending::default(),
-        owed: Owed::default(),
+        group: FrameGroup::default(),
+        pending: PendingRequests::default(),
+        owed: QueuedSettlements::default(),
         upkeep_done: Timestamp::ZERO,
         full: end,
         on_record: end.segment,

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::names::{self, ASIDE, Entry, Role};
+use super::names::{self, ASIDE, DirectoryEntry, Role};
 use super::{access, files};
 use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, NewDoubt};
@@ -42,16 +42,16 @@ pub(super) fn tidy(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
         found.push(report(&entry.path, what, &to));
         moved.push(path);
     }
-    let stays = |entry: &&Entry| !moved.iter().any(|path| entry.path.starts_with(path));
-    let left: Vec<&Entry> = entries.iter().filter(stays).collect();
+    let stays = |entry: &&DirectoryEntry| !moved.iter().any(|path| entry.path.starts_with(path));
+    let left: Vec<&DirectoryEntry> = entries.iter().filter(stays).collect();
     make_private(root, &left)?;
     found.extend(strays(&left));
     Ok(found)
 }
 
 /// The report of names that are not the store's; `None` when there is none.
-pub(super) fn strays(entries: &[&Entry]) -> Option<NewDoubt> {
-    let strays: Vec<&&Entry> = entries.iter().filter(|entry| entry.role == Role::Stray).collect();
+pub(super) fn strays(entries: &[&DirectoryEntry]) -> Option<NewDoubt> {
+    let strays: Vec<&&DirectoryEntry> = entries.iter().filter(|entry| entry.role == Role::Stray).collect();
     if strays.is_empty() {
         return None;
     }
@@ -121,7 +121,7 @@ fn room(root: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-fn make_private(root: &Path, entries: &[&Entry]) -> Result<(), StoreError> {
+fn make_private(root: &Path, entries: &[&DirectoryEntry]) -> Result<(), StoreError> {
     let mut opened = Vec::new();
     for entry in entries.iter().filter(|entry| entry.role != Role::Stray) {
         let path = root.join(&entry.path);

@@ -26,7 +26,7 @@ const VERSION: u64 = 1;
 /// Owner and mode of the directory before the restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Before {
+pub(super) struct FormerAccess {
     uid: u32,
     gid: u32,
     /// The permission bits of its mode.
@@ -35,16 +35,16 @@ pub(super) struct Before {
 
 /// What a directory says of a restore in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum RestoreState {
     /// None has begun, or it has finished.
     Nothing,
     /// A restore was cut short: how the directory was before.
-    CutShort(Before),
+    CutShort(FormerAccess),
     /// There is a mark, and nobody knows whose: why.
     Unknown(String),
 }
 
-impl Before {
+impl FormerAccess {
     /// Owner and mode as a directory has them now.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 }
@@ -80,23 +80,27 @@ pub(super) fn refuse(root: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the system does not let it be read.
-pub(super) fn find(root: &Path, dir: &Metadata) -> Result<Found, StoreError> {
+pub(super) fn find(root: &Path, dir: &Metadata) -> Result<RestoreState, StoreError> {
     let path = root.join(NAME);
     let body = match sealed::read(&path)? {
-        Sealed::Missing => return Ok(Found::Nothing),
-        Sealed::Damaged { reason } => return Ok(Found::Unknown(reason)),
+        Sealed::Missing => return Ok(RestoreState::Nothing),
+        Sealed::Damaged { reason } => return Ok(RestoreState::Unknown(reason)),
         Sealed::Whole { format: FORMAT, body, .. } => body,
-        Sealed::Whole { format, .. } => return Ok(Found::Unknown(format!("it is of format {format}"))),
+        Sealed::Whole { format, .. } => {
+            return Ok(RestoreState::Unknown(format!("it is of format {format}")));
+        }
     };
-    let Ok(before) = serde_json::from_slice::<Before>(&body) else {
-        return Ok(Found::Unknown("it says nothing".to_owned()));
+    let Ok(before) = serde_json::from_slice::<FormerAccess>(&body) else {
+        return Ok(RestoreState::Unknown("it says nothing".to_owned()));
     };
     let meta = fs::symlink_metadata(&path).map_err(|error| StoreError::io("look at", &path, error))?;
     Ok(match meta.uid() {
-        uid if uid == access::user() => Found::CutShort(before),
+        uid if uid == access::user() => RestoreState::CutShort(before),
         // A service manager has given the directory with all in it to another user since.
-        uid if uid == dir.uid() => Found::CutShort(Before { mode: before.mode, ..Before::of(dir) }),
-        uid => Found::Unknown(format!("it belongs to user {uid}")),
+        uid if uid == dir.uid() => {
+            RestoreState::CutShort(FormerAccess { mode: before.mode, ..FormerAccess::of(dir) })
+        }
+        uid => RestoreState::Unknown(format!("it belongs to user {uid}")),
     })
 }
 
@@ -104,7 +108,7 @@ pub(super) fn find(root: &Path, dir: &Metadata) -> Result<Found, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses.
-pub(super) fn write(root: &Path, before: Before) -> Result<(), StoreError> {
+pub(super) fn write(root: &Path, before: FormerAccess) -> Result<(), StoreError> {
     // Numbers always have a JSON form.
     let body = serde_json::to_vec(&before).unwrap_or_default();
     sealed::replace(&root.join(NAME), FORMAT, VERSION, &body)

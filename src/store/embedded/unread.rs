@@ -15,20 +15,20 @@ use crate::store::embedded::journal::Position;
 
 /// Grows with the blocks whose last read failed.
 pub(super) struct Unread {
-    state: Mutex<State>,
+    state: Mutex<UnreadBlocks>,
     /// Whether there are any: nearly always not, and a read then costs no lock.
     any: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct UnreadBlocks {
     /// The lane of each, and how many entries were owed when it could not be read.
     blocks: BTreeMap<Position, (u32, u64)>,
     /// Segments with a doubt of an earlier process.
     inherited: BTreeSet<u32>,
 }
 
-impl State {
+impl UnreadBlocks {
     fn of(&self, segment: u32) -> impl Iterator<Item = u64> {
         let at = |offset| Position { segment, offset };
         self.blocks.range(at(0)..=at(u32::MAX)).map(|(_, (_, events))| *events)
@@ -51,10 +51,10 @@ impl Unread {
         let unread = doubts.list().into_iter().filter(|doubt| doubt.kind == DoubtKind::Unread);
         let inherited: BTreeSet<u32> = unread.filter_map(|doubt| segment_of(&doubt.subject)).collect();
         let any = AtomicBool::new(!inherited.is_empty());
-        Self { state: Mutex::new(State { inherited, ..State::default() }), any }
+        Self { state: Mutex::new(UnreadBlocks { inherited, ..UnreadBlocks::default() }), any }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UnreadBlocks> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::commit::{self, AppendReply, Draft, Placed};
-use super::dead_letters::Take;
+use super::commit::{self, AppendReply, Draft, PlacedSettlement};
+use super::dead_letters::TakeRequest;
 use super::indexer::{Commit, Work};
-use super::owed::{Owed, Settling};
+use super::owed::{QueuedSettlements, Settling};
 use super::shared::Shared;
 use crate::clock::Timestamp;
 use crate::store::embedded::ballast;
 use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::{guarded, room};
-use crate::store::embedded::journal::{DeadLog, Group, Journal, Position};
+use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal, Position};
 use crate::store::embedded::operations::Operation;
-use crate::store::{Appended, DeadLetter, Dedup, NewEntry, StoreError, Turn};
+use crate::store::{AppendTurn, Appended, DeadLetter, Dedup, NewEntry, StoreError};
 use crate::telemetry::defect;
 
 /// A request to the writer thread. A reply that is dropped unanswered means that the thread ended or the store is
@@ -34,17 +34,17 @@ pub(super) enum Request {
     Append {
         entries: Vec<NewEntry>,
         /// Whether the caller still wants it.
-        turn: Arc<Turn>,
+        turn: Arc<AppendTurn>,
         reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
         room: Option<OwnedSemaphorePermit>,
     },
     Settle {
-        decisions: Vec<Placed>,
+        decisions: Vec<PlacedSettlement>,
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     Find(Find),
-    Take(Take),
+    Take(TakeRequest),
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -76,10 +76,10 @@ pub(super) struct Writer {
     pub indexer: SyncSender<Work>,
     /// The newest acceptance so far, Unix ms: time in the journal never decreases.
     pub newest_ms: u64,
-    pub group: Group,
-    pub pending: Pending,
+    pub group: FrameGroup,
+    pub pending: PendingRequests,
     /// Settlements that found no room in the journal yet.
-    pub owed: Owed,
+    pub owed: QueuedSettlements,
     pub upkeep_done: Timestamp,
     /// Where the segment before the present one ends.
     pub full: Position,
@@ -89,21 +89,21 @@ pub(super) struct Writer {
 
 /// Requests that the next commit takes.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(super) struct PendingRequests {
     appends: Vec<Request>,
     append_entries: usize,
     append_bytes: usize,
-    decisions: Vec<Placed>,
+    decisions: Vec<PlacedSettlement>,
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
     /// Look-ups of keys, answered without a commit.
     finds: Vec<Find>,
-    takes: Vec<Take>,
+    takes: Vec<TakeRequest>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
-impl Pending {
+impl PendingRequests {
     fn take(&mut self, request: Request, now: Timestamp) {
         match request {
             Request::Append { ref entries, .. } => {
@@ -230,7 +230,7 @@ impl Writer {
         if pending.appends.is_empty() && pending.settles.is_empty() {
             return;
         }
-        let Pending { append_bytes, appends, decisions, letters, settles, .. } = pending;
+        let PendingRequests { append_bytes, appends, decisions, letters, settles, .. } = pending;
         let settling = Settling { runs: commit::runs(decisions), letters, replies: settles };
         // Writing these now would let later settlements overtake older ones, and appends take the room the older ones
         // wait for.

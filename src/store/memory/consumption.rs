@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::store::consumption::{Merged, check, rounded};
-use crate::store::{StoreError, Usage, UsageFound, UsageStore};
+use crate::store::{Owner, StoreError, Usage, UsageFound, UsageStore};
 
 /// How the next `record` is made to fail; the record is poisoned by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ struct State {
     held: bool,
     fail: Option<RecordFails>,
     poisoned: Option<String>,
+    /// How many crashes there were.
+    crashes: u64,
 }
 
 /// What a crash leaves.
@@ -72,10 +74,10 @@ impl MemoryUsages {
     pub(crate) fn crash(&self) -> Self {
         let mut state = self.lock();
         state.closed = true;
-        let kept = state.kept.clone();
+        let (kept, crashes) = (state.kept.clone(), state.crashes + 1);
         drop(state);
         self.released.notify_waiters();
-        let state = State { kept, ..State::default() };
+        let state = State { kept, crashes, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)), released: Arc::default() }
     }
 
@@ -122,6 +124,10 @@ impl MemoryUsages {
 }
 
 impl State {
+    const fn owner(&self) -> Owner {
+        Owner { epoch: 1 + self.crashes }
+    }
+
     fn sound(&self) -> Result<(), StoreError> {
         match &self.poisoned {
             _ if self.closed => Err(StoreError::Closed),
@@ -177,15 +183,22 @@ impl UsageStore for MemoryUsages {
         Box::pin(async move { self.lock().open(now) })
     }
 
-    fn record(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn owner(&self) -> Owner {
+        self.lock().owner()
+    }
+
+    fn record(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.while_held().await;
-            self.lock().record(usages)
+            let mut state = self.lock();
+            state.owner().check(owner)?;
+            state.record(usages)
         })
     }
 
-    fn close(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn close(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            self.lock().owner().check(owner)?;
             let closed = self.lock().close(usages);
             self.released.notify_waiters();
             closed

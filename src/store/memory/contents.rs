@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
-    Appended, DeadLetter, Dedup, DuePage, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup, Loss,
-    NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
+    Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
+    Loss, NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
 };
 
 /// What a crash leaves.
@@ -20,6 +20,8 @@ pub(super) struct Contents {
     lanes: BTreeMap<LaneKey, Rows>,
     homes: BTreeMap<EventId, LaneKey>,
     settled: BTreeSet<EventId>,
+    /// Why they ended, unless they succeeded.
+    whys: BTreeMap<EventId, KeptEnd>,
     pub(super) lost: BTreeSet<EventId>,
     /// Not yet taken by whoever counts them.
     pub(super) losses: Vec<Loss>,
@@ -166,6 +168,9 @@ impl Contents {
         }
         self.homes.remove(&settle.id);
         self.settled.insert(settle.id);
+        if let Some(why) = settle.why.filter(|_| settle.settlement != Settlement::Delivered) {
+            self.whys.insert(settle.id, KeptEnd { lane: Some(settle.lane.clone()), why });
+        }
     }
 
     pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
@@ -173,6 +178,7 @@ impl Contents {
         let owed = rows.entries.iter().filter(|(id, _)| !handed_out.contains(id));
         let settles: Vec<SettleRequest> = owed
             .map(|(id, row)| SettleRequest {
+                why: None,
                 lane: lane.clone(),
                 id: *id,
                 due_at: row.due_ms.map(Timestamp::from_millis),
@@ -242,7 +248,7 @@ impl Contents {
         match row {
             Some((lane, row)) => Lookup::Waiting(lane.clone(), row.stored(id)),
             None if self.lost.contains(&id) => Lookup::Lost,
-            None if self.settled.contains(&id) => Lookup::Settled,
+            None if self.settled.contains(&id) => Lookup::Settled(self.whys.get(&id).cloned()),
             None => Lookup::Unknown,
         }
     }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::MemoryStore;
 use crate::event::EventId;
-use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, ReadLimit, StoreError};
+use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, ReadLimit, StoreError};
 
 impl DeadLetters for MemoryStore {
     fn list(
@@ -20,10 +20,11 @@ impl DeadLetters for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.letters(order, after, limit)) })
     }
 
-    fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
+    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
         Box::pin(async move {
             let mut state = self.lock();
             state.writable()?;
+            state.owner().check(owner)?;
             if let Some(reason) = self.doubts.store_held() {
                 return Err(StoreError::Held { reason });
             }

@@ -53,10 +53,16 @@ impl EntryStore for MemoryStore {
         })
     }
 
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn give_up(
+        &self,
+        owner: Owner,
+        what: GiveUp,
+        handed_out: HashSet<EventId>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let mut state = self.lock();
             state.writable()?;
+            state.owner().check(owner)?;
             // Whatever is in memory can be read.
             let GiveUp::Lane(lane) = what else { return Ok(0) };
             Ok(state.contents.give_up(&lane, &handed_out))

@@ -12,7 +12,7 @@ pub(in crate::telemetry) const LEDGER_EVENTS: Metric = gauge(
     &["term"],
     "Every event once, by where it is, all terms at one moment: accepted (with what an earlier process left) + redriven = \
      delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
-     inflight (taken up by the dispatcher). A difference is a defect.",
+     inflight (their calls have started). A difference is a defect.",
 );
 pub(in crate::telemetry) const EVENT_LIFETIME: Metric = histogram(
     "tidegate_event_lifetime_seconds",
@@ -115,6 +115,18 @@ pub(in crate::telemetry) const POLICIES_WITHOUT_SERIES: Metric = gauge(
     Some(Unit::Count),
     &[],
     "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
+);
+pub(in crate::telemetry) const EVENTS_ENDED: Metric = counter(
+    "tidegate_events_ended_total",
+    &["outcome", "reason"],
+    "Events that reached their end, each once, by outcome and by why: the reasons of GET /v1/events/{id}, HTTP statuses by class.",
+);
+pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
+    "tidegate_policy_info",
+    None,
+    &["policy", "name", "system"],
+    "Always 1; what people call the policy (empty where its id is all), and whose limit it is: a dialect, file or api. Only \
+     policies with series of their own have it.",
 );
 pub(in crate::telemetry) const STORE_LOST_EVENTS: Metric = gauge(
     "tidegate_store_lost_events",

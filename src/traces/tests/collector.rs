@@ -19,7 +19,7 @@ use prost::Message;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reply {
     Status(u16),
-    /// Taken but for so many spans.
+    /// Taken but for this many spans.
     Rejects(i64),
     /// Takes the request and never answers.
     Hangs,

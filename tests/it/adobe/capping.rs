@@ -46,6 +46,18 @@ async fn hand_in(world: &World, labels: &Value, count: u64) -> u64 {
     taken
 }
 
+/// Hands in events until one is refused; returns how many were taken.
+async fn hand_in_until_capped(world: &World) -> u64 {
+    for number in 0..20 {
+        let (status, answer) = world.event("/data/2.5/weather", &json!({}), number).await;
+        if status != 202 {
+            assert_eq!((status, &answer["code"]), (429, &json!("capped")), "{answer}");
+            return number;
+        }
+    }
+    panic!("nothing is refused");
+}
+
 /// What was taken arrives, and no period has seen more than the cap.
 async fn obeys(world: &World, taken: usize, calls: usize) {
     eventually("what was taken arrives", PATIENCE, async || world.receiver.count() == taken).await;
@@ -202,15 +214,44 @@ async fn what_waits_for_a_throttle_and_is_then_over_a_cap_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_words_of_the_dialect_a_refusal_is_409_when_the_draft_is_followed() {
-    let app = NotedApp::start(&[("manage.refusals", "dialect"), ("capping.status", "409")]).await;
-    let world = World { api: app.api(), app, ..start(AUTHORING).await };
-    let uid = world.created(&actions(&world, 1)).await;
-    world.deployed(&uid).await;
-    assert_eq!(world.event("/data/2.5/weather", &json!({}), 0).await.0, 202);
-    let (status, answer) = world.event("/data/2.5/weather", &json!({}), 1).await;
-    assert_eq!((status, &answer["status"], &answer["error"]), (409, &json!(409), &json!("capped")));
-    obeys(&world, 1, 1).await;
+async fn a_refusal_is_409_in_both_forms_when_the_draft_is_followed() {
+    for (refusals, code) in [("dialect", "error"), ("uniform", "code")] {
+        let app = NotedApp::start(&[("manage.refusals", refusals), ("capping.status", "409")]).await;
+        let world = World { api: app.api(), app, ..start(AUTHORING).await };
+        let uid = world.created(&actions(&world, 1)).await;
+        world.deployed(&uid).await;
+        assert_eq!(world.event("/data/2.5/weather", &json!({}), 0).await.0, 202);
+        let (status, answer) = world.event("/data/2.5/weather", &json!({}), 1).await;
+        assert_eq!(
+            (status, &answer["status"], &answer[code]),
+            (409, &json!(409), &json!("capped")),
+            "{answer}"
+        );
+        obeys(&world, 1, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_config_goes_on_with_the_count_of_one_that_was_deleted_by_force() {
+    let world = start(AUTHORING).await;
+    let long = |path: &str, calls: u64| {
+        let rating = json!({"maxCallsCount": calls, "periodInMs": 600_000});
+        let services = json!({"action": {"maxHttpConnections": 50, "rating": rating}});
+        json!({"url": world.receiver.url(path), "methods": ["POST"], "services": services})
+    };
+    let first = world.created(&long("/data/2.5/*", 3)).await;
+    world.deployed(&first).await;
+    assert_eq!(hand_in_until_capped(&world).await, 3);
+    world.deleted(&first, "?forceDelete=true").await;
+    // The same url in another spelling.
+    let second = world.created(&long("/./data/2.5/*", 5)).await;
+    world.deployed(&second).await;
+    assert_eq!(hand_in_until_capped(&world).await, 2, "three of the five were made before");
+    world.deleted(&second, "?forceDelete=true").await;
+    let other = world.created(&long("/data/*", 3)).await;
+    world.deployed(&other).await;
+    assert_eq!(hand_in_until_capped(&world).await, 3, "the control: another url has a count of its own");
+    eventually("what was taken arrives", PATIENCE, async || world.receiver.count() == 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! Adobe's two APIs, from the documented sequences of calls to what then leaves for the endpoint.
 
 mod capping;
+mod clients;
+mod spellings;
 mod throttling;
 
 use serde_json::{Value, json};

@@ -135,3 +135,26 @@ async fn an_update_to_a_slower_limit_rules_at_once_too() {
     let peak = window_peak(&world.app.times()[answered..], SECOND_NS);
     assert!(peak <= 400, "{peak} in one sliding second after the update");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_config_shares_the_limit_of_one_that_was_deleted_by_force() {
+    let world = start(AUTHORING).await;
+    let first = world.created(&config(&world, 200)).await;
+    world.deployed(&first).await;
+    backlog(&world, 400).await;
+    world.deleted(&first, "?forceDelete=true").await;
+    let second = world.created(&config(&world, 200)).await;
+    world.deployed(&second).await;
+    let accepted = world.api.enqueue(&world.receiver.url("/data/2.5/weather"), 400..800).await;
+    assert_eq!(accepted.len(), 400);
+    assert!(world.receiver.count() < 400, "the older ones drain still");
+    eventually("all arrive", PATIENCE, async || world.receiver.count() >= 800).await;
+    let numbers = world.app.numbers();
+    let (older, newer): (Vec<u64>, Vec<u64>) = numbers.iter().partition(|number| **number < 400);
+    assert_eq!((older, newer), ((0..400).collect(), (400..800).collect()), "each in order, once");
+    // A newer one may go while the next older one is on its way from the disk.
+    let ahead = numbers.iter().take(400).filter(|number| **number >= 400).count();
+    assert!(ahead <= 20, "{ahead} of the newer ones went ahead of older ones");
+    let peak = window_peak(&world.app.times(), SECOND_NS);
+    assert!(peak <= 200, "{peak} in one sliding second");
+}

@@ -37,7 +37,7 @@ const fn step(operation: &'static str, status: u16) -> Step {
 /// All of them.
 pub(super) fn steps() -> Vec<Step> {
     let mut all = own();
-    for base in ["", "_journey_orchestration"] {
+    for base in ["", "_journey_orchestration", "_of_organisation"] {
         all.extend(adobe::steps("throttling_config", base));
         all.extend(adobe::steps("endpoint_config", base));
     }

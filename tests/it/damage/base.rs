@@ -115,7 +115,8 @@ impl Base {
         let truth = match end {
             End::Orderly => {
                 let usages = history.truth.usages.clone();
-                runtime.block_on(history.store.usages().close(usages)).expect("the record closes");
+                let record = history.store.usages();
+                runtime.block_on(record.close(record.owner(), usages)).expect("the record closes");
                 runtime.block_on(history.store.close()).expect("closes");
                 let History { store, truth, .. } = history;
                 drop(store);
@@ -223,7 +224,7 @@ impl History {
             let hour = Duration::from_secs(3600);
             let (at, over_at) = (clock().now() + hour, clock().now() + hour * 24);
             let usage = Usage { limit: limit.into(), count, at, over_at };
-            usages.record(vec![usage.clone()]).await.expect("recorded");
+            usages.record(usages.owner(), vec![usage.clone()]).await.expect("recorded");
             self.truth.usages.push(usage);
         }
     }
@@ -303,7 +304,8 @@ impl History {
                 }
             }
         }
-        let settle = SettleRequest { lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
+        let settle =
+            SettleRequest { why: None, lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
         self.store.settle(self.store.owner(), vec![settle]).await.expect("settles");
     }
 }

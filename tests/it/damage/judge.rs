@@ -172,7 +172,7 @@ impl Seen {
             store
                 .settle(
                     store.owner(),
-                    vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }],
+                    vec![SettleRequest { why: None, lane: lane.clone(), id, due_at: None, settlement }],
                 )
                 .await?;
             Ok::<_, StoreError>(is_there)
@@ -224,7 +224,7 @@ fn counts(truth: &Truth, known: Known, seen: &Seen, wrong: &mut Vec<String>) {
             Some(Ok(Lookup::Waiting(..))) => continue,
             Some(Ok(Lookup::Lost)) => {}
             Some(Err(_)) => unreadable += 1,
-            Some(Ok(Lookup::Settled | Lookup::Unknown)) | None => untold += 1,
+            Some(Ok(Lookup::Settled(_) | Lookup::Unknown)) | None => untold += 1,
         }
         gone += 1;
         late += u64::from(truth.owed.get(id).is_some_and(|owed| owed.is_late));

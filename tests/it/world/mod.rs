@@ -3,6 +3,7 @@
 //! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
 //! and named when the test fails.
 
+pub(crate) mod authority;
 pub(crate) mod choice;
 #[cfg(feature = "otel")]
 #[path = "../../../src/traces/tests/collector.rs"]

@@ -7,12 +7,12 @@ use super::*;
 const CAPS: Caps = Caps { ordinary: 3, reserved: 2, per_peer: 2 };
 
 struct World {
-    table: Table,
+    table: ConnectionTable,
     now: Instant,
 }
 
 fn world() -> World {
-    World { table: Table::new(CAPS), now: Instant::now() }
+    World { table: ConnectionTable::new(CAPS), now: Instant::now() }
 }
 
 impl World {
@@ -25,7 +25,7 @@ impl World {
         self.admit_of(None).expect("room")
     }
 
-    fn admit_of(&mut self, peer: Option<IpAddr>) -> Result<Admitted, Refusal> {
+    fn admit_of(&mut self, peer: Option<IpAddr>) -> Result<Admitted, ConnectionRefusal> {
         let now = self.tick();
         self.table.admit(peer, now)
     }
@@ -101,12 +101,12 @@ fn the_reserve_serves_everything_but_events() {
     assert_eq!(world.table.request_started(reserved, false), Ok(None));
     assert_eq!(world.table.count_of(Class::Reserved), 1);
     world.rests(reserved);
-    assert_eq!(world.table.request_started(reserved, true), Err(Refusal::Reserved));
+    assert_eq!(world.table.request_started(reserved, true), Err(ConnectionRefusal::Reserved));
     // With an idle ordinary connection the same request is served in its place.
     world.rests(busy[0]);
     assert_eq!(world.table.request_started(reserved, true), Ok(Some(busy[0])));
     assert_eq!((world.table.count_of(Class::Ordinary), world.table.count_of(Class::Reserved)), (3, 0));
-    assert_eq!(world.table.request_started(busy[0], true), Err(Refusal::Evicted));
+    assert_eq!(world.table.request_started(busy[0], true), Err(ConnectionRefusal::Evicted));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn with_all_busy_a_connection_is_refused() {
         let id = world.admit().id;
         assert_eq!(world.table.request_started(id, false), Ok(None));
     }
-    assert_eq!(world.admit_of(None), Err(Refusal::Full));
+    assert_eq!(world.admit_of(None), Err(ConnectionRefusal::Full));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_peer_has_few_connections_and_only_its_own_idle_ones_are_closed_for_it() {
     let third = world.admit_of(peer(1)).expect("room");
     assert_eq!(third.evicted, Some(second.id), "not {other:?}, which is idle longer");
     assert_eq!(world.table.request_started(third.id, true), Ok(None));
-    assert_eq!(world.admit_of(peer(1)), Err(Refusal::Peer));
+    assert_eq!(world.admit_of(peer(1)), Err(ConnectionRefusal::Peer));
     // The control: another peer and one that does not count find room.
     assert!(world.admit_of(peer(2)).is_ok());
     assert!(world.admit_of(None).is_ok());

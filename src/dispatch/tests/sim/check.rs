@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::Attempt;
+use crate::dispatch::AttemptReport;
 use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement, Tries};
 use crate::policy::Window;
+use crate::telemetry::LaneSeries;
 
 /// Starts are remembered so long: longer than every window.
 const MEMORY: Duration = Duration::from_secs(61);
@@ -114,7 +115,7 @@ impl Checker {
 
     pub(super) fn end(&mut self, id: EventId, outcome: &Outcome, now: Timestamp) {
         let asked = match outcome {
-            Outcome::Wait(wait) => Some(wait.length()),
+            Outcome::Wait(wait) | Outcome::Paced { next: wait, .. } => Some(wait.length()),
             Outcome::Retry { retry_after, .. } => *retry_after,
             Outcome::Delivered { .. }
             | Outcome::Reject { .. }
@@ -169,7 +170,7 @@ impl Checker {
 
 /// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait,
 /// a shortage and a call that was withheld are neither.
-pub(super) fn add_up(before: Tries, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
+pub(super) fn add_up(before: Tries, attempt: Option<&AttemptReport>, how: &Settlement) -> Result<(), String> {
     let cause = attempt.and_then(|attempt| attempt.cause.as_ref());
     let is_right = match (how, cause) {
         (
@@ -274,7 +275,8 @@ mod tests {
             (Cause::Connect, vec![before.and_free()]),
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
         ] {
-            let attempt = Attempt { cause: Some(cause), took: Duration::ZERO };
+            let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
+            let attempt = AttemptReport { cause: Some(cause), took: Duration::ZERO, series };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);

@@ -3,7 +3,7 @@
 //!
 //! Must not know: how shares are kept.
 
-use crate::dispatch::lanes::Place;
+use crate::dispatch::lanes::TurnPlace;
 use crate::dispatch::planner::Planner;
 
 pub(super) struct ShareCheck {
@@ -20,10 +20,11 @@ impl ShareCheck {
     }
 
     pub(super) fn check(&mut self, planner: &Planner) -> Result<(), String> {
-        let lanes =
-            || planner.roster.present().iter().filter(|lane| lane.place != Place::Out || lane.inflight > 0);
+        let lanes = || {
+            planner.roster.present().iter().filter(|lane| lane.place != TurnPlace::Out || lane.inflight > 0)
+        };
         let (count, calls) = (lanes().count(), lanes().map(|lane| lane.inflight).sum::<usize>());
-        self.waits += usize::from(lanes().any(|lane| lane.place == Place::Full));
+        self.waits += usize::from(lanes().any(|lane| lane.place == TurnPlace::Full));
         self.fewest = if calls <= self.most / 2 { count } else { self.fewest.min(count) };
         if count == 0 || count > self.fewest {
             return Ok(());

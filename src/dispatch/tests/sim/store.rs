@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::tests::sim::check::Facts;
 use crate::event::{Entry, Event, EventId, LaneKey, Settlement, Tries};
-use crate::queue::{LaneSignal, Loaded};
+use crate::queue::{LaneSignal, LoadedPage};
 use crate::store::ReadLimit;
 
 /// By then a page that was asked for has come.
@@ -102,9 +102,9 @@ impl ModelQueue {
         self.lanes.get(lane)?.due.iter().find(is_overdue).map(|(_, id)| *id)
     }
 
-    pub(super) fn load(&mut self, key: &LaneKey, limit: ReadLimit, now: Timestamp) -> Loaded {
+    pub(super) fn load(&mut self, key: &LaneKey, limit: ReadLimit, now: Timestamp) -> LoadedPage {
         self.show(now);
-        let Some(lane) = self.lanes.get_mut(key) else { return Loaded::default() };
+        let Some(lane) = self.lanes.get_mut(key) else { return LoadedPage::default() };
         lane.signalled = false;
         let rows = &mut self.rows;
         let is_in = |id: &EventId| rows.get(id).is_some_and(|row| !row.out);
@@ -131,7 +131,7 @@ impl ModelQueue {
             }
         }
         let next_due = lane.next_due(rows);
-        Loaded { entries, more, next_due }
+        LoadedPage { entries, more, next_due }
     }
 
     /// What is on record about an entry that is handed out.

@@ -14,8 +14,8 @@ use crate::dispatch::tests::sim::check::{Checker, add_up};
 use crate::dispatch::tests::sim::rules::{allowed, build, limits};
 use crate::dispatch::tests::sim::shares::ShareCheck;
 use crate::dispatch::tests::sim::store::ModelQueue;
-use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
-use crate::event::testing::API_LIMIT;
+use crate::dispatch::{BreakerPolicy, Effect, Input, Planner, PlannerOptions, SettledEntry, Ticket};
+use crate::event::testing::{API_LIMIT, NEXT_MESSAGE};
 use crate::event::{
     Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
@@ -167,7 +167,7 @@ impl World {
             self.check()?;
         }
         let left = self.planner.figures(self.now);
-        if left.read_ahead > 0 || left.inflight > 0 {
+        if left.read_ahead > 0 || self.planner.inflight() > 0 {
             return Err(format!("drained, but the planner still holds something: {left:?}"));
         }
         Ok(())
@@ -400,7 +400,12 @@ impl World {
         }) {
             return (retry(Cause::Timeout, None), ms(self.rng.u64(2_000..6_000)));
         }
-        match self.rng.u8(..23) {
+        match self.rng.u8(..24) {
+            // It takes the call, and wants to be left alone.
+            23 => {
+                let next = Wait::new(NEXT_MESSAGE, ms(self.rng.u64(..2_000)));
+                (Outcome::Paced { end: Box::new(fine), next }, quick)
+            }
             // The guard denies it, for once.
             22 => (Outcome::Withheld, Duration::ZERO),
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
@@ -414,8 +419,8 @@ impl World {
         }
     }
 
-    fn settle(&mut self, settled: Settled) -> Result<(), String> {
-        let Settled { entry, lane, settlement, attempt } = settled;
+    fn settle(&mut self, settled: SettledEntry) -> Result<(), String> {
+        let SettledEntry { entry, lane, settlement, attempt, limited: _ } = settled;
         let facts = self.queue.facts(entry.id);
         let over = lane.policies().iter().any(|part| {
             let policy = self.runtime.get(&part.policy);
@@ -437,6 +442,7 @@ fn planner(gate: Gate, runtime: &Arc<Runtime>, sabotage: Sabotage, now: Timestam
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
     let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
-    let options = Options { retry, breaker, max_inflight, sends_per_step: 16, ..Options::default() };
+    let options =
+        PlannerOptions { retry, breaker, max_inflight, sends_per_step: 16, ..PlannerOptions::default() };
     Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }

@@ -17,7 +17,7 @@ use crate::manage::capping::{CappingApi, router};
 use crate::policy::testing::{Fault, labels, url};
 use crate::policy::{DRAIN_WINDOW, Family, GenerationState, Limits, Policies, Window};
 
-const CONFIGS: &str = "/endpointConfigs";
+pub(super) const CONFIGS: &str = "/endpointConfigs";
 
 async fn ask(world: &World, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
     let request = Request::builder().method(method).uri(format!("/authoring{path}"));
@@ -27,16 +27,16 @@ async fn ask(world: &World, method: Method, path: &str, body: &Value) -> (Status
     (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 
-async fn done(world: &World, method: Method, path: &str, body: &Value) {
+pub(super) async fn done(world: &World, method: Method, path: &str, body: &Value) {
     let (status, answer) = ask(world, method, path, body).await;
     assert!(status.is_success(), "{path}: {status} {answer}");
 }
 
-fn config(url: &str, services: &Value) -> Value {
+pub(super) fn config(url: &str, services: &Value) -> Value {
     json!({"url": url, "methods": ["POST", "OPTION"], "services": services})
 }
 
-fn cap(calls: u32, period_ms: u32, connections: i64) -> Value {
+pub(super) fn cap(calls: u32, period_ms: u32, connections: i64) -> Value {
     json!({
         "maxHttpConnections": connections,
         "rating": {"maxCallsCount": calls, "periodInMs": period_ms},
@@ -49,14 +49,14 @@ async fn created(world: &World, config: &Value) -> String {
     answer["uid"].as_str().expect("a uid").to_owned()
 }
 
-async fn deployed(world: &World, config: &Value) -> String {
+pub(super) async fn deployed(world: &World, config: &Value) -> String {
     let uid = created(world, config).await;
     done(world, Method::POST, &format!("{CONFIGS}/{uid}/deploy"), &Value::Null).await;
     uid
 }
 
 /// The names of the policies that govern such a call.
-fn governed(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Option<String> {
+pub(super) fn governed(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Option<String> {
     let lane = world.policies.runtime().route(&method, &url(to), &labels(pairs));
     lane.expect("few policies").map(|lane| lane.key().to_string())
 }
@@ -66,7 +66,7 @@ fn limits(world: &World, uid: &str, service: &str) -> Option<Limits> {
     world.policies.runtime().get(&id).map(|policy| policy.spec.limits.clone())
 }
 
-fn generations(world: &World, uid: &str, service: &str) -> Vec<GenerationState> {
+pub(super) fn generations(world: &World, uid: &str, service: &str) -> Vec<GenerationState> {
     let id = PolicyId::parse(&format!("{uid}.{service}")).expect("valid");
     let runtime = world.policies.runtime();
     runtime.get(&id).map(|policy| policy.generations.values().copied().collect()).unwrap_or_default()

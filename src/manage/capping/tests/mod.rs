@@ -2,3 +2,5 @@
 
 mod active;
 mod scenarios;
+mod shared;
+mod spellings;

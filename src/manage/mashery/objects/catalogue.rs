@@ -3,12 +3,20 @@
 //!
 //! Must not know: how requests and answers look.
 
+mod rules;
+
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::manage::mashery::errors::Refusal;
-use crate::manage::mashery::objects::record::{Endpoint, Method, PackageKey, Record, Service};
+use crate::manage::mashery::objects::origin;
+use crate::manage::mashery::objects::place::in_plan;
+use crate::manage::mashery::objects::record::{
+    Endpoint, Method, Named, Owner, PackageKey, Plan, PlanMethod, PlanService, Record, Service,
+};
 use crate::manage::mashery::wire::Kind;
+use crate::policy::Book;
 
 /// Every object, each kind in the order of creation.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,38 +24,51 @@ pub(in crate::manage::mashery) struct Catalogue {
     pub(in crate::manage::mashery) services: Vec<Element<Service>>,
     pub(in crate::manage::mashery) endpoints: Vec<Element<Endpoint>>,
     pub(in crate::manage::mashery) methods: Vec<Element<Method>>,
+    packages: Vec<Element<Named>>,
+    pub(in crate::manage::mashery) plans: Vec<Element<Plan>>,
+    plan_services: Vec<Element<PlanService>>,
+    plan_endpoints: Vec<Element<Named>>,
+    pub(in crate::manage::mashery) plan_methods: Vec<Element<PlanMethod>>,
+    members: Vec<Element<Named>>,
+    applications: Vec<Element<Named>>,
     pub(in crate::manage::mashery) keys: Vec<Element<PackageKey>>,
 }
 
 /// One object with its place among the others.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::manage::mashery) struct Element<T> {
+    /// The id under which it is stored.
     pub(in crate::manage::mashery) id: String,
-    /// The id of what it belongs to; empty for services and keys.
+    /// The stored id of what it belongs to; empty where it belongs to nothing.
     pub(in crate::manage::mashery) parent: String,
     /// What the object says, in terms of its kind.
     pub(in crate::manage::mashery) of: T,
 }
 
-/// Most objects of each kind: the book of all of them is one document.
-const fn most(kind: Kind) -> usize {
-    match kind {
-        Kind::Service => 500,
-        Kind::Endpoint => 1_000,
-        Kind::Method => 2_000,
-        Kind::PackageKey => 10_000,
+impl<T> Element<T> {
+    /// Of what is in a plan: the plan, and the id of what it stands for.
+    pub(in crate::manage::mashery) fn in_plan(&self) -> (&str, &str) {
+        debug_assert!(self.id.contains('.'), "only for what is in a plan");
+        in_plan(&self.id).unwrap_or_default()
     }
 }
 
 impl Catalogue {
-    /// From the stored records by kind. `None` when one was not written by this dialect.
-    pub(in crate::manage::mashery) fn read<'b>(
-        elements: impl Fn(Kind) -> Vec<(&'b str, &'b Value)>,
-    ) -> Option<Self> {
+    /// All objects of a book. `None` when one was not written by this dialect.
+    pub(in crate::manage::mashery) fn of(book: &Book) -> Option<Self> {
+        let origin = origin();
+        let elements = |kind: Kind| book.elements(&origin, kind.stored_as());
         Some(Self {
             services: read_all(elements(Kind::Service))?,
             endpoints: read_all(elements(Kind::Endpoint))?,
             methods: read_all(elements(Kind::Method))?,
+            packages: read_all(elements(Kind::Package))?,
+            plans: read_all(elements(Kind::Plan))?,
+            plan_services: read_all(elements(Kind::PlanService))?,
+            plan_endpoints: read_all(elements(Kind::PlanEndpoint))?,
+            plan_methods: read_all(elements(Kind::PlanMethod))?,
+            members: read_all(elements(Kind::Member))?,
+            applications: read_all(elements(Kind::Application))?,
             keys: read_all(elements(Kind::PackageKey))?,
         })
     }
@@ -68,78 +89,46 @@ impl Catalogue {
         self.methods.iter().filter(move |method| method.parent == endpoint)
     }
 
-    /// The keys of a service, in the order of creation.
+    /// The keys of a service alone, in the order of creation.
     pub(in crate::manage::mashery) fn keys_of(
         &self,
         service: &str,
     ) -> impl Iterator<Item = &Element<PackageKey>> {
-        self.keys.iter().filter(move |key| key.of.service.id == service)
+        self.keys.iter().filter(move |key| key.of.owner() == Some(Owner::Service(service)))
     }
 
-    /// Whether an object, which is among the others already, keeps the rules beside them.
-    ///
-    /// # Errors
-    /// 400 with the property that breaks a rule, or with the number of objects that there may be.
-    pub(in crate::manage::mashery) fn check(&self, kind: Kind, id: &str) -> Result<(), Refusal> {
-        let count = match kind {
-            Kind::Service => self.services.len(),
-            Kind::Endpoint => self.endpoints.len(),
-            Kind::Method => self.methods.len(),
-            Kind::PackageKey => self.keys.len(),
-        };
-        // The object is among them already, so `most` itself is allowed.
-        if count > most(kind) {
-            let message = format!("there are {} objects of this kind, which is the most", most(kind));
-            return Err(Refusal::invalid(message));
-        }
-        match kind {
-            Kind::Service => Ok(()),
-            Kind::Endpoint => self.check_endpoint(id),
-            Kind::Method => self.check_method(id),
-            Kind::PackageKey => self.check_key(id),
-        }
-    }
-
-    fn check_endpoint(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.endpoints.iter().find(|endpoint| endpoint.id == id) else {
-            debug_assert!(false, "the endpoint is among the others");
-            return Ok(());
-        };
-        // Over all services: they share the domains, and a call belongs to one endpoint alone.
-        for other in self.endpoints.iter().filter(|endpoint| endpoint.id != id) {
-            if let Some(address) = this.of.clash(&other.of) {
-                let rule = format!("{address} is taken by the endpoint {} for one of these verbs", other.id);
-                return Err(Refusal::property("requestPathAlias", rule));
+    /// The keys of each plan, in the order of creation.
+    pub(in crate::manage::mashery) fn keys_by_plan(&self) -> HashMap<&str, Vec<&Element<PackageKey>>> {
+        let mut by_plan: HashMap<&str, Vec<_>> = HashMap::new();
+        for key in &self.keys {
+            if let Some(Owner::Plan { plan, .. }) = key.of.owner() {
+                by_plan.entry(plan).or_default().push(key);
             }
         }
-        Ok(())
+        by_plan
     }
 
-    fn check_method(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.methods.iter().find(|method| method.id == id) else {
-            debug_assert!(false, "the method is among the others");
-            return Ok(());
-        };
-        let twice =
-            self.methods_of(&this.parent).any(|other| other.id != id && other.of.name == this.of.name);
-        if twice {
-            Err(Refusal::property("name", "is taken by another method of the endpoint"))
-        } else {
-            Ok(())
-        }
+    /// The plans that a service is in, and whether only endpoints that are in the plan by themselves.
+    pub(in crate::manage::mashery) fn plans_with(
+        &self,
+        service: &str,
+    ) -> impl Iterator<Item = (&Element<Plan>, bool)> {
+        let with = self.plan_services.iter().filter(move |known| known.in_plan().1 == service);
+        with.filter_map(|known| {
+            let plan = self.plans.iter().find(|plan| plan.id == known.parent)?;
+            Some((plan, known.of.only_listed))
+        })
     }
 
-    fn check_key(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.keys.iter().find(|key| key.id == id) else {
-            debug_assert!(false, "the key is among the others");
-            return Ok(());
-        };
-        if !self.services.iter().any(|service| service.id == this.of.service.id) {
-            return Err(Refusal::property("service", "must be the id of a service"));
-        }
-        // Over all services: a call names its key and not the service.
-        let twice = self.keys.iter().any(|other| other.id != id && other.of.apikey == this.of.apikey);
-        if twice { Err(Refusal::property("apikey", "is taken by another key")) } else { Ok(()) }
+    /// The services that are in a plan, by their ids, and whether only endpoints that are in the plan by themselves.
+    pub(in crate::manage::mashery) fn services_in(&self, plan: &str) -> impl Iterator<Item = (&str, bool)> {
+        let here = self.plan_services.iter().filter(move |known| known.parent == plan);
+        here.map(|known| (known.in_plan().1, known.of.only_listed))
+    }
+
+    /// Whether an endpoint is in a plan by itself.
+    pub(in crate::manage::mashery) fn lists(&self, plan: &str, endpoint: &str) -> bool {
+        self.plan_endpoints.iter().any(|known| known.in_plan() == (plan, endpoint))
     }
 }
 

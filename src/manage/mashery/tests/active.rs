@@ -11,7 +11,7 @@ use crate::policy::testing::{labels, url};
 use crate::policy::{Family, Limits, Period, Spec};
 
 /// The policies that govern a call, without their generations, sorted.
-fn governing(world: &World, verb: &str, to: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn governing(world: &World, verb: &str, to: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     let verb: Method = verb.parse().expect("a verb");
     let lane = world.policies.runtime().route(&verb, &url(to), &labels(pairs)).expect("few policies");
     let mut names: Vec<String> = lane
@@ -21,24 +21,24 @@ fn governing(world: &World, verb: &str, to: &str, pairs: &[(&str, &str)]) -> Vec
     names
 }
 
-fn spec(world: &World, id: &str) -> Spec {
+pub(super) fn spec(world: &World, id: &str) -> Spec {
     let id = PolicyId::parse(id).expect("valid");
     (*world.policies.runtime().get(&id).unwrap_or_else(|| panic!("{id} does not rule")).spec).clone()
 }
 
-fn per_second(limits: &Limits) -> Option<u32> {
+pub(super) fn per_second(limits: &Limits) -> Option<u32> {
     limits.window.map(|window| {
         assert_eq!(window.length().as_millis(), 1000);
         window.calls().map_or(u32::MAX, NonZeroU32::get)
     })
 }
 
-fn per_period(limits: &Limits) -> Option<(u32, Period)> {
+pub(super) fn per_period(limits: &Limits) -> Option<(u32, Period)> {
     limits.quota.map(|quota| (quota.calls.map_or(u32::MAX, NonZeroU32::get), quota.per))
 }
 
-fn of_key(world: &World, service: &str, key: &str) -> Limits {
-    let spec = spec(world, &format!("{service}.keys"));
+pub(super) fn of_key(world: &World, policy: &str, key: &str) -> Limits {
+    let spec = spec(world, policy);
     spec.overrides.get(&format!("api_key={key}")).cloned().unwrap_or(spec.limits)
 }
 
@@ -210,7 +210,7 @@ async fn keys_get_what_is_active_for_them() {
         paths.push(format!("/packageKeys/{}", world.create("/packageKeys", &body).await));
     }
     let of = |name: &str| {
-        let limits = of_key(&world, &service, name);
+        let limits = of_key(&world, &format!("{service}.keys"), name);
         (limits.closed, per_period(&limits).map(|(calls, _)| calls), per_second(&limits))
     };
     assert_eq!(of("plain"), (false, Some(1000), Some(10)));

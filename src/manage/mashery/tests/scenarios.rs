@@ -97,7 +97,8 @@ async fn an_object_is_created_read_changed_and_deleted() {
         json!({
             "id": id, "created": "2026-07-30T12:00:00Z", "updated": "2026-07-30T12:00:00Z", "name": "Weather",
             "qpsLimitOverall": null, "rateLimitCeiling": 1000, "rateLimitPeriod": "day", "qpsLimitCeiling": null,
-            "rateLimitOverrideAllowed": false, "qpsLimitOverrideAllowed": false, "description": "d"
+            "rateLimitOverrideAllowed": false, "qpsLimitOverrideAllowed": false, "description": "d",
+            "cache": {"cacheTtl": 1}
         })
     );
     let path = format!("/services/{id}");
@@ -189,7 +190,7 @@ async fn what_a_request_may_not_be_is_told_in_the_shape_of_the_api() {
     assert_eq!(world.refused("PUT", &path, &json!({"name": null})).await, ["name"]);
     assert_eq!(
         world.refused("POST", "/services", &json!({"name": "s", "endpoints": [{}]})).await,
-        ["endpoints"]
+        ["endpoints.name", "endpoints.requestPathAlias", "endpoints.publicDomains"]
     );
     assert_eq!(world.get(&path).await["name"], "s", "nothing of a refused request is kept");
 }
@@ -315,10 +316,15 @@ async fn lists_keep_to_the_conventions() {
     let page = world.get("/services?fields=name&sort=name:desc&limit=2&offset=1").await;
     assert_eq!(page, json!([{"name": "s118"}, {"name": "s117"}]));
     for bad in
-        ["limit=x", "limit=5000", "offset=-1", "sort=nothing", "filter=name", "filter=nothing:x", "fields=,"]
+        ["limit=x", "limit=-1", "offset=-1", "sort=nothing", "filter=name", "filter=nothing:x", "fields=,"]
     {
         assert_eq!(world.turned_away("GET", &format!("/services?{bad}"), "").await.0, 400, "{bad}");
     }
+    assert_eq!(
+        world.get("/services?limit=9999").await.as_array().map(Vec::len),
+        Some(120),
+        "at most so many"
+    );
     let (status, answer) = world.ask("POST", "/services?fields=name", &json!({"name": "x"})).await;
     assert_eq!((status, answer), (200, json!({"name": "x"})));
 }
@@ -332,6 +338,40 @@ async fn a_token_is_asked_for_when_it_is_to_be() {
     let request = Request::builder().uri("/v3/rest/services").header("authorization", "Bearer x");
     let (status, ..) = world.exchange(request.body(Body::empty()).expect("valid")).await;
     assert_eq!(status, StatusCode::OK);
+    let refused = world.give_token(None).await;
+    assert_eq!((refused.0, refused.1.as_str()), (StatusCode::FORBIDDEN, "<h1>Not Authorized</h1>"));
+    assert_eq!(world.give_token(Some("Basic azE6c2VjcmV0")).await.0, StatusCode::OK);
+}
+
+impl World {
+    async fn give_token(&self, credentials: Option<&str>) -> (StatusCode, String) {
+        let request = Request::builder().method("POST").uri("/v3/token");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request =
+            credentials.into_iter().fold(request, |request, given| request.header("authorization", given));
+        let form = "grant_type=password&username=u&password=p&scope=area%201";
+        let (status, _, text) = self.exchange(request.body(Body::from(form)).expect("valid")).await;
+        (status, text)
+    }
+}
+
+#[tokio::test]
+async fn any_credentials_get_a_token() {
+    let world = World::new().await;
+    let (status, text) = world.give_token(Some("Basic azE6c2VjcmV0")).await;
+    let given: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        [&given["token_type"], &given["mapi"], &given["expires_in"], &given["scope"]],
+        [&json!("bearer"), &json!("k1"), &json!(3600), &json!("area 1")]
+    );
+    let other: Value = serde_json::from_str(&world.give_token(None).await.1).expect("JSON");
+    for name in ["access_token", "refresh_token"] {
+        assert_eq!(given[name].as_str().map(str::len), Some(32));
+        assert_ne!(given[name], other[name], "at random");
+    }
+    let request = Request::builder().method("GET").uri("/v3/token").body(Body::empty()).expect("valid");
+    assert_eq!(world.exchange(request).await.0, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]

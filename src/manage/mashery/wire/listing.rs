@@ -7,10 +7,11 @@
 //!   text, upper and lower case told apart; of a list any item may. Numbers and flags count as their text, what is not
 //!   set contains nothing.
 //! - `sort=a,b:desc` puts what is not set first; equals stay in the order of creation, as all do without it.
-//! - `limit` (0 to [`LIMIT_MAX`], 100 unless given) and `offset` cut the page out; the count is of all before that.
+//! - `limit` (100 unless given, above [`LIMIT_MAX`] that many) and `offset` cut the page out; the count is of all before
+//!   that.
 //!
 //! A property that the kind never has, a word that is no number and a number given twice are refused; parameters of
-//! other names are passed over.
+//! other names are passed over. What lies within elements is shown where `fields` names it.
 //!
 //! Must not know: what the members mean.
 
@@ -30,7 +31,7 @@ pub(in crate::manage::mashery) const LIMIT_MAX: usize = 1000;
 /// Most paths, filters or sort keys each.
 const TERMS_MAX: usize = 100;
 /// Longest path to a property, counted in names.
-const DEPTH_MAX: usize = 4;
+const DEPTH_MAX: usize = 8;
 
 /// The way to a property: its name, and those within it.
 type Path = Vec<String>;
@@ -83,8 +84,9 @@ impl Query {
                         sorts.push(read_sort(term, kind)?);
                     }
                 }
-                "limit" => read_number("limit", &value, LIMIT_MAX, &mut limit)?,
-                "offset" => read_number("offset", &value, usize::MAX, &mut offset)?,
+                // A client that wants all asks for very many and goes on by the count.
+                "limit" => read_number("limit", &value, Beyond::Clamped(LIMIT_MAX), &mut limit)?,
+                "offset" => read_number("offset", &value, Beyond::Refused, &mut offset)?,
                 _ => {}
             }
         }
@@ -106,6 +108,11 @@ impl Query {
         let total = found.len();
         let page = found.into_iter().skip(self.offset).take(self.limit);
         Page { total, elements: page.map(|element| self.pick(element)).collect() }
+    }
+
+    /// The paths of the members that are asked for by name.
+    pub(in crate::manage::mashery) fn wanted(&self) -> Vec<&[String]> {
+        self.fields.iter().flatten().map(Vec::as_slice).collect()
     }
 
     /// An element with the members asked for.
@@ -174,17 +181,30 @@ fn read_sort(term: &str, kind: Kind) -> Result<(Path, Direction), Refusal> {
     Ok((read_known("sort", path, kind)?, direction))
 }
 
-fn read_number(name: &str, text: &str, max: usize, into: &mut Option<usize>) -> Result<(), Refusal> {
+/// What becomes of a number that is too large.
+#[derive(Debug, Clone, Copy)]
+enum Beyond {
+    /// This one takes its place.
+    Clamped(usize),
+    /// It cannot be counted to.
+    Refused,
+}
+
+fn read_number(name: &str, text: &str, beyond: Beyond, into: &mut Option<usize>) -> Result<(), Refusal> {
     // `parse` alone would take a sign.
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| plain && *number <= max);
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = match beyond {
+        Beyond::Clamped(most) if plain => Some(text.parse().unwrap_or(most).min(most)),
+        Beyond::Clamped(_) => None,
+        Beyond::Refused => text.parse().ok().filter(|_| plain),
+    };
     match number {
         Some(_) if into.is_some() => Err(Refusal::invalid(format!("{name}: must be given once"))),
         Some(number) => {
             *into = Some(number);
             Ok(())
         }
-        None => Err(Refusal::invalid(format!("{name}: must be a whole number from 0 to {max}"))),
+        None => Err(Refusal::invalid(format!("{name}: must be a whole number, 0 or more"))),
     }
 }
 
@@ -327,6 +347,8 @@ mod tests {
         assert_eq!(page("limit=2"), (3, 2));
         assert_eq!(page("limit=0"), (3, 0));
         assert_eq!(page("offset=2&limit=1000"), (3, 1));
+        assert_eq!(page("limit=9999"), (3, 3), "more than a page may have");
+        assert_eq!(query("limit=99999999999999999999999").expect("clamped").limit, LIMIT_MAX);
         assert_eq!(page("offset=99"), (3, 0));
         assert_eq!(page("offset=18446744073709551615"), (3, 0));
         assert_eq!(page("filter=name:Beta&limit=1"), (2, 1));
@@ -354,7 +376,6 @@ mod tests {
             "limit=x",
             "limit=-1",
             "limit=%2B1",
-            "limit=1001",
             "limit=",
             "limit=1&limit=2",
             "offset=1.5",
@@ -372,7 +393,7 @@ mod tests {
             "fields=",
             "fields=a..b",
             "fields=a%00",
-            "fields=a.b.c.d.e",
+            "fields=a.b.c.d.e.f.g.h.i",
             "fields=a%20b",
         ] {
             assert!(matches!(query(text), Err(Refusal::Whole { .. })), "{text}");

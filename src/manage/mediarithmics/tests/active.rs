@@ -42,11 +42,16 @@ async fn every_scope_finds_its_calls() {
     for (to, pairs) in [
         (UPDATE, &[][..]),
         (UPDATE, &[("plugin_version", "1503")][..]),
-        ("http://plugin.local:8080/v1/user_segment_update/", &[version][..]),
         ("http://plugin.local:8080/v1/user_segment_update/x", &[version][..]),
-        ("http://plugin.local:8080/x/v1/user_segment_update", &[version][..]),
+        ("http://plugin.local:8080/xv1/user_segment_update", &[version][..]),
     ] {
         assert!(policies_of(&world, to, pairs).is_empty(), "{to} {pairs:?}");
+    }
+    for to in [
+        "http://plugin.local:8080/v1/user_segment_update/",
+        "http://plugin.local:8080/x/v1/user_segment_update",
+    ] {
+        assert_eq!(policies_of(&world, to, &[version]), [global, container], "{to}");
     }
     let anywhere = "https://other.org/v1/user_segment_update?datamart_id=3";
     assert_eq!(policies_of(&world, anywhere, &[version]), [global, container], "any host, any query");

@@ -2,3 +2,4 @@
 
 mod active;
 mod scenarios;
+mod spellings;

@@ -5,14 +5,14 @@ use http::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::manage::mediarithmics::{MediarithmicsApi, MediarithmicsOptions, router};
-use crate::manage::testing;
+use crate::manage::mediarithmics::{Mediarithmics, MediarithmicsOptions, router};
+use crate::manage::{Parts, testing};
 use crate::policy::Policies;
 use crate::policy::testing::Fault;
 
 pub(super) const ALL: &str = "/v1/plugins/17/versions/1502/throttlings";
 
-pub(super) type World = testing::World<MediarithmicsApi>;
+pub(super) type World = testing::World<Mediarithmics>;
 
 impl World {
     pub(super) async fn new() -> Self {
@@ -21,8 +21,7 @@ impl World {
 
     async fn with(options: MediarithmicsOptions) -> Self {
         let start = Timestamp::from_millis(1_679_482_096_000);
-        let routes =
-            |policies, clock, random| router(MediarithmicsApi::new(policies, options, clock, random));
+        let routes = |policies, clock, random| router(&options, Parts { policies, clock, random });
         Self::over(start, None, routes).await
     }
 

@@ -20,6 +20,8 @@ pub struct RawAccount {
     pub limits: BTreeMap<String, i64>,
     /// Users that may not call some functions.
     pub blocked: Vec<Block>,
+    /// Users whose login belongs to this account.
+    pub users: Vec<String>,
 }
 
 /// A user that may not call some functions.
@@ -39,6 +41,9 @@ pub(crate) struct Account {
     pub(in crate::manage::responsys) name: String,
     pub(in crate::manage::responsys) limits: BTreeMap<String, u32>,
     pub(in crate::manage::responsys) blocked: Vec<Block>,
+    /// Missing in what earlier versions have stored.
+    #[serde(default)]
+    pub(in crate::manage::responsys) users: Vec<String>,
 }
 
 /// A rule that an account breaks.
@@ -57,6 +62,8 @@ pub(in crate::manage::responsys) const WINDOW_MS: i64 = 60_000;
 impl Account {
     /// Most users of one account that may be blocked.
     pub(crate) const MAX_BLOCKED: usize = 1_000;
+    /// Most users of one account whose login is listed.
+    pub(crate) const MAX_USERS: usize = 1_000;
 
     /// Checks names, functions and ranges.
     ///
@@ -105,8 +112,9 @@ impl Account {
                 }
             }
         }
+        check_users(&raw.users, &mut faults);
         if faults.is_empty() {
-            Ok(Self { name: name.to_owned(), limits, blocked: raw.blocked })
+            Ok(Self { name: name.to_owned(), limits, blocked: raw.blocked, users: raw.users })
         } else {
             Err(faults)
         }
@@ -137,6 +145,28 @@ impl Account {
     /// What it may call of a function per minute.
     pub(in crate::manage::responsys) fn limit_of(&self, api: &catalogue::Api) -> u32 {
         self.limits.get(api.name).copied().unwrap_or(api.default_limit)
+    }
+
+    /// Whether this user may not call a function.
+    pub(in crate::manage::responsys) fn blocks(&self, user: &str, api: &catalogue::Api) -> bool {
+        let mut blocked = self.blocked.iter().filter(|block| block.user == user);
+        blocked.any(|block| block.apis.iter().any(|name| name == api.name))
+    }
+}
+
+fn check_users(users: &[String], faults: &mut Vec<AccountFault>) {
+    let mut fault = |pointer: String, rule: String| faults.push(AccountFault { pointer, rule });
+    if users.len() > Account::MAX_USERS {
+        fault("/users".to_owned(), format!("must have at most {} users", Account::MAX_USERS));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, user) in users.iter().enumerate().take(Account::MAX_USERS) {
+        if !is_label_value(user) {
+            fault(format!("/users/{at}"), NAME_RULE.to_owned());
+        }
+        if !seen.insert(user) {
+            fault(format!("/users/{at}"), "stands twice".to_owned());
+        }
     }
 }
 
@@ -200,6 +230,18 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0] == "account \"a\": stands twice", "{told:?}");
         assert!(told[1].starts_with("account \"\": the name must have 1 to 256 bytes"), "{told:?}");
+    }
+
+    #[test]
+    fn users_that_log_in_are_checked_like_other_names() {
+        let account = Account::check("acme", raw(r#"{"users":["api","nightly"]}"#)).expect("valid");
+        assert_eq!(account.users, ["api", "nightly"]);
+        let found = faults("acme", r#"{"users":["","api","api"]}"#);
+        let at: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(at, ["/users/0", "/users/2"]);
+        let users = (0..=Account::MAX_USERS).map(|n| n.to_string()).collect();
+        let refused = Account::check("a", RawAccount { users, ..RawAccount::default() }).expect_err("many");
+        assert_eq!(refused.len(), 1);
     }
 
     #[test]

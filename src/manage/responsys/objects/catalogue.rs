@@ -3,6 +3,8 @@
 //!
 //! Must not know: any account.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use http::Method;
@@ -16,12 +18,16 @@ pub(in crate::manage::responsys) struct Api {
     pub(in crate::manage::responsys) name: &'static str,
     pub(in crate::manage::responsys) verb: &'static str,
     /// `api`, or `haApi` for those that are highly available.
-    interface: &'static str,
+    pub(in crate::manage::responsys) interface: &'static str,
     /// The path below `/rest/<interface>/v1.x/`, with parameters in braces.
     pub(in crate::manage::responsys) resource_path: &'static str,
     /// Requests per minute of an account that has no limit of its own.
     pub(in crate::manage::responsys) default_limit: u32,
     pub(in crate::manage::responsys) description: &'static str,
+    /// The member `action` of the query by which it is told from those that share its verb and path.
+    pub(in crate::manage::responsys) action: Option<&'static str>,
+    /// By which members of the body it is told from those, as the table writes them.
+    body: &'static str,
 }
 
 static CATALOGUE: LazyLock<Vec<Api>> =
@@ -58,11 +64,43 @@ impl Api {
             resource_path: columns.next()?,
             default_limit: columns.next()?.parse().ok()?,
             description: columns.next()?,
+            action: columns.next().filter(|action| !action.is_empty()),
+            body: columns.next().unwrap_or_default(),
         })
     }
 
     pub(in crate::manage::responsys) fn method(&self) -> Option<Method> {
         self.verb.parse().ok()
+    }
+
+    /// Whether a path with these segments below the version is one of its template.
+    pub(in crate::manage::responsys) fn fits(&self, segments: &[&str]) -> bool {
+        let mut parts = self.resource_path.split('/').peekable();
+        let mut given = segments.iter();
+        while let Some(part) = parts.next() {
+            match given.next() {
+                Some(segment) if part == *segment || is_parameter(part) => {}
+                _ => return false,
+            }
+            if template(part) == ANY_DEPTH && parts.peek().is_none() {
+                return true;
+            }
+        }
+        given.next().is_none()
+    }
+
+    /// How many characters of its template are literal: the more, the more specific.
+    pub(in crate::manage::responsys) fn literals(&self) -> usize {
+        self.resource_path.split('/').filter(|part| !is_parameter(part)).map(str::len).sum()
+    }
+
+    /// Whether a body with these members is one of its.
+    pub(in crate::manage::responsys) fn has_body_of(&self, members: &BTreeSet<Cow<'_, str>>) -> bool {
+        let holds = |rule: &str| match rule.strip_prefix('!') {
+            Some(absent) => !members.contains(absent),
+            None => rule.split('|').any(|member| members.contains(member)),
+        };
+        !self.body.is_empty() && self.body.split(',').all(holds)
     }
 
     /// Where it is called, if nothing else is called in the same way: then a call needs no label to be known as its.
@@ -96,10 +134,13 @@ fn is_parameter(segment: &str) -> bool {
     segment.starts_with('{')
 }
 
+/// One or more segments, as a pattern spells them.
+const ANY_DEPTH: &str = "{}*";
+
 /// A segment as a pattern spells it. The paths of the content library have segments of their own.
 fn template(segment: &str) -> &str {
     match segment {
-        "{docPath}" | "{folderPath}" | "{documentPath}" | "{itemPath}" | "{destinationItemPath}" => "{}*",
+        "{docPath}" | "{folderPath}" | "{documentPath}" | "{itemPath}" | "{destinationItemPath}" => ANY_DEPTH,
         parameter if is_parameter(parameter) => "{}",
         literal => literal,
     }
@@ -107,8 +148,6 @@ fn template(segment: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::event::PolicyId;
     use crate::policy::testing::url;

@@ -12,24 +12,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::manage::call::{BodyRefused, json_answer, read_json};
-use crate::manage::desk::{NotActive, NotChanged};
+use crate::manage::desk::{Desk, NotActive, NotChanged};
 use crate::manage::dialect::Unreadable;
 use crate::manage::late;
+use crate::manage::responsys::doc;
 use crate::manage::responsys::objects::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::objects::{self, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
-use crate::manage::responsys::{ResponsysApi, doc};
-use crate::policy::{Book, Bound, Late, SyncError};
+use crate::policy::{Book, ExceededBound, Late, SyncError};
 use crate::problem::{Problem, codes};
 
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;
 
-/// The routes for accounts, still without their state.
-pub(in crate::manage::responsys) fn routes() -> Router<ResponsysApi> {
+/// Keeps the accounts that the configuration file does not have.
+#[derive(Clone)]
+pub(in crate::manage::responsys) struct Register {
+    desk: Desk,
+}
+
+/// The routes for accounts.
+pub(in crate::manage::responsys) fn routes(register: Register) -> Router {
     Router::new()
         .route("/v1/responsys/accounts", get(list))
         .route("/v1/responsys/accounts/{account}", get(show).put(put).delete(remove))
+        .with_state(register)
 }
 
 /// The name of an account in a path, as far as it can be read.
@@ -44,8 +51,8 @@ type Answer = Result<Response, Box<Problem>>;
         doc::AllRefused,
     ),
 )]
-pub(in crate::manage::responsys) async fn list(Shared(api): Shared<ResponsysApi>) -> Response {
-    answer(api.accounts())
+pub(in crate::manage::responsys) async fn list(Shared(register): Shared<Register>) -> Response {
+    answer(register.accounts())
 }
 
 /// Show a Responsys account
@@ -57,8 +64,8 @@ pub(in crate::manage::responsys) async fn list(Shared(api): Shared<ResponsysApi>
         doc::ShowRefused,
     ),
 )]
-pub(in crate::manage::responsys) async fn show(Shared(api): Shared<ResponsysApi>, name: Named) -> Response {
-    answer(api.account(name))
+pub(in crate::manage::responsys) async fn show(Shared(register): Shared<Register>, name: Named) -> Response {
+    answer(register.account(name))
 }
 
 /// Make or replace a Responsys account
@@ -75,12 +82,12 @@ pub(in crate::manage::responsys) async fn show(Shared(api): Shared<ResponsysApi>
     ),
 )]
 pub(in crate::manage::responsys) async fn put(
-    Shared(api): Shared<ResponsysApi>,
+    Shared(register): Shared<Register>,
     name: Named,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answer(api.put_account(name, &headers, body).await)
+    answer(register.put_account(name, &headers, body).await)
 }
 
 /// Remove a Responsys account
@@ -91,8 +98,11 @@ pub(in crate::manage::responsys) async fn put(
     params(("account" = String, Path, description = "The name of the account.")),
     responses((status = 204, description = "It is removed."), doc::RemoveRefused),
 )]
-pub(in crate::manage::responsys) async fn remove(Shared(api): Shared<ResponsysApi>, name: Named) -> Response {
-    answer(api.remove_account(name).await)
+pub(in crate::manage::responsys) async fn remove(
+    Shared(register): Shared<Register>,
+    name: Named,
+) -> Response {
+    answer(register.remove_account(name).await)
 }
 
 fn answer(answer: Answer) -> Response {
@@ -113,7 +123,11 @@ impl From<Unreadable> for Refusal {
     }
 }
 
-impl ResponsysApi {
+impl Register {
+    pub(in crate::manage::responsys) const fn new(desk: Desk) -> Self {
+        Self { desk }
+    }
+
     fn accounts(&self) -> Answer {
         let all = objects::all(&self.desk.book()).map_err(|error| internal(&error.into()))?;
         Ok(json(StatusCode::OK, &Accounts::of(&all)))
@@ -234,7 +248,7 @@ fn too_many() -> Box<Problem> {
     Box::new(Problem::of(codes::TOO_MANY_ACCOUNTS, detail))
 }
 
-fn full(bound: &Bound) -> Box<Problem> {
+fn full(bound: &ExceededBound) -> Box<Problem> {
     Box::new(Problem::of(codes::POLICIES_FULL, bound.to_string()))
 }
 

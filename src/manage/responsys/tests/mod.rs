@@ -1,4 +1,6 @@
 //! What calls to the API are answered, and what they make active.
 
 mod active;
+mod login;
 mod scenarios;
+mod spellings;

@@ -8,29 +8,29 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::manage::responsys::{
-    Account, FileAccountsError, RawAccount, ResponsysApi, ResponsysOptions, put_file_accounts, router,
+    Account, FileAccountsError, RawAccount, Responsys, ResponsysOptions, put_file_accounts, router,
 };
-use crate::manage::testing;
+use crate::manage::{Parts, testing};
 use crate::policy::testing::{Fault, id};
 use crate::policy::{Book, ChangeError, DRAIN_WINDOW, Origin, Policies};
 
 const LIST: &str = "/rest/api/ratelimit";
 const DRAIN: Duration = Duration::from_secs(60);
 
-pub(super) type World = testing::World<ResponsysApi>;
+pub(super) type World = testing::World<Responsys>;
 
 impl World {
     pub(super) async fn new() -> Self {
         Self::with(ResponsysOptions::default()).await
     }
 
-    async fn with(options: ResponsysOptions) -> Self {
+    pub(super) async fn with(options: ResponsysOptions) -> Self {
         let start = Timestamp::from_millis(1_679_482_096_000);
-        let routes = |policies, clock, random| router(ResponsysApi::new(policies, options, clock, random));
+        let routes = |policies, clock, random| router(&options, Parts { policies, clock, random });
         Self::over(start, None, routes).await
     }
 
-    async fn send(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
         let (status, headers, body) = self.exchange(request).await;
         (status.as_u16(), headers, body)
     }

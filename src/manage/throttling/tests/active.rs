@@ -15,30 +15,30 @@ use crate::manage::throttling::ThrottlingOptions;
 use crate::policy::testing::{labels, url};
 use crate::policy::{DRAIN_WINDOW, Family, GenerationState, Pace, Policies};
 
-async fn ask(world: &World, method: Method, path: &str, body: &str) -> (StatusCode, String) {
+pub(super) async fn ask(world: &World, method: Method, path: &str, body: &str) -> (StatusCode, String) {
     let request = Request::builder().method(method).uri(format!("/authoring{path}"));
     let request = request.header("content-type", "application/json");
     let (status, _, body) = world.exchange(request.body(Body::from(body.to_owned())).expect("valid")).await;
     (status, body)
 }
 
-fn config(pattern: &str, methods: &str, throughput: u32) -> String {
+pub(super) fn config(pattern: &str, methods: &str, throughput: u32) -> String {
     format!(r#"{{"urlPattern":"{pattern}","methods":[{methods}],"maxThroughput":{throughput}}}"#)
 }
 
-async fn created(world: &World, body: &str) -> String {
+pub(super) async fn created(world: &World, body: &str) -> String {
     let (status, answer) = ask(world, Method::POST, "/throttlingConfigs", body).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let (_, uid) = answer.rsplit_once("throttlingConfigs/").expect("a uri");
     uid.get(..36).expect("a uuid").to_owned()
 }
 
-async fn done(world: &World, method: Method, path: &str, body: &str) {
+pub(super) async fn done(world: &World, method: Method, path: &str, body: &str) {
     let (status, answer) = ask(world, method, path, body).await;
     assert!(status.is_success(), "{path}: {status} {answer}");
 }
 
-fn lane(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Option<String> {
+pub(super) fn lane(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Option<String> {
     let lane = world.policies.runtime().route(&method, &url(to), &labels(pairs));
     lane.expect("few policies").map(|lane| lane.key().to_string())
 }
@@ -110,14 +110,35 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
 }
 
 #[tokio::test]
+async fn organisation_of_path_and_header_must_agree() {
+    let world = world(options(&Overrides::default())).await;
+    for (headers, expected) in [
+        (&[][..], StatusCode::OK),
+        (&["A@AdobeOrg"], StatusCode::OK),
+        (&["B@AdobeOrg"], StatusCode::BAD_REQUEST),
+        (&["A@AdobeOrg", "B@AdobeOrg"], StatusCode::BAD_REQUEST),
+        (&[""], StatusCode::BAD_REQUEST),
+    ] {
+        let mut request = Request::post("/A@AdobeOrg/authoring/list/throttlingConfigs");
+        for value in headers {
+            request = request.header("x-gw-ims-org-id", *value);
+        }
+        let (status, _, answer) = world.exchange(request.body(Body::empty()).expect("valid")).await;
+        assert_eq!(status, expected, "{headers:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_shorter_drain_window_is_kept_to() {
     let window = Duration::from_secs(60);
     let options = options(&Overrides::default());
     let adobe = AdobeOptions { drain_window: window, ..options.adobe };
     let world = world(ThrottlingOptions { adobe, ..options }).await;
-    let body = config("https://h.org/*", r#""POST""#, 400);
-    for ending in [(Method::POST, "/undeploy"), (Method::DELETE, "?forceDelete=true")] {
-        let uid = created(&world, &body).await;
+    for (url, ending) in [
+        ("https://h.org/*", (Method::POST, "/undeploy")),
+        ("https://other.org/*", (Method::DELETE, "?forceDelete=true")),
+    ] {
+        let uid = created(&world, &config(url, r#""POST""#, 400)).await;
         let path = format!("/throttlingConfigs/{uid}");
         done(&world, Method::POST, &format!("{path}/deploy"), "").await;
         done(&world, ending.0, &format!("{path}{}", ending.1), "").await;

@@ -2,4 +2,6 @@
 
 mod active;
 mod scenarios;
+mod shared;
+mod spellings;
 mod upgrade;

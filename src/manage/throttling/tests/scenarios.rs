@@ -22,6 +22,12 @@ pub(super) async fn world(options: ThrottlingOptions) -> World {
     testing::world(|policies, clock, random| routes(options, policies, clock, random), None).await
 }
 
+/// The world after a start with this document in its store, with as many configs as a test wants.
+pub(super) async fn reopened(document: &str) -> World {
+    let options = ThrottlingOptions { max_configs_per_org: 9, ..options(&Overrides::default()) };
+    testing::world(|policies, clock, random| routes(options, policies, clock, random), Some(document)).await
+}
+
 fn routes(options: ThrottlingOptions, policies: Policies, clock: Clock, random: fastrand::Rng) -> Router {
     router(ThrottlingApi::new(policies, options, clock, random))
 }

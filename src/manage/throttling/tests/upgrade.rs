@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::manage::adobe::testing::World;
 use crate::manage::throttling::{ThrottlingApi, ThrottlingOptions, router};
-use crate::policy::{GenerationState, Policies};
+use crate::policy::{DRAIN_WINDOW, GenerationState, Policies};
 
 const BOOK: &str = include_str!("../../../../tests/fixtures/book_v4/policies.json");
 const ANSWERS: &str = include_str!("../../../../tests/fixtures/book_v4/answers.json");
@@ -99,6 +99,9 @@ async fn every_route_answers_what_the_version_before_answered() {
     assert_eq!(then.len(), 9, "the control: one is gone");
     assert_eq!(policies(&world.policies), then);
 
+    // As a start does with a book of an older version: policies get the names of their configs, and nothing else changes.
+    crate::manage::settle(&world.policies, world.clock.now(), DRAIN_WINDOW).await;
+    assert_eq!(policies(&world.policies), then);
     // A change of one writes all of them in the new form, and nothing else is different.
     let runtime = world.policies.runtime();
     let idle = PolicyId::parse(&recorded().uids["idle"]).expect("valid");

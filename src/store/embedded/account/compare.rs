@@ -15,12 +15,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Found, Mark, NEXT_REACH, SegmentRow};
+use super::{AccountMark, NEXT_REACH, SegmentRow, StoredAccount};
 use crate::store::embedded::journal::{Frame, Position, ScanReport, Walked, What};
 
 /// What a scan has found, added up as the account counts. Fed with every frame in order.
 #[derive(Default)]
-pub(in crate::store::embedded) struct Tally {
+pub(in crate::store::embedded) struct ScanTally {
     /// Where the mark ends in each segment, and which of them hold living entries by it.
     marked: BTreeMap<u32, SegmentRow>,
     end: Position,
@@ -36,8 +36,8 @@ pub(in crate::store::embedded) struct Tally {
     lost_behind: u64,
 }
 
-impl Tally {
-    pub(in crate::store::embedded) fn new(mark: Option<&Mark>) -> Self {
+impl ScanTally {
+    pub(in crate::store::embedded) fn new(mark: Option<&AccountMark>) -> Self {
         let Some(mark) = mark else { return Self::default() };
         Self { marked: mark.segments.clone(), end: mark.end, has_mark: true, ..Self::default() }
     }
@@ -103,7 +103,7 @@ impl Tally {
 
 /// What the journal lacks against the account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verdict {
+pub struct Shortfall {
     /// Entries lost for certain, by segment.
     pub lost: BTreeMap<u32, u64>,
     /// Entries that may be lost beyond these, by segment: upper bounds.
@@ -114,7 +114,7 @@ pub struct Verdict {
     pub damaged: u64,
 }
 
-impl Verdict {
+impl Shortfall {
     /// Whether nothing is missing, not even possibly.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -134,22 +134,23 @@ pub(in crate::store::embedded) struct Extent<'a> {
 
 /// Compares. `files` are the segments that are there.
 pub(in crate::store::embedded) fn compare(
-    found: &Found,
-    tally: &Tally,
+    found: &StoredAccount,
+    tally: &ScanTally,
     report: &ScanReport,
     files: &BTreeMap<u32, u64>,
     extent: &Extent<'_>,
-) -> Verdict {
+) -> Shortfall {
     // Without a mark nothing is expected, so that nothing can be missing.
-    let Some(mark) = &found.mark else { return Verdict::default() };
-    let mut verdict = Verdict::default();
+    let Some(mark) = &found.mark else { return Shortfall::default() };
+    let mut verdict = Shortfall::default();
     for (number, row) in &mark.segments {
         // A segment of which nothing lived may have been deleted after the mark.
         if !files.contains_key(number) && row.living > 0 {
             verdict.missing.push(*number);
         }
         if *number >= extent.from.segment && extent.missing.is_none() {
-            let segment = Segment { number: *number, row, walked: report.walked.get(number), extent, tally };
+            let segment =
+                SegmentComparison { number: *number, row, walked: report.walked.get(number), extent, tally };
             segment.judge(&mut verdict);
         }
     }
@@ -165,16 +166,16 @@ pub(in crate::store::embedded) fn compare(
     verdict
 }
 
-struct Segment<'a> {
+struct SegmentComparison<'a> {
     number: u32,
     row: &'a SegmentRow,
     walked: Option<&'a Walked>,
     extent: &'a Extent<'a>,
-    tally: &'a Tally,
+    tally: &'a ScanTally,
 }
 
-impl Segment<'_> {
-    fn judge(&self, verdict: &mut Verdict) {
+impl SegmentComparison<'_> {
+    fn judge(&self, verdict: &mut Shortfall) {
         let (most, least) = (self.most(), self.least());
         // The two come from different counts; a bound below the certain loss would hide it.
         let most = most.max(least);
@@ -223,12 +224,12 @@ impl Segment<'_> {
 
 /// Whatever may be missing behind the mark: at most what the account allowed for and was not found.
 fn behind(
-    found: &Found,
-    mark: &Mark,
-    tally: &Tally,
+    found: &StoredAccount,
+    mark: &AccountMark,
+    tally: &ScanTally,
     report: &ScanReport,
     files: &BTreeMap<u32, u64>,
-    verdict: &mut Verdict,
+    verdict: &mut Shortfall,
 ) {
     if mark.closed {
         return;

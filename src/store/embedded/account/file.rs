@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::mark::Mark;
+use super::mark::AccountMark;
 use crate::store::StoreError;
 use crate::store::embedded::sealed::{self, Sealed};
 use crate::store::embedded::{epoch, files};
@@ -19,7 +19,7 @@ const GRAIN_BYTES: usize = 16 * 1024;
 
 /// Why a copy of the account cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Defect {
+pub(crate) struct AccountDefect {
     /// Name of the copy in the data directory.
     pub file: &'static str,
     /// What is wrong, for the text of a doubt.
@@ -28,22 +28,22 @@ pub(crate) struct Defect {
 
 /// The account as it lies in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Found {
+pub(crate) struct StoredAccount {
     /// The newest whole mark of this directory.
-    pub mark: Option<Mark>,
+    pub mark: Option<AccountMark>,
     /// The highest version met: the next mark's is above it.
     pub version: u64,
     /// The copies that are missing or damaged. Both are missing in a directory that has no account yet.
-    pub defects: Vec<Defect>,
+    pub defects: Vec<AccountDefect>,
     /// Something of an account is there, whole or damaged.
     pub exists: bool,
     /// The newest mark of this directory from before its last start.
-    pub outdated: Option<Mark>,
+    pub outdated: Option<AccountMark>,
     /// The epoch that the last start took, if it was asked for: no mark of the directory may be of an older one.
     pub started: u64,
 }
 
-impl Found {
+impl StoredAccount {
     /// The salt of the directory, as far as a mark says it.
     #[must_use]
     pub(crate) fn salt(&self) -> Option<u64> {
@@ -52,10 +52,10 @@ impl Found {
 
     /// What the next mark goes on from: the mark, or what is known without one.
     #[must_use]
-    pub(crate) fn base(&self) -> Mark {
-        let outdated = || self.outdated.as_ref().map(Mark::totals);
+    pub(crate) fn base(&self) -> AccountMark {
+        let outdated = || self.outdated.as_ref().map(AccountMark::totals);
         let mark = self.mark.clone().or_else(outdated).unwrap_or_default();
-        Mark { epoch: mark.epoch.max(self.started), ..mark }
+        AccountMark { epoch: mark.epoch.max(self.started), ..mark }
     }
 
     /// A newer mark than this one may have been lost with the other copy.
@@ -71,7 +71,7 @@ impl Found {
 /// # Errors
 /// [`StoreError::Io`] when the system does not let a copy be read: nothing is known of it then, and
 /// [`StoreError::Format`] when a newer version wrote it.
-pub(crate) fn read(root: &Path) -> Result<Found, StoreError> {
+pub(crate) fn read(root: &Path) -> Result<StoredAccount, StoreError> {
     read_those(root, None)
 }
 
@@ -80,25 +80,25 @@ pub(crate) fn read(root: &Path) -> Result<Found, StoreError> {
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn read_own(root: &Path, salt: u64) -> Result<Found, StoreError> {
+pub(crate) fn read_own(root: &Path, salt: u64) -> Result<StoredAccount, StoreError> {
     let started = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.started);
-    read_those(root, Some(Own { salt, started }))
+    read_those(root, Some(MarkOrigin { salt, started }))
 }
 
 /// What a mark of the directory has.
 #[derive(Clone, Copy)]
-struct Own {
+struct MarkOrigin {
     salt: u64,
     /// The epoch that the last start took.
     started: u64,
 }
 
-impl Own {
-    fn is_outdated(self, mark: &Mark) -> bool {
+impl MarkOrigin {
+    fn is_outdated(self, mark: &AccountMark) -> bool {
         mark.salt == self.salt && mark.epoch < self.started
     }
 
-    fn defect(self, mark: &Mark) -> Option<String> {
+    fn defect(self, mark: &AccountMark) -> Option<String> {
         let Self { salt, started } = self;
         if mark.salt != salt {
             return Some("it belongs to another data directory".to_owned());
@@ -109,8 +109,8 @@ impl Own {
     }
 }
 
-fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
-    let mut found = Found { started: own.map_or(0, |own| own.started), ..Found::default() };
+fn read_those(root: &Path, own: Option<MarkOrigin>) -> Result<StoredAccount, StoreError> {
+    let mut found = StoredAccount { started: own.map_or(0, |own| own.started), ..StoredAccount::default() };
     let mut missing = 0;
     let (mut newest, mut newest_outdated) = (0, 0);
     for file in NAMES {
@@ -125,7 +125,7 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
                 let what = path.display().to_string();
                 return Err(StoreError::Format { what, found: format, known: FORMAT });
             }
-            Sealed::Whole { version, body, .. } => match serde_json::from_slice::<Mark>(&body) {
+            Sealed::Whole { version, body, .. } => match serde_json::from_slice::<AccountMark>(&body) {
                 Ok(mark) => {
                     found.version = found.version.max(version);
                     let Some(reason) = own.and_then(|own| own.defect(&mark)) else {
@@ -143,7 +143,7 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
                 Err(error) => error.to_string(),
             },
         };
-        found.defects.push(Defect { file, reason });
+        found.defects.push(AccountDefect { file, reason });
     }
     found.exists = missing < NAMES.len();
     if found.mark.is_some() && found.version == 1 && missing == 1 {
@@ -164,14 +164,14 @@ pub(super) enum Copies {
 pub(super) struct Pair {
     root: PathBuf,
     /// As it was, or is to be, written.
-    pub(super) mark: Mark,
+    pub(super) mark: AccountMark,
     version: u64,
     /// Which of [`NAMES`] is written next.
     older: usize,
 }
 
 impl Pair {
-    pub(super) fn new(root: &Path, mark: Mark, version: u64) -> Self {
+    pub(super) fn new(root: &Path, mark: AccountMark, version: u64) -> Self {
         Self { root: root.to_owned(), mark, version, older: 0 }
     }
 
@@ -191,7 +191,7 @@ impl Pair {
     }
 }
 
-fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
+fn write(path: &Path, version: u64, mark: &AccountMark) -> io::Result<()> {
     let body = serde_json::to_vec(mark)?;
     match files::write(path) {
         Ok(file) => {
@@ -238,8 +238,8 @@ fn set_aside(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn mark(accepted: u64) -> Mark {
-        Mark { accepted, ..Mark::default() }
+    fn mark(accepted: u64) -> AccountMark {
+        AccountMark { accepted, ..AccountMark::default() }
     }
 
     fn accepted(root: &Path) -> (Option<u64>, usize) {

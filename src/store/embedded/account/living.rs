@@ -35,7 +35,7 @@ mod writer;
 
 use std::path::Path;
 
-pub(in crate::store::embedded) use self::reader::{Found, Living, open};
+pub(in crate::store::embedded) use self::reader::{Living, StoredList, open};
 pub(in crate::store::embedded) use self::writer::write;
 use crate::store::StoreError;
 use crate::store::embedded::files;
@@ -57,7 +57,7 @@ const MAX_BLOCK_BYTES: usize = 5 + 5 + 1 + 32;
 
 /// The head of a closing list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Head {
+struct ListHead {
     runs: u32,
     salt: u64,
     end: Position,
@@ -65,7 +65,7 @@ struct Head {
     crc: u32,
 }
 
-impl Head {
+impl ListHead {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_BYTES);
         out.extend_from_slice(&MAGIC);

@@ -60,7 +60,7 @@ impl From<Gone> for (u32, u32, u32) {
 /// The account as of one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Wire", into = "Wire")]
-pub(crate) struct Mark {
+pub(crate) struct AccountMark {
     /// The salt of the directory.
     pub salt: u64,
     /// Nothing was written after this mark.
@@ -87,7 +87,7 @@ pub(crate) struct Mark {
     pub book: u64,
 }
 
-impl Mark {
+impl AccountMark {
     /// What of an older mark still holds: totals only grow.
     #[must_use]
     pub(crate) fn totals(&self) -> Self {
@@ -123,7 +123,7 @@ struct Wire {
     book: u64,
 }
 
-impl From<Wire> for Mark {
+impl From<Wire> for AccountMark {
     fn from(wire: Wire) -> Self {
         let row = |(number, accepted, living, end, size, damaged)| {
             (number, SegmentRow { accepted, living, end, size, damaged })
@@ -145,8 +145,8 @@ impl From<Wire> for Mark {
     }
 }
 
-impl From<Mark> for Wire {
-    fn from(mark: Mark) -> Self {
+impl From<AccountMark> for Wire {
+    fn from(mark: AccountMark) -> Self {
         let row = |(number, row): (u32, SegmentRow)| {
             (number, row.accepted, row.living, row.end, row.size, row.damaged)
         };

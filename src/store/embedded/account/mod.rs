@@ -40,9 +40,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::file::{AccountDefect, StoredAccount, read, read_own};
 use self::file::{Copies, Pair};
-pub(crate) use self::file::{Defect, Found, read, read_own};
-pub(crate) use self::mark::{Gone, Mark, SegmentRow};
+pub(crate) use self::mark::{AccountMark, Gone, SegmentRow};
 use super::journal::Position;
 use crate::store::StoreError;
 use crate::telemetry::defect;
@@ -58,7 +58,7 @@ pub(in crate::store::embedded) const NEXT_REACH: u64 = MOST_REACH + GROUP_ENTRIE
 
 /// What a mark takes from the rest of the store, all as of one commit.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store::embedded) struct Snapshot {
+pub(in crate::store::embedded) struct AccountSnapshot {
     /// Living entries of every segment of the journal.
     pub living: Vec<(u32, u64)>,
     /// Entries lost since the directory was made.
@@ -99,7 +99,7 @@ impl Account {
     /// [`StoreError::Io`] when the system refuses.
     pub(in crate::store::embedded) fn begin(
         root: &Path,
-        mut mark: Mark,
+        mut mark: AccountMark,
         version: u64,
     ) -> Result<Self, StoreError> {
         // What is written from now on is not covered by the closing mark before.
@@ -150,13 +150,9 @@ impl Account {
         }
         let mut pair = self.pair();
         let ahead = self.0.ahead.load(Ordering::Relaxed).saturating_mul(2).min(MOST_REACH);
-        self.0.ahead.store(ahead, Ordering::Relaxed);
         // Only the reach: the rest of the mark stays as of its commit.
-        pair.mark.may_reach = written.saturating_add(ahead);
-        pair.write(Copies::Older)?;
-        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
-        self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
-        Ok(())
+        let mark = AccountMark { may_reach: written.saturating_add(ahead), ..pair.mark.clone() };
+        self.put(&mut pair, mark, Copies::Older, ahead)
     }
 
     /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before
@@ -184,7 +180,7 @@ impl Account {
     /// beside the snapshot lives, no commit is applied.
     pub(in crate::store::embedded) fn mark<G>(
         &self,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         self.write(Copies::Older, false, snapshot)
     }
@@ -192,7 +188,7 @@ impl Account {
     /// Writes the closing mark; later marks change nothing.
     pub(in crate::store::embedded) fn close<G>(
         &self,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         self.write(Copies::Both, true, snapshot)
     }
@@ -201,7 +197,7 @@ impl Account {
         &self,
         copies: Copies,
         closed: bool,
-        snapshot: impl FnOnce() -> (G, Snapshot),
+        snapshot: impl FnOnce() -> (G, AccountSnapshot),
     ) -> Result<(), StoreError> {
         // Held over the snapshot: marks are written in the order of their content.
         let mut pair = self.pair();
@@ -210,36 +206,53 @@ impl Account {
         }
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
-        mark.may_reach = self.reach_of(&pair.mark, &mark);
+        let ahead = self.ahead_after(&pair.mark, &mark);
+        mark.may_reach = self.reach_of(&mark, ahead);
         defect!(unless mark.accepted <= mark.may_reach, "a mark that does not reach what it counts");
         defect!(unless mark.accepted >= pair.mark.accepted, "a mark that counts less than the one before");
         // The sweeper asks ten times a second by default: an idle store writes nothing.
         if mark == pair.mark {
             return Ok(());
         }
+        self.put(&mut pair, mark, copies, ahead)
+    }
+
+    /// Writes a mark, which reaches `ahead` of what was written before it.
+    fn put(&self, pair: &mut Pair, mark: AccountMark, copies: Copies, ahead: u64) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut pair.mark, mark);
         // The mark that is on disk has to be the one in memory: the next call compares with it.
         pair.write(copies).inspect_err(|_| pair.mark = before)?;
+        self.0.ahead.store(ahead, Ordering::Relaxed);
+        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
     }
 
-    /// How far the mark after `before` may reach. Entries admitted from now on stay within it, or wait for a newer one.
-    fn reach_of(&self, before: &Mark, mark: &Mark) -> u64 {
-        // What was handed to the journal may be ahead of what the index has applied.
-        let written = || self.0.written.load(Ordering::SeqCst).max(mark.accepted);
+    /// How far the mark after `before` reaches beyond what was written before it.
+    fn ahead_after(&self, before: &AccountMark, mark: &AccountMark) -> u64 {
         let since = before.may_reach.saturating_sub(self.0.ahead.load(Ordering::Relaxed));
-        let ahead = written().saturating_sub(since).saturating_mul(2).clamp(LEAST_REACH, MOST_REACH);
-        self.0.ahead.store(ahead, Ordering::Relaxed);
-        let reach = written().saturating_add(ahead);
-        self.0.reach.store(reach, Ordering::SeqCst);
-        // Entries that were admitted by the reach before are in this figure; later ones see the new reach.
-        reach.max(written())
+        self.written(mark).saturating_sub(since).saturating_mul(2).clamp(LEAST_REACH, MOST_REACH)
+    }
+
+    /// How far a mark may reach that is about to be written. Until it is, entries are admitted by the nearer one of its
+    /// reach and the one on disk.
+    fn reach_of(&self, mark: &AccountMark, ahead: u64) -> u64 {
+        let reach = self.written(mark).saturating_add(ahead);
+        // Before the write: what is admitted while it goes on has to lie within it, and within the mark before if it
+        // fails.
+        self.0.reach.fetch_min(reach, Ordering::SeqCst);
+        // Entries that were admitted by a farther reach before are in this figure; later ones see the nearer one.
+        reach.max(self.written(mark))
+    }
+
+    /// What was handed to the journal, which may be ahead of what the index has applied.
+    fn written(&self, mark: &AccountMark) -> u64 {
+        self.0.written.load(Ordering::SeqCst).max(mark.accepted)
     }
 
     /// The mark after `before`, not closed, with its `may_reach`.
-    fn taken<G>(&self, before: &Mark, snapshot: impl FnOnce() -> (G, Snapshot)) -> Mark {
-        let (_applying, Snapshot { living, lost, damaged_frames, book }) = snapshot();
+    fn taken<G>(&self, before: &AccountMark, snapshot: impl FnOnce() -> (G, AccountSnapshot)) -> AccountMark {
+        let (_applying, AccountSnapshot { living, lost, damaged_frames, book }) = snapshot();
         let counts = self.counts();
         let mut mark = before.clone();
         (mark.accepted, mark.end) = (counts.accepted, counts.end);
@@ -284,8 +297,8 @@ mod tests {
     #[test]
     fn the_reach_follows_what_is_accepted_between_marks_and_shrinks_again() {
         let temp = tempfile::tempdir().expect("temp");
-        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
-        let mark = || account.mark(|| ((), Snapshot::default())).expect("writes");
+        let account = Account::begin(temp.path(), AccountMark::default(), 0).expect("begins");
+        let mark = || account.mark(|| ((), AccountSnapshot::default())).expect("writes");
         assert_eq!(on_disk(temp.path()), LEAST_REACH);
         let mut written = 0;
         for _ in 0..200 {
@@ -308,14 +321,40 @@ mod tests {
         assert_eq!(read(temp.path()).expect("reads").version, version, "nothing has changed");
     }
 
+    /// A mark that reaches farther than the one before, and whose write fails or not: only what is on disk counts.
+    #[test]
+    fn a_mark_that_is_not_on_disk_lets_nothing_beyond_the_reach_of_the_one_before() {
+        for fails in [false, true] {
+            let temp = tempfile::tempdir().expect("temp");
+            let (root, away) = (temp.path().join("here"), temp.path().join("away"));
+            std::fs::create_dir(&root).expect("makes");
+            let account = Account::begin(&root, AccountMark::default(), 0).expect("begins");
+            account.admit(3_000).expect("within reach");
+            assert_eq!(on_disk(&root), LEAST_REACH);
+            if fails {
+                std::fs::rename(&root, &away).expect("renames");
+            }
+            let marked = account.mark(|| ((), AccountSnapshot::default()));
+            assert_eq!(marked.is_err(), fails, "{marked:?}");
+            if fails {
+                std::fs::rename(&away, &root).expect("renames");
+            }
+            assert_eq!(on_disk(&root), if fails { LEAST_REACH } else { 3_000 + 6_000 });
+            account.admit(3_000).expect("writes");
+            assert!(on_disk(&root) >= 6_000, "admitted beyond what a crash would count: {}", on_disk(&root));
+            account.mark(|| ((), AccountSnapshot::default())).expect("writes");
+            assert_eq!(on_disk(&root), account.pair().mark.may_reach);
+        }
+    }
+
     #[test]
     fn no_mark_reaches_less_far_than_what_is_admitted_meanwhile() {
         let temp = tempfile::tempdir().expect("temp");
-        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
+        let account = Account::begin(temp.path(), AccountMark::default(), 0).expect("begins");
         std::thread::scope(|scope| {
             let marks = scope.spawn(|| {
                 for _ in 0..300 {
-                    account.mark(|| ((), Snapshot::default())).expect("writes");
+                    account.mark(|| ((), AccountSnapshot::default())).expect("writes");
                 }
             });
             let mut written = 0;

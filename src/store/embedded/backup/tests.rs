@@ -35,7 +35,7 @@ async fn append(store: &EmbeddedStore, round: u64) -> Vec<EventId> {
 }
 
 fn delivered(id: EventId) -> SettleRequest {
-    SettleRequest { lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
+    SettleRequest { why: None, lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,14 +201,14 @@ async fn a_start_between_two_looks_is_seen_also_when_it_has_ended_and_a_look_kee
     let dir = tempfile::tempdir().expect("a directory");
     let root = dir.path().join("data");
     open(&root).close().await.expect("closes");
-    let first = Moment::look(&root).expect("looks");
-    assert_eq!(Moment::look(&root).expect("looks"), first, "the control: nobody was there");
+    let first = DirectoryProgress::look(&root).expect("looks");
+    assert_eq!(DirectoryProgress::look(&root).expect("looks"), first, "the control: nobody was there");
     let store = open(&root);
-    assert!(Moment::look(&root).expect("looks").is_running);
+    assert!(DirectoryProgress::look(&root).expect("looks").is_running);
     // As after a kill: nothing says that it ended.
     append(&store, 0).await;
     drop(store);
-    let second = Moment::look(&root).expect("looks");
+    let second = DirectoryProgress::look(&root).expect("looks");
     assert!(!second.is_running && second != first, "{first:?} {second:?}");
 }
 

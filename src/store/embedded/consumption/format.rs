@@ -33,7 +33,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::mark::{Judge, Mark};
+use super::mark::{Judge, RecordMark};
 use crate::clock::Timestamp;
 use crate::store::Usage;
 use crate::store::consumption::Merged;
@@ -42,7 +42,7 @@ use crate::store::consumption::Merged;
 pub(super) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct UsageRecordHead {
     format: u32,
     #[serde(default)]
     from: u64,
@@ -51,7 +51,7 @@ struct Head {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line<'a> {
+struct UsageLine<'a> {
     #[serde(borrow)]
     l: Cow<'a, str>,
     n: u32,
@@ -63,13 +63,13 @@ struct Line<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct MarkLine {
-    m: Stand,
+    m: ProcessStand,
 }
 
 /// How a process stood when it wrote the last of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Stand {
+pub(super) enum ProcessStand {
     /// It may have consumed what follows.
     Opened,
     /// It ended in good order: nothing else was consumed.
@@ -78,18 +78,18 @@ pub(super) enum Stand {
 
 /// Adds the head; `marked` when there is a mark beside the record.
 pub(super) fn put_head(out: &mut Vec<u8>, complete_from: Timestamp, marked: bool) -> io::Result<()> {
-    put(out, &Head { format: FORMAT, from: complete_from.ceil_millis(), marked })
+    put(out, &UsageRecordHead { format: FORMAT, from: complete_from.ceil_millis(), marked })
 }
 
 /// Adds one usage; `first` says that it is the first of its write.
 pub(super) fn put_usage(out: &mut Vec<u8>, usage: &Usage, first: bool) -> io::Result<()> {
     let Usage { limit, count, at, over_at } = usage;
     let (t, x) = (at.ceil_millis(), over_at.ceil_millis());
-    put(out, &Line { l: Cow::Borrowed(limit), n: *count, t, x, c: !first })
+    put(out, &UsageLine { l: Cow::Borrowed(limit), n: *count, t, x, c: !first })
 }
 
 /// Adds the line that ends a rewrite.
-pub(super) fn put_mark(out: &mut Vec<u8>, stand: Stand) -> io::Result<()> {
+pub(super) fn put_mark(out: &mut Vec<u8>, stand: ProcessStand) -> io::Result<()> {
     put(out, &MarkLine { m: stand })
 }
 
@@ -142,10 +142,10 @@ pub(super) enum ScanError {
 /// Reads a record line by line, and judges it by its mark, if there is one.
 pub(super) fn scan(
     input: &mut dyn BufRead,
-    mark: Option<Mark>,
+    mark: Option<RecordMark>,
     now: Timestamp,
 ) -> Result<Scanned, ScanError> {
-    let mut reading = Reading::new(mark, now);
+    let mut reading = RecordReading::new(mark, now);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -156,7 +156,7 @@ pub(super) fn scan(
     }
 }
 
-struct Reading {
+struct RecordReading {
     merged: Merged,
     head: Option<Timestamp>,
     /// The head says that there is a mark beside the record.
@@ -175,8 +175,8 @@ struct Reading {
     judge: Option<Judge>,
 }
 
-impl Reading {
-    fn new(mark: Option<Mark>, now: Timestamp) -> Self {
+impl RecordReading {
+    fn new(mark: Option<RecordMark>, now: Timestamp) -> Self {
         Self {
             merged: Merged::new(now),
             head: None,
@@ -203,7 +203,7 @@ impl Reading {
         self.read += line.len() as u64;
         // No JSON is empty: a line that is not intact fits none of the forms below.
         let json = intact(line).unwrap_or_default();
-        if let Ok(Line { l, n, t, x, c }) = serde_json::from_slice(json) {
+        if let Ok(UsageLine { l, n, t, x, c }) = serde_json::from_slice(json) {
             // It begins a write, so that the write before it was synced: bad lines there were acknowledged.
             if !c {
                 self.doubtful_is_damage();
@@ -212,9 +212,9 @@ impl Reading {
             self.merged.add(Usage { limit: l.into(), count: n, at, over_at });
         } else if let Ok(MarkLine { m }) = serde_json::from_slice(json) {
             self.doubtful_is_damage();
-            self.closed = m == Stand::Closed;
+            self.closed = m == ProcessStand::Closed;
             self.is_marked = true;
-        } else if let Ok(Head { format, from, marked }) = serde_json::from_slice(json) {
+        } else if let Ok(UsageRecordHead { format, from, marked }) = serde_json::from_slice(json) {
             if format != FORMAT {
                 return Err(ScanError::Format(format));
             }

@@ -44,7 +44,7 @@ pub(super) struct Base {
 
 /// What a record must be: one that fits neither base, or is shorter than `end`, is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
+pub(super) struct RecordMark {
     /// How the record begins, by its last rewrite.
     pub(super) base: Base,
     /// At least this many bytes are acknowledged.
@@ -55,7 +55,7 @@ pub(super) struct Mark {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct StoredMark {
     b: u64,
     s: u32,
     e: u64,
@@ -74,7 +74,7 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn read(dir: &Path) -> io::Result<Option<Mark>> {
+pub(super) fn read(dir: &Path) -> io::Result<Option<RecordMark>> {
     let file = match files::read(&path(dir)) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
@@ -95,12 +95,12 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Mark>> {
 #[derive(Debug)]
 pub(super) struct MarkFile {
     file: File,
-    mark: Mark,
+    mark: RecordMark,
 }
 
 impl MarkFile {
     /// The mark in `dir`, which says `mark` at present. A name that is no plain file is moved aside.
-    pub(super) fn open(dir: &Path, mark: Option<Mark>) -> Result<Self, StoreError> {
+    pub(super) fn open(dir: &Path, mark: Option<RecordMark>) -> Result<Self, StoreError> {
         let path = path(dir);
         let io = |error: io::Error| StoreError::io("open", &path, error);
         let file = match files::write(&path) {
@@ -124,7 +124,7 @@ impl MarkFile {
 
     /// Notes that the rewrite is in place.
     pub(super) fn done(&mut self, base: Base) {
-        self.mark = Mark { base, end: base.bytes, next: None };
+        self.mark = RecordMark { base, end: base.bytes, next: None };
         self.write_if_possible();
     }
 
@@ -150,15 +150,15 @@ impl MarkFile {
     }
 
     /// The mark as it is at present.
-    pub(super) const fn mark(&self) -> Mark {
+    pub(super) const fn mark(&self) -> RecordMark {
         self.mark
     }
 }
 
-fn encode(mark: &Mark) -> io::Result<Vec<u8>> {
-    let Mark { base, end, next } = *mark;
+fn encode(mark: &RecordMark) -> io::Result<Vec<u8>> {
+    let RecordMark { base, end, next } = *mark;
     let (nb, ns) = (next.map(|next| next.bytes), next.map(|next| next.sum));
-    let json = serde_json::to_string(&Line { b: base.bytes, s: base.sum, e: end, nb, ns })?;
+    let json = serde_json::to_string(&StoredMark { b: base.bytes, s: base.sum, e: end, nb, ns })?;
     let mut bytes = Vec::with_capacity(BYTES);
     write!(bytes, "{:08x} {json}", crc32c::crc32c(json.as_bytes()))?;
     bytes.resize(BYTES - 1, b' ');
@@ -166,18 +166,18 @@ fn encode(mark: &Mark) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Option<Mark> {
+fn decode(bytes: &[u8]) -> Option<RecordMark> {
     let (sum, rest) = bytes.strip_suffix(b"\n")?.split_at_checked(SUM_BYTES)?;
     let json = rest.strip_prefix(b" ")?.trim_ascii_end();
     let sound = bytes.len() == BYTES && format!("{:08x}", crc32c::crc32c(json)).as_bytes() == sum;
-    let Line { b, s, e, nb, ns } = serde_json::from_slice(json).ok().filter(|_| sound)?;
+    let StoredMark { b, s, e, nb, ns } = serde_json::from_slice(json).ok().filter(|_| sound)?;
     let next = nb.zip(ns).map(|(bytes, sum)| Base { bytes, sum });
-    Some(Mark { base: Base { bytes: b, sum: s }, end: e, next })
+    Some(RecordMark { base: Base { bytes: b, sum: s }, end: e, next })
 }
 
 /// Follows a record while it is read, and judges it at the end.
 pub(super) struct Judge {
-    mark: Mark,
+    mark: RecordMark,
     sum: u32,
     read: u64,
     /// Which bases the record begins with.
@@ -186,7 +186,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(mark: Mark) -> Self {
+    pub(super) fn new(mark: RecordMark) -> Self {
         Self { mark, sum: 0, read: 0, is_base: false, is_next: false }
     }
 
@@ -218,13 +218,13 @@ mod tests {
     #[test]
     fn a_mark_reads_as_it_was_written_and_not_after_any_flip() {
         let base = Base { bytes: u64::MAX, sum: u32::MAX };
-        let mark = Mark { base, end: u64::MAX, next: Some(base) };
+        let mark = RecordMark { base, end: u64::MAX, next: Some(base) };
         let bytes = encode(&mark).expect("small");
         assert_eq!((bytes.len(), decode(&bytes)), (BYTES, Some(mark)));
         for at in 0..BYTES {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
-            assert_ne!(decode(&flipped), Some(Mark { end: 0, ..mark }));
+            assert_ne!(decode(&flipped), Some(RecordMark { end: 0, ..mark }));
             // A blank at the end may become another character: then nothing is read.
             assert!(decode(&flipped).is_none_or(|read| read == mark), "byte {at}");
         }
@@ -235,12 +235,12 @@ mod tests {
     fn a_record_is_known_by_its_beginning_and_its_length() {
         let (old, new) = (b"head\nmark\n", b"head\nusage\nmark\n");
         let base = |bytes: &[u8]| Base { bytes: bytes.len() as u64, sum: crc32c::crc32c(bytes) };
-        let judge = |mark: Mark, lines: &[&[u8]]| {
+        let judge = |mark: RecordMark, lines: &[&[u8]]| {
             let mut judge = Judge::new(mark);
             lines.iter().for_each(|line| judge.take(line));
             judge.acknowledged()
         };
-        let mark = Mark { base: base(old), end: 13, next: Some(base(new)) };
+        let mark = RecordMark { base: base(old), end: 13, next: Some(base(new)) };
         assert_eq!(judge(mark, &[b"head\n", b"mark\n", b"abc"]), Some(13));
         assert_eq!(judge(mark, &[b"head\n", b"mark\n", b"abcdef"]), Some(13), "more than is acknowledged");
         assert_eq!(judge(mark, &[b"head\n", b"mark\n"]), None, "too short");

@@ -19,15 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use self::format::{ScanError, Scanned, Stand};
-use self::mark::{Mark, MarkFile};
+use self::format::{ProcessStand, ScanError, Scanned};
+use self::mark::{MarkFile, RecordMark};
 use self::rewrite::Content;
 use crate::clock::{Clock, Timestamp};
 use crate::store::consumption::{check, rounded};
 use crate::store::embedded::journal::{Disk, OsDisk};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::embedded::{ballast, files};
-use crate::store::{StoreError, Usage, UsageFound, UsageStore};
+use crate::store::{Owner, StoreError, Usage, UsageFound, UsageStore};
 use crate::telemetry::defect;
 
 /// Below this length a record is not rewritten: a start reads it in no time.
@@ -42,39 +42,41 @@ pub struct UsageLog(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
+    /// In whose name limits use what they record.
+    owner: Owner,
     clock: Clock,
     operations: Operations,
-    queue: Mutex<Queue>,
+    queue: Mutex<GroupQueue>,
     /// Held over reading, writing and syncing: on the blocking pool alone.
-    file: Mutex<State>,
+    file: Mutex<UsageLogState>,
     poisoned: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: Vec<Waiting>,
+struct GroupQueue {
+    waiting: Vec<QueuedUsages>,
     /// A writer is at work and takes what waits before it ends.
     writing: bool,
 }
 
-struct Waiting {
+struct QueuedUsages {
     usages: Vec<Usage>,
     reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
-struct State {
+struct UsageLogState {
     phase: Phase,
     disk: Box<dyn Disk>,
 }
 
 enum Phase {
     New,
-    Open(Tail),
+    Open(OpenRecord),
     Closed,
 }
 
 /// The open record, and where its next group goes.
-struct Tail {
+struct OpenRecord {
     file: File,
     end: u64,
     /// Length after the last rewrite, or at which one failed.
@@ -91,25 +93,31 @@ impl UsageLog {
         Self::new_on(dir, clock, Box::new(OsDisk))
     }
 
-    /// As [`UsageLog::new`]; its writes are noted among `operations`.
-    pub(in crate::store::embedded) fn watched(dir: &Path, clock: Clock, operations: Operations) -> Self {
-        Self::made_of(dir, clock, operations, Box::new(OsDisk))
+    /// The record of `owner` in `dir`, as [`UsageLog::new`]; its writes are noted among `operations`.
+    pub(in crate::store::embedded) fn watched(
+        dir: &Path,
+        owner: Owner,
+        clock: Clock,
+        operations: Operations,
+    ) -> Self {
+        Self::made_of(dir, owner, clock, operations, Box::new(OsDisk))
     }
 
     /// As [`UsageLog::new`], with writes and syncs on another disk.
     #[cfg(test)]
     #[must_use]
     pub fn new_on(dir: &Path, clock: Clock, disk: Box<dyn Disk>) -> Self {
-        Self::made_of(dir, clock, Operations::default(), disk)
+        Self::made_of(dir, Owner { epoch: 1 }, clock, Operations::default(), disk)
     }
 
-    fn made_of(dir: &Path, clock: Clock, operations: Operations, disk: Box<dyn Disk>) -> Self {
+    fn made_of(dir: &Path, owner: Owner, clock: Clock, operations: Operations, disk: Box<dyn Disk>) -> Self {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
+            owner,
             clock,
             operations,
             queue: Mutex::default(),
-            file: Mutex::new(State { phase: Phase::New, disk }),
+            file: Mutex::new(UsageLogState { phase: Phase::New, disk }),
             poisoned: Mutex::default(),
         }))
     }
@@ -120,16 +128,15 @@ impl UsageLog {
     /// # Errors
     /// [`StoreError::Io`] or [`Denied`](crate::store::DirectoryError::Denied) when the system refuses.
     pub fn lay(dir: &Path) -> Result<(), StoreError> {
-        Self::lay_marked(dir, Stand::Closed)
+        Self::lay_marked(dir, ProcessStand::Closed)
     }
 
-    /// The same for a data directory of a version that kept no such record: whatever it consumed lies at most a
-    /// disorderly end back.
+    /// The same for a directory of a version without such a record: what it consumed lies at most a disorderly end back.
     ///
     /// # Errors
     /// As for [`UsageLog::lay`].
     pub fn lay_open(dir: &Path) -> Result<(), StoreError> {
-        Self::lay_marked(dir, Stand::Opened)
+        Self::lay_marked(dir, ProcessStand::Opened)
     }
 
     /// Damaged places of the record in `dir`, which nobody may be using; `None` when there is none. Changes nothing.
@@ -150,7 +157,7 @@ impl UsageLog {
         Ok(Some(scanned.damaged))
     }
 
-    fn lay_marked(dir: &Path, stand: Stand) -> Result<(), StoreError> {
+    fn lay_marked(dir: &Path, stand: ProcessStand) -> Result<(), StoreError> {
         let path = rewrite::path(dir);
         if path.try_exists().map_err(|error| StoreError::io("look at", &path, error))? {
             return Ok(());
@@ -170,11 +177,12 @@ impl UsageLog {
         tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or(Err(StoreError::Closed))
     }
 
-    async fn record_all(&self, usages: Vec<Usage>) -> Result<(), StoreError> {
+    async fn record_all(&self, owner: Owner, usages: Vec<Usage>) -> Result<(), StoreError> {
+        self.0.owner.check(owner)?;
         check(&usages, || rewrite::path(&self.0.dir).display().to_string())?;
         let (reply, answer) = oneshot::channel();
-        if self.0.queue(Waiting { usages, reply }) {
-            let mut writer = Writer { inner: Arc::clone(&self.0), group: Vec::new(), finished: false };
+        if self.0.queue(QueuedUsages { usages, reply }) {
+            let mut writer = GroupWriter { inner: Arc::clone(&self.0), group: Vec::new(), finished: false };
             // Nobody waits for it: a caller that goes away must not stop the writing for the others.
             tokio::task::spawn_blocking(move || writer.run());
         }
@@ -183,14 +191,14 @@ impl UsageLog {
 }
 
 /// Writes groups until the queue is empty.
-struct Writer {
+struct GroupWriter {
     inner: Arc<Inner>,
     /// Kept here and not in a call, so that a panic poisons the record before the replies are dropped.
-    group: Vec<Waiting>,
+    group: Vec<QueuedUsages>,
     finished: bool,
 }
 
-impl Writer {
+impl GroupWriter {
     fn run(&mut self) {
         while let Some(group) = self.inner.next_group() {
             let inner = Arc::clone(&self.inner);
@@ -209,7 +217,7 @@ impl Writer {
 }
 
 /// A writer that never ran or panicked leaves nobody waiting for ever.
-impl Drop for Writer {
+impl Drop for GroupWriter {
     fn drop(&mut self) {
         if !self.finished {
             self.inner.poison(&"the writing of usages was broken off");
@@ -227,13 +235,13 @@ impl Inner {
     }
 
     /// Puts a call into the queue; true when its caller has to see to the writing.
-    fn queue(&self, waiting: Waiting) -> bool {
+    fn queue(&self, waiting: QueuedUsages) -> bool {
         let mut queue = lock(&self.queue);
         queue.waiting.push(waiting);
         !std::mem::replace(&mut queue.writing, true)
     }
 
-    fn next_group(&self) -> Option<Vec<Waiting>> {
+    fn next_group(&self) -> Option<Vec<QueuedUsages>> {
         let mut queue = lock(&self.queue);
         defect!(unless queue.writing, "a group of usages without a writer");
         // Under one lock with the look at the queue: a caller that comes later sees that it has to start a writer.
@@ -251,7 +259,7 @@ impl Inner {
         let present = read.map_err(|error| StoreError::io("read", &mark::path(&self.dir), error))?;
         let found = self.found(present, now)?;
         let complete_from = found.complete_from;
-        let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
+        let content = Content { complete_from, usages: &found.usages, stand: ProcessStand::Opened };
         // After the scan, which judges by the mark as it was.
         let mut mark = MarkFile::open(&self.dir, present)?;
         let replaced = ballast::with_room(self.root(), 0, || {
@@ -260,12 +268,12 @@ impl Inner {
         // The caller gets the system's own error and not the poisoned one: missing rights are another matter than a
         // broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
-        state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from, mark });
+        state.phase = Phase::Open(OpenRecord { file, end, rewritten: end, complete_from, mark });
         Ok(found)
     }
 
     /// What is on record; the bytes of damaged lines are set aside.
-    fn found(&self, mark: Option<Mark>, now: Timestamp) -> Result<UsageFound, StoreError> {
+    fn found(&self, mark: Option<RecordMark>, now: Timestamp) -> Result<UsageFound, StoreError> {
         let Some(scanned) = self.scan(mark, now)? else {
             let path = rewrite::path(&self.dir);
             tracing::warn!(path = %path.display(), "there is no record of what the limits have consumed");
@@ -282,7 +290,7 @@ impl Inner {
         Ok(UsageFound { usages, orderly, damaged, complete_from })
     }
 
-    fn scan(&self, mark: Option<Mark>, now: Timestamp) -> Result<Option<Scanned>, StoreError> {
+    fn scan(&self, mark: Option<RecordMark>, now: Timestamp) -> Result<Option<Scanned>, StoreError> {
         let path = rewrite::path(&self.dir);
         let file = match files::read(&path) {
             Ok(Some(file)) => file,
@@ -297,9 +305,11 @@ impl Inner {
         scan_file(&path, file, mark, now).map(Some)
     }
 
-    fn append(&self, group: &[Waiting]) -> Result<(), StoreError> {
+    fn append(&self, group: &[QueuedUsages]) -> Result<(), StoreError> {
         let mut state = lock(&self.file);
-        let State { phase: Phase::Open(tail), disk } = &mut *state else { return Err(StoreError::Closed) };
+        let UsageLogState { phase: Phase::Open(tail), disk } = &mut *state else {
+            return Err(StoreError::Closed);
+        };
         self.sound()?;
         let failed = |operation| {
             let path = rewrite::path(&self.dir);
@@ -332,7 +342,7 @@ impl Inner {
     /// the next caller.
     fn rewrite_if_grown(&self) {
         let mut state = lock(&self.file);
-        let State { phase: Phase::Open(tail), disk } = &mut *state else { return };
+        let UsageLogState { phase: Phase::Open(tail), disk } = &mut *state else { return };
         let most = WORTH_A_REWRITE_BYTES.max(tail.rewritten.saturating_mul(GROWTH));
         if tail.end <= most || self.sound().is_err() {
             return;
@@ -342,7 +352,7 @@ impl Inner {
         match self.scan(Some(tail.mark.mark()), self.clock.now()).map(|scanned| scanned.filter(whole)) {
             Ok(Some(Scanned { usages, .. })) => {
                 let complete_from = tail.complete_from;
-                let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
+                let content = Content { complete_from, usages: &usages, stand: ProcessStand::Opened };
                 match rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut **disk) {
                     Ok((file, end)) => (tail.file, tail.end, tail.rewritten) = (file, end, end),
                     // It grows on until there is room for a shorter one, or a descriptor.
@@ -373,7 +383,7 @@ impl Inner {
             return Err(StoreError::Closed);
         };
         self.sound()?;
-        let content = Content { complete_from: tail.complete_from, usages, stand: Stand::Closed };
+        let content = Content { complete_from: tail.complete_from, usages, stand: ProcessStand::Closed };
         let replaced = ballast::with_room(self.root(), 0, || {
             rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
         });
@@ -394,7 +404,12 @@ impl Inner {
     }
 }
 
-fn scan_file(path: &Path, file: File, mark: Option<Mark>, now: Timestamp) -> Result<Scanned, StoreError> {
+fn scan_file(
+    path: &Path,
+    file: File,
+    mark: Option<RecordMark>,
+    now: Timestamp,
+) -> Result<Scanned, StoreError> {
     format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now).map_err(|error| match error {
         ScanError::Io(error) => StoreError::io("read", path, error),
         ScanError::Format(found) => {
@@ -404,7 +419,7 @@ fn scan_file(path: &Path, file: File, mark: Option<Mark>, now: Timestamp) -> Res
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic poisons the record itself: see `Writer`.
+    // A panic poisons the record itself: see `GroupWriter`.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -413,12 +428,17 @@ impl UsageStore for UsageLog {
         Box::pin(self.blocking(move |inner| inner.open(now)))
     }
 
-    fn record(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.record_all(usages))
+    fn owner(&self) -> Owner {
+        self.0.owner
     }
 
-    fn close(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.record_all(owner, usages))
+    }
+
+    fn close(&self, owner: Owner, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.blocking(move |inner| {
+            inner.owner.check(owner)?;
             check(&usages, || rewrite::path(&inner.dir).display().to_string())?;
             inner.close(&usages)
         }))

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::format::{self, Stand};
+use super::format::{self, ProcessStand};
 use super::mark::{self, Base, MarkFile};
 use crate::clock::Timestamp;
 use crate::store::embedded::files;
@@ -25,7 +25,7 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 pub(super) struct Content<'a> {
     pub complete_from: Timestamp,
     pub usages: &'a [Usage],
-    pub stand: Stand,
+    pub stand: ProcessStand,
 }
 
 /// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and

@@ -64,7 +64,7 @@ impl Embedded {
     }
 
     async fn record(&self, usages: &[Usage]) {
-        self.log.record(usages.to_vec()).await.expect("records");
+        self.log.record(self.log.owner(), usages.to_vec()).await.expect("records");
     }
 
     /// The next process: whatever stood open is simply gone.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::{Found, find, lay, path, write};
+use super::{StoredDocument, find, lay, path, write};
 use crate::clock::Timestamp;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::embedded::sealed::{self, Sealed};
@@ -36,7 +36,7 @@ const MARK_FORMAT: u32 = 1;
 
 /// Which book becomes the accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum BookSource {
     /// The book that is in its place.
     Present,
     /// The version before it, as its replacement kept it.
@@ -46,7 +46,7 @@ pub(crate) enum Source {
 }
 
 /// The newest version on record outside the book.
-enum Mark {
+enum RecordedVersion {
     /// No version was ever recorded.
     Never,
     Seen(Version),
@@ -86,30 +86,30 @@ impl Newest {
 pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestamp) -> Result<(), StoreError> {
     let on_record = Version(newest.get());
     let (seen, mark_damage) = match mark(root)? {
-        Mark::Never if on_record == Version(0) => (None, None),
-        Mark::Never => (Some(on_record), Some("it is missing".to_owned())),
-        Mark::Seen(version) if version < on_record => {
+        RecordedVersion::Never if on_record == Version(0) => (None, None),
+        RecordedVersion::Never => (Some(on_record), Some("it is missing".to_owned())),
+        RecordedVersion::Seen(version) if version < on_record => {
             (Some(on_record), Some(format!("it is at version {}, the account at {}", version.0, on_record.0)))
         }
-        Mark::Seen(version) => (Some(version), None),
-        Mark::Damaged { least, reason } => (Some(least.max(on_record)), Some(reason)),
+        RecordedVersion::Seen(version) => (Some(version), None),
+        RecordedVersion::Damaged { least, reason } => (Some(least.max(on_record)), Some(reason)),
     };
     match (find(&path(root, NAME))?, seen) {
-        (Found::Missing, None) if !has_previous(root)? => doubts.clear(DoubtKind::Book, SUBJECT),
-        (Found::Missing, None) => {
+        (StoredDocument::Missing, None) if !has_previous(root)? => doubts.clear(DoubtKind::Book, SUBJECT),
+        (StoredDocument::Missing, None) => {
             doubt(root, doubts, "the policy book is missing, its previous version is there".to_owned(), now);
         }
-        (Found::Missing, Some(Version(seen))) => {
+        (StoredDocument::Missing, Some(Version(seen))) => {
             doubt(root, doubts, format!("the policy book is missing; it was at version {seen}"), now);
         }
-        (Found::Damaged { reason }, _) => {
+        (StoredDocument::Damaged { reason }, _) => {
             doubt(root, doubts, format!("the policy book is damaged ({reason})"), now);
         }
-        (Found::Whole { version, .. }, Some(seen)) if version < seen => {
+        (StoredDocument::Whole { version, .. }, Some(seen)) if version < seen => {
             let (found, seen) = (version.0, seen.0);
             doubt(root, doubts, format!("the policy book is at version {found}; it was at {seen}"), now);
         }
-        (Found::Whole { version, body, is_sealed }, seen) => {
+        (StoredDocument::Whole { version, body, is_sealed }, seen) => {
             if !is_sealed {
                 write(&path(root, NAME), version, &body)?;
             }
@@ -167,23 +167,23 @@ pub(super) fn see(root: &Path, newest: &Newest, version: Version) {
     }
 }
 
-/// The body that `source` names, for its reader to check before it is adopted. Empty for [`Source::Empty`].
+/// The body that `source` names, for its reader to check before it is adopted. Empty for [`BookSource::Empty`].
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when there is no such book or it is damaged; [`StoreError`] when the system fails.
-pub(crate) fn candidate(root: &Path, source: Source) -> Result<Bytes, StoreError> {
+pub(crate) fn candidate(root: &Path, source: BookSource) -> Result<Bytes, StoreError> {
     let path = match source {
-        Source::Present => path(root, NAME),
-        Source::Previous => previous(root),
-        Source::Empty => return Ok(Bytes::new()),
+        BookSource::Present => path(root, NAME),
+        BookSource::Previous => previous(root),
+        BookSource::Empty => return Ok(Bytes::new()),
     };
     match find(&path)? {
-        Found::Whole { body, .. } => Ok(body),
-        Found::Missing => {
+        StoredDocument::Whole { body, .. } => Ok(body),
+        StoredDocument::Missing => {
             let reason = "there is none; --previous or --empty takes another book".to_owned();
             Err(StoreError::Damaged { place: path.display().to_string(), reason })
         }
-        Found::Damaged { reason } => {
+        StoredDocument::Damaged { reason } => {
             let reason = format!("{reason}; --previous or --empty takes another book");
             Err(StoreError::Damaged { place: path.display().to_string(), reason })
         }
@@ -199,8 +199,8 @@ pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version,
     let doubts = Doubts::open(root, now)?;
     let book = path(root, NAME);
     let marked = match mark(root)? {
-        Mark::Never => Version(0),
-        Mark::Seen(version) | Mark::Damaged { least: version, .. } => version,
+        RecordedVersion::Never => Version(0),
+        RecordedVersion::Seen(version) | RecordedVersion::Damaged { least: version, .. } => version,
     };
     let found = find(&book)?;
     let present = version_of(&found);
@@ -209,7 +209,7 @@ pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version,
         [on_record, marked, present, version_of(&find(&previous(root))?)].into_iter().max().unwrap_or(marked);
     let version = Version(newest.0.saturating_add(1));
     lay(root)?;
-    if matches!(found, Found::Damaged { .. }) {
+    if matches!(found, StoredDocument::Damaged { .. }) {
         set_aside(&book)?;
     }
     // The book before its mark, and both before the doubt ends: a crash in between leaves a doubt, never a book that
@@ -221,10 +221,10 @@ pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version,
     Ok(version)
 }
 
-fn version_of(found: &Found) -> Version {
+fn version_of(found: &StoredDocument) -> Version {
     match found {
-        Found::Whole { version, .. } => *version,
-        Found::Missing | Found::Damaged { .. } => Version(0),
+        StoredDocument::Whole { version, .. } => *version,
+        StoredDocument::Missing | StoredDocument::Damaged { .. } => Version(0),
     }
 }
 
@@ -233,7 +233,7 @@ fn previous(root: &Path) -> PathBuf {
 }
 
 fn has_previous(root: &Path) -> Result<bool, StoreError> {
-    Ok(find(&previous(root))? != Found::Missing)
+    Ok(find(&previous(root))? != StoredDocument::Missing)
 }
 
 /// Moves what has this name out of the way, of whatever kind it is, under a name that is free.
@@ -254,12 +254,16 @@ fn set_aside(path: &Path) -> Result<(), StoreError> {
     path.parent().map_or(Ok(()), files::sync_dir).map_err(failed)
 }
 
-fn mark(root: &Path) -> Result<Mark, StoreError> {
+fn mark(root: &Path) -> Result<RecordedVersion, StoreError> {
     let path = root.join(MARK);
     let reason = match sealed::read(&path)? {
-        Sealed::Missing if sealed::read_previous(&path)? == Sealed::Missing => return Ok(Mark::Never),
+        Sealed::Missing if sealed::read_previous(&path)? == Sealed::Missing => {
+            return Ok(RecordedVersion::Never);
+        }
         Sealed::Missing => "it is missing, the one before it is there".to_owned(),
-        Sealed::Whole { format: MARK_FORMAT, version, .. } => return Ok(Mark::Seen(Version(version))),
+        Sealed::Whole { format: MARK_FORMAT, version, .. } => {
+            return Ok(RecordedVersion::Seen(Version(version)));
+        }
         Sealed::Whole { format, .. } => {
             let what = path.display().to_string();
             return Err(StoreError::Format { what, found: format, known: MARK_FORMAT });
@@ -271,7 +275,7 @@ fn mark(root: &Path) -> Result<Mark, StoreError> {
         Sealed::Whole { version, .. } => version,
         Sealed::Missing | Sealed::Damaged { .. } => 0,
     };
-    Ok(Mark::Damaged { least: Version(before.saturating_add(1)), reason })
+    Ok(RecordedVersion::Damaged { least: Version(before.saturating_add(1)), reason })
 }
 
 fn record(root: &Path, version: Version) -> Result<(), StoreError> {

@@ -204,13 +204,13 @@ async fn a_mark_that_is_damaged_or_missing_is_healed_and_reported() {
 
 #[tokio::test]
 async fn an_adopted_book_is_above_every_version_that_was_seen() {
-    for (source, expected) in [(book::Source::Previous, "two"), (book::Source::Empty, "")] {
+    for (source, expected) in [(book::BookSource::Previous, "two"), (book::BookSource::Empty, "")] {
         let dir = with_book().await;
         fs::write(book_path(&dir), "noise").expect("writes");
         let (_, doubts) = open(dir.path());
         doubts.save(dir.path()).expect("saves");
         assert!(matches!(
-            book::candidate(dir.path(), book::Source::Present),
+            book::candidate(dir.path(), book::BookSource::Present),
             Err(StoreError::Damaged { .. })
         ));
         let body = book::candidate(dir.path(), source).expect("there");
@@ -228,7 +228,7 @@ async fn an_adopted_book_is_above_every_version_that_was_seen() {
     let previous = fs::read(sealed::beside(&book_path(&dir), ".prev")).expect("kept");
     fs::write(book_path(&dir), previous).expect("an older one");
     assert!(held(dir.path()));
-    let body = book::candidate(dir.path(), book::Source::Present).expect("there");
+    let body = book::candidate(dir.path(), book::BookSource::Present).expect("there");
     assert_eq!(book::adopt(dir.path(), &body, NOW).expect("adopts"), Version(4));
     assert!(!held(dir.path()));
 }
@@ -237,7 +237,7 @@ async fn an_adopted_book_is_above_every_version_that_was_seen() {
 async fn a_book_is_adopted_where_the_directory_of_the_documents_is_missing() {
     let dir = with_book().await;
     fs::remove_dir_all(directory(dir.path())).expect("deletes");
-    let body = book::candidate(dir.path(), book::Source::Empty).expect("none is needed");
+    let body = book::candidate(dir.path(), book::BookSource::Empty).expect("none is needed");
     assert_eq!(book::adopt(dir.path(), &body, NOW).expect("adopts"), Version(4));
     assert!(!held(dir.path()));
     fs::remove_dir_all(directory(dir.path())).expect("deletes");

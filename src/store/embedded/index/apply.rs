@@ -3,16 +3,17 @@
 //!
 //! Must not know: threads, files.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::IndexError;
-use super::batch::Rows;
+use super::batch::RowWriter;
 use super::keys::{DueKey, Key};
-use super::lanes::Lanes;
+use super::lanes::LaneNumbers;
 use super::lost::{self, LostBlocks, LostEntry};
+use super::open::Noted;
 use super::rows::{BlockRow, PutOff};
 use super::segments::Segments;
+use super::whys::WhyBlocks;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
@@ -36,25 +37,26 @@ pub(in crate::store::embedded) struct NewRow<'a> {
 
 /// Changes rows, lane counts and segment counts together. There is one for each open index.
 pub(in crate::store::embedded) struct Indexer {
-    pub rows: Rows,
-    pub lanes: Arc<Lanes>,
+    pub rows: RowWriter,
+    pub lanes: Arc<LaneNumbers>,
     pub segments: Arc<Segments>,
     /// Set while the journal is replayed: settlements of blocks that have no row may then be of damaged ones.
     pub replays: bool,
     lost_blocks: LostBlocks,
+    why_blocks: WhyBlocks,
     /// What ended as lost and was not taken yet.
     lost: Vec<LostEntry>,
 }
 
 impl Indexer {
     pub(super) fn new(
-        rows: Rows,
-        lanes: Arc<Lanes>,
+        rows: RowWriter,
+        lanes: Arc<LaneNumbers>,
         segments: Arc<Segments>,
-        lost: BTreeSet<Position>,
+        noted: Noted,
     ) -> Self {
-        let lost_blocks = LostBlocks::new(lost);
-        Self { rows, lanes, segments, replays: false, lost_blocks, lost: Vec::new() }
+        let (lost_blocks, why_blocks) = (LostBlocks::new(noted.lost), WhyBlocks::new(noted.whys));
+        Self { rows, lanes, segments, replays: false, lost_blocks, why_blocks, lost: Vec::new() }
     }
 
     /// What ended as lost since the last call: each entry once.
@@ -117,6 +119,7 @@ impl Indexer {
         run: &SettledRun,
     ) -> Result<(), IndexError> {
         self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+        self.why_blocks.note(&mut self.rows, run.block, run.entries.iter())?;
         if !self.has_row(run)? {
             return Ok(());
         }
@@ -136,11 +139,12 @@ impl Indexer {
         // The block may be damaged: its losses are noted here, since no row of it will say so.
         if self.replays && !self.has_row(run)? {
             self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+            self.why_blocks.note(&mut self.rows, run.block, run.entries.iter())?;
         }
         for part in run.entries.chunks(SETTLED_TOGETHER) {
-            // Up to four rows for each, and 10 for the block's two and what goes with them: they have to agree after a
+            // Up to four rows for each, and 12 for the block's two and what goes with them: they have to agree after a
             // crash.
-            self.rows.make_room(4 * SETTLED_TOGETHER + 10)?;
+            self.rows.make_room(4 * SETTLED_TOGETHER + 12)?;
             self.settle_part(segment, run, part)?;
         }
         Ok(())
@@ -152,7 +156,7 @@ impl Indexer {
         let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(()) };
         let Some((was_ready, mut row)) = self.block_row(lane, run.block)? else { return Ok(()) };
         let before = row;
-        let mut lost = Vec::new();
+        let (mut lost, mut ends) = (Vec::new(), Vec::new());
         for settled in part {
             // Two who met the same damage may both have settled an entry: the first of them counts.
             let had_ended = row.settled.has(settled.index);
@@ -161,7 +165,11 @@ impl Indexer {
             if ended && settled.what == What::Lost {
                 lost.push(*settled);
             }
+            if ended {
+                ends.push(*settled);
+            }
         }
+        self.why_blocks.note(&mut self.rows, run.block, ends.iter())?;
         self.note_lost(lane, run.block, &row, &lost)?;
         let key = |ready| Key::Block { ready, lane, at: run.block };
         let ready = row.ready() > 0;
@@ -275,6 +283,6 @@ impl Indexer {
             self.rows.make_room(1)?;
             self.rows.remove(Key::Refers { segment, older })?;
         }
-        Ok(())
+        self.why_blocks.forget(&mut self.rows, segment)
     }
 }

@@ -21,14 +21,14 @@ struct Change {
 }
 
 /// The only writer of the tree: it knows the sum of all rows without reading them.
-pub(in crate::store::embedded) struct Rows {
+pub(in crate::store::embedded) struct RowWriter {
     tree: Tree,
     checkpoint: Checkpoint,
     changes: HashMap<Key, Change>,
     room: Arc<IndexRoom>,
 }
 
-impl Rows {
+impl RowWriter {
     pub(in crate::store::embedded) fn new(tree: Tree, checkpoint: Checkpoint, room: Arc<IndexRoom>) -> Self {
         Self { tree, checkpoint, changes: HashMap::with_capacity(MAX_ROWS), room }
     }

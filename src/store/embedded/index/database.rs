@@ -23,11 +23,11 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// The row of the library's default tree that is changed to learn of a noted error. Nothing reads it.
 const NUDGED: &[u8] = b"nudged";
 
-type Call = Box<dyn FnOnce(&sled::Db) + Send>;
+type DatabaseCall = Box<dyn FnOnce(&sled::Db) + Send>;
 
 /// A handle of the open database. The last one to be dropped closes it.
 #[derive(Clone)]
-pub(in crate::store::embedded) struct Database(Arc<Held>);
+pub(in crate::store::embedded) struct Database(Arc<OpenDatabase>);
 
 /// A tree of the library. Its database stays open as long as the tree has a handle.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Deref for Tree {
 }
 
 /// Fields are dropped in this order: the thread has the last handle.
-struct Held {
+struct OpenDatabase {
     db: sled::Db,
     thread: Thread,
     close_within: Duration,
@@ -54,7 +54,7 @@ struct Held {
 
 /// The thread that makes the calls, and drops the last handle when there can be no more of them.
 struct Thread {
-    calls: Option<Sender<Call>>,
+    calls: Option<Sender<DatabaseCall>>,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -67,7 +67,7 @@ impl Database {
         // No flushes by the library itself: the sweeper flushes after it has asked for room.
         let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
         let thread = Thread::start(db.clone())?;
-        Ok(Self(Arc::new(Held { db, thread, close_within: CLOSE_WITHIN })))
+        Ok(Self(Arc::new(OpenDatabase { db, thread, close_within: CLOSE_WITHIN })))
     }
 
     /// Opens a tree, or makes an empty one.
@@ -104,7 +104,7 @@ fn flush(db: &sled::Db) -> Result<(), IndexError> {
     Ok(db.flush().map(|_| ())?)
 }
 
-impl Held {
+impl OpenDatabase {
     /// Runs `work` on the thread and waits for it at least `limit`.
     fn call<T: Send + 'static>(
         &self,
@@ -114,7 +114,7 @@ impl Held {
         let gone = || IndexError::Panic("the thread of the index ended".to_owned());
         let (done, waits) = mpsc::channel();
         // The caller may have stopped waiting.
-        let call: Call = Box::new(move |db| drop(done.send(guarded(|| work(db)))));
+        let call: DatabaseCall = Box::new(move |db| drop(done.send(guarded(|| work(db)))));
         self.thread.calls.as_ref().and_then(|calls| calls.send(call).ok()).ok_or_else(gone)?;
         let mut waited = Duration::ZERO;
         loop {
@@ -141,7 +141,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for OpenDatabase {
     fn drop(&mut self) {
         // After it the library has nothing left to wait for when the last handle is dropped.
         let flushed = self.call(self.close_within, flush);
@@ -160,7 +160,7 @@ impl Drop for Held {
 
 impl Thread {
     fn start(db: sled::Db) -> Result<Self, IndexError> {
-        let (calls, received) = mpsc::channel::<Call>();
+        let (calls, received) = mpsc::channel::<DatabaseCall>();
         let (alive, ended) = mpsc::channel();
         let run = move || {
             for call in received {
@@ -186,7 +186,7 @@ mod tests {
     fn open(path: &Path, close_within: Duration) -> Database {
         let db = sled::Config::new().path(path).flush_every_ms(None).open().expect("opens");
         let thread = Thread::start(db.clone()).expect("starts");
-        Database(Arc::new(Held { db, thread, close_within }))
+        Database(Arc::new(OpenDatabase { db, thread, close_within }))
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn answer(dedup: &Dedup, value: &[u8]) -> Result<Appended, IndexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, Mark, Script};
+    use crate::clock::{Clock, ClockMark, Script};
 
     #[test]
     fn a_key_that_was_given_in_doubt_is_kept_for_the_whole_window() {
@@ -129,7 +129,7 @@ mod tests {
         let begun = Timestamp::from_millis(1_700_000_000_000);
         let script = Script::new("another", begun + hour * 100);
         let clock = Clock::scripted(&script);
-        clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
+        clock.begin(Some(&ClockMark::unknown(begun)), Timestamp::ZERO, hour);
         script.advance(hour);
         let temp = tempfile::tempdir().expect("temp");
         let db = Database::open(temp.path(), 1024 * 1024).expect("opens");

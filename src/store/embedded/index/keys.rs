@@ -35,6 +35,8 @@ pub(in crate::store::embedded) enum Key {
     },
     /// A block of which entries are lost.
     Lost(Position),
+    /// A block of which entries ended for a reason that is kept.
+    Why(Position),
 }
 
 /// Tags, the first byte of each key. They are on the disk: none may change its number or be used again.
@@ -46,6 +48,7 @@ const MOVED: u8 = 5;
 const CHECKPOINT: u8 = 6;
 const REFERS: u8 = 7;
 const LOST: u8 = 8;
+const WHY: u8 = 9;
 
 /// The longest key: fits into the library's inline form.
 const MAX_BYTES: usize = 22;
@@ -101,6 +104,7 @@ impl Key {
                 KeyBytes::new(REFERS).put(&segment.to_be_bytes()).put(&older.to_be_bytes())
             }
             Self::Lost(at) => KeyBytes::new(LOST).at(at),
+            Self::Why(at) => KeyBytes::new(WHY).at(at),
         };
         debug_assert_eq!(Self::decode(bytes.as_ref()), Some(self));
         bytes
@@ -123,6 +127,7 @@ impl Key {
             CHECKPOINT => Self::Checkpoint,
             REFERS => Self::Refers { segment: input.u32()?, older: input.u32()? },
             LOST => Self::Lost(input.at()?),
+            WHY => Self::Why(input.at()?),
             _ => return None,
         };
         // A longer key is none: two keys must not stand for the same row.
@@ -184,6 +189,7 @@ mod tests {
             Key::Checkpoint,
             Key::Refers { segment: 7, older: 3 },
             Key::Lost(at),
+            Key::Why(at),
         ] {
             let bytes = key.encode();
             assert_eq!(Key::decode(bytes.as_ref()), Some(key));

@@ -11,26 +11,26 @@ use crate::telemetry::defect;
 
 /// Shared by the writer, which hands out numbers, the indexer, which counts, and readers.
 #[derive(Default)]
-pub(in crate::store::embedded) struct Lanes(Mutex<Table>);
+pub(in crate::store::embedded) struct LaneNumbers(Mutex<LaneNumberTable>);
 
 #[derive(Default)]
-struct Table {
-    by_key: HashMap<LaneKey, Slot>,
+struct LaneNumberTable {
+    by_key: HashMap<LaneKey, NumberedLane>,
     /// Also numbers that stand for a lane which already has one: after damage, a lane that became empty and
     /// came back under a new number may find its old entries alive.
     by_no: HashMap<u32, LaneKey>,
     next: u32,
 }
 
-struct Slot {
+struct NumberedLane {
     no: u32,
     live: u64,
     /// Further numbers that stand for the same lane.
     others: Vec<u32>,
 }
 
-impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, Table> {
+impl LaneNumbers {
+    fn lock(&self) -> MutexGuard<'_, LaneNumberTable> {
         // Every change below is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,7 +45,7 @@ impl Lanes {
         // Never used again, so that rows of an empty lane can never be taken for another's.
         let no = table.next;
         table.next += 1;
-        table.by_key.insert(lane.clone(), Slot { no, live: entries, others: Vec::new() });
+        table.by_key.insert(lane.clone(), NumberedLane { no, live: entries, others: Vec::new() });
         let before = table.by_no.insert(no, lane.clone());
         defect!(unless before.is_none(), "a lane number that is given twice");
         no
@@ -56,7 +56,8 @@ impl Lanes {
         let mut table = self.lock();
         table.next = table.next.max(no.saturating_add(1));
         let news = table.by_no.insert(no, lane.clone()).is_none();
-        let slot = table.by_key.entry(lane.clone()).or_insert(Slot { no, live: 0, others: Vec::new() });
+        let slot =
+            table.by_key.entry(lane.clone()).or_insert(NumberedLane { no, live: 0, others: Vec::new() });
         // The same lane under another number: rows of both have to be found.
         if news && slot.no != no {
             slot.others.push(no);
@@ -68,7 +69,7 @@ impl Lanes {
     /// number already.
     pub(in crate::store::embedded) fn stands_under(&self, no: u32) -> bool {
         let mut table = self.lock();
-        let Table { by_key, by_no, .. } = &mut *table;
+        let LaneNumberTable { by_key, by_no, .. } = &mut *table;
         let Some(slot) = by_no.get(&no).and_then(|lane| by_key.get_mut(lane)) else { return false };
         // No row stands under the number before: this one may take its place.
         if slot.no != no && slot.live == 0 {
@@ -109,7 +110,7 @@ impl Lanes {
                 return Vec::new();
             }
         }
-        let Some(Slot { no, others: mut numbers, .. }) = table.by_key.remove(&lane) else {
+        let Some(NumberedLane { no, others: mut numbers, .. }) = table.by_key.remove(&lane) else {
             return Vec::new();
         };
         numbers.push(no);

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::IndexError;
-use super::batch::Rows;
+use super::batch::RowWriter;
 use super::keys::Key;
 use super::rows;
 use crate::event::LaneKey;
@@ -34,7 +34,12 @@ impl LostBlocks {
     }
 
     /// Adds entries of a block; rows of the oldest blocks go.
-    pub(super) fn note(&mut self, rows: &mut Rows, at: Position, indexes: &[u8]) -> Result<(), IndexError> {
+    pub(super) fn note(
+        &mut self,
+        rows: &mut RowWriter,
+        at: Position,
+        indexes: &[u8],
+    ) -> Result<(), IndexError> {
         if indexes.is_empty() {
             return Ok(());
         }

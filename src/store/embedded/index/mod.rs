@@ -14,6 +14,7 @@
 //! | `6` | the checkpoint: [`rows::Checkpoint`] |
 //! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
 //! | `8 segment offset` | which entries of this block are lost: [`Bits`](super::bits::Bits) |
+//! | `9 segment offset` | why entries of this block ended: [`whys`] |
 //!
 //! Beside it stand the trees of [`dedup`], which the check leaves out.
 //!
@@ -31,6 +32,7 @@ pub(super) mod read;
 pub(super) mod room;
 pub(super) mod rows;
 pub(super) mod segments;
+pub(super) mod whys;
 
 use std::time::Duration;
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::Indexer;
-use super::batch::Rows;
+use super::batch::RowWriter;
 use super::database::{Database, Tree};
 use super::dedup::DedupIndex;
 use super::keys::Key;
-use super::lanes::Lanes;
+use super::lanes::LaneNumbers;
 use super::read::IndexReader;
 use super::room::IndexRoom;
 use super::rows::{self, BlockRow, Checkpoint, PutOff, digest};
 use super::segments::Segments;
-use super::{IndexError, guarded};
+use super::{IndexError, guarded, whys};
 use crate::event::LaneKey;
 use crate::store::embedded::journal::Position;
 
@@ -45,24 +45,32 @@ pub(in crate::store::embedded) fn open(
     guarded(|| {
         let db = Database::open(path, cache_bytes)?;
         let tree = db.tree(TREE)?;
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(LaneNumbers::default());
         let counts = Arc::new(Segments::default());
-        let mut lost = BTreeSet::new();
-        let checkpoint = check(&tree, &lanes, &counts, &mut lost)?;
+        let mut blocks = Noted::default();
+        let checkpoint = check(&tree, &lanes, &counts, &mut blocks)?;
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
         let room = Arc::new(root.map_or_else(IndexRoom::default, |root| IndexRoom::new(root, path)));
-        let indexer = Indexer::new(Rows::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, lost);
+        let indexer =
+            Indexer::new(RowWriter::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, blocks);
         Ok(Opened { db, indexer, reader, dedup, checkpoint, room })
     })
+}
+
+/// The blocks of which something is noted beside what lives.
+#[derive(Default)]
+pub(super) struct Noted {
+    pub(super) lost: BTreeSet<Position>,
+    pub(super) whys: BTreeSet<Position>,
 }
 
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
 fn check(
     tree: &Tree,
-    lanes: &Lanes,
+    lanes: &LaneNumbers,
     counts: &Segments,
-    lost: &mut BTreeSet<Position>,
+    blocks: &mut Noted,
 ) -> Result<Checkpoint, IndexError> {
     let mut stored = None;
     let (mut rows, mut sum) = (0_u64, 0_u64);
@@ -106,7 +114,11 @@ fn check(
             }
             Key::Lost(at) => {
                 rows::lost(&value)?;
-                lost.insert(at);
+                blocks.lost.insert(at);
+            }
+            Key::Why(at) => {
+                whys::check(&value)?;
+                blocks.whys.insert(at);
             }
             Key::Checkpoint => {}
         }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::database::Tree;
 use super::keys::{DueKey, Key};
-use super::lanes::Lanes;
+use super::lanes::LaneNumbers;
 use super::rows::{self, BlockRow, PutOff};
-use super::{IndexError, guarded};
+use super::{IndexError, guarded, whys};
 use crate::clock::Timestamp;
-use crate::event::LaneKey;
+use crate::event::{LaneKey, Why};
 use crate::store::LaneSummary;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
@@ -22,7 +22,7 @@ const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
 
 /// Where an entry stands according to the index; the journal may be ahead by what is not applied yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::embedded) enum Standing {
+pub(in crate::store::embedded) enum IndexStanding {
     Settled,
     Plain,
     /// `moved` is the due time of a rescheduled entry and what is known of that, `None` while it waits for its first.
@@ -35,11 +35,11 @@ pub(in crate::store::embedded) enum Standing {
 #[derive(Clone)]
 pub(in crate::store::embedded) struct IndexReader {
     tree: Tree,
-    lanes: Arc<Lanes>,
+    lanes: Arc<LaneNumbers>,
 }
 
 impl IndexReader {
-    pub(in crate::store::embedded) fn new(tree: Tree, lanes: Arc<Lanes>) -> Self {
+    pub(in crate::store::embedded) fn new(tree: Tree, lanes: Arc<LaneNumbers>) -> Self {
         Self { tree, lanes }
     }
 
@@ -111,19 +111,19 @@ impl IndexReader {
         lane_no: u32,
         block: Position,
         index: u8,
-    ) -> Result<Standing, IndexError> {
+    ) -> Result<IndexStanding, IndexError> {
         // A lane that became empty is forgotten: whatever it held is settled.
-        let Some(lane) = self.lanes.canonical(lane_no) else { return Ok(Standing::Settled) };
-        let Some(row) = self.block(lane, block)? else { return Ok(Standing::Settled) };
+        let Some(lane) = self.lanes.canonical(lane_no) else { return Ok(IndexStanding::Settled) };
+        let Some(row) = self.block(lane, block)? else { return Ok(IndexStanding::Settled) };
         if row.settled.has(index) {
-            return Ok(Standing::Settled);
+            return Ok(IndexStanding::Settled);
         }
         if !row.moved.has(index) {
-            return Ok(Standing::Plain);
+            return Ok(IndexStanding::Plain);
         }
         // Only rescheduled entries have such a row: the first due time stands in the block.
         let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
-        Ok(Standing::Due { moved: value.map(|value| PutOff::decode_moved(&value)).transpose()? })
+        Ok(IndexStanding::Due { moved: value.map(|value| PutOff::decode_moved(&value)).transpose()? })
     }
 
     /// Whether the entry `index` of a block ended as lost, as far as that is remembered.
@@ -131,6 +131,18 @@ impl IndexReader {
         guarded(|| {
             let value = self.tree.get(Key::Lost(block).encode())?;
             Ok(value.map(|value| rows::lost(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
+        })
+    }
+
+    /// Why the entry `index` of a block ended, where that is kept.
+    pub(in crate::store::embedded) fn why(
+        &self,
+        block: Position,
+        index: u8,
+    ) -> Result<Option<Why>, IndexError> {
+        guarded(|| {
+            let value = self.tree.get(Key::Why(block).encode())?;
+            Ok(value.and_then(|value| whys::find(&value, index)).flatten())
         })
     }
 
@@ -210,11 +222,14 @@ impl IndexReader {
                     Some(Key::Block { lane, at, .. }) if is_meant(at) => {
                         let row = BlockRow::decode(&value)?;
                         let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
-                        let entries = plain.map(|index| Settled { index, from_due_ms: None, what }).collect();
+                        let entries = plain
+                            .map(|index| Settled { why: None, index, from_due_ms: None, what })
+                            .collect();
                         (lane, at, entries)
                     }
                     Some(Key::Due(due)) if is_meant(due.block) => {
-                        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what };
+                        let settled =
+                            Settled { why: None, index: due.index, from_due_ms: Some(due.due_ms), what };
                         (due.lane, due.block, vec![settled])
                     }
                     _ => continue,
@@ -258,7 +273,7 @@ impl IndexReader {
 
 fn summary<'a>(
     found: &'a mut HashMap<u32, LaneSummary>,
-    lanes: &Lanes,
+    lanes: &LaneNumbers,
     no: u32,
 ) -> Option<&'a mut LaneSummary> {
     let entry = match found.entry(no) {

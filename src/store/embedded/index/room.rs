@@ -35,12 +35,12 @@ pub(in crate::store::embedded) struct IndexRoom {
     root: PathBuf,
     /// `None`: room is not asked for.
     file: Option<File>,
-    state: Mutex<State>,
+    state: Mutex<RoomState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RoomState {
     /// Writers wait for room. While the store starts and once it is being closed they do not.
     waits: bool,
     /// Pieces of the ballast that the index leaves: none until the store has started.
@@ -56,7 +56,7 @@ impl IndexRoom {
         Self { root: root.to_owned(), file, ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RoomState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

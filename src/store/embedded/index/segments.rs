@@ -22,7 +22,7 @@ struct Use {
 
 /// What may be done with a segment none of whose entries is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::embedded) enum Fate {
+pub(in crate::store::embedded) enum SegmentFate {
     /// It settles entries of segments that are still alive: only its settlements count.
     Settled,
     /// Nothing needs it: its file may be deleted.
@@ -80,7 +80,7 @@ impl Segments {
     }
 
     /// The segments below `active` without living entries, oldest first.
-    pub(in crate::store::embedded) fn fates(&self, active: u32) -> Vec<(u32, Fate)> {
+    pub(in crate::store::embedded) fn fates(&self, active: u32) -> Vec<(u32, SegmentFate)> {
         let table = self.lock();
         let mut fates = Vec::new();
         // A segment that is kept for its settlements keeps those that settle entries in it dispensable: its
@@ -88,7 +88,7 @@ impl Segments {
         for (segment, usage) in table.range(..active).filter(|(_, usage)| usage.live == 0) {
             let needed =
                 usage.refers.iter().any(|older| table.get(older).is_some_and(|older| older.live > 0));
-            fates.push((*segment, if needed { Fate::Settled } else { Fate::Gone }));
+            fates.push((*segment, if needed { SegmentFate::Settled } else { SegmentFate::Gone }));
         }
         fates
     }
@@ -111,11 +111,11 @@ mod tests {
         segments.settle(2, 1);
         assert!(segments.refer(2, 1));
         assert!(!segments.refer(2, 1));
-        assert_eq!(segments.fates(3), [(2, Fate::Settled)]);
+        assert_eq!(segments.fates(3), [(2, SegmentFate::Settled)]);
         assert_eq!(segments.fates(2), []);
         segments.settle(1, 2);
-        assert_eq!(segments.fates(3), [(1, Fate::Gone), (2, Fate::Gone)]);
+        assert_eq!(segments.fates(3), [(1, SegmentFate::Gone), (2, SegmentFate::Gone)]);
         segments.remove(1);
-        assert_eq!(segments.fates(3), [(2, Fate::Gone)]);
+        assert_eq!(segments.fates(3), [(2, SegmentFate::Gone)]);
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::head::{HEAD_BYTES, Head};
+use super::head::{HEAD_BYTES, HeadFields};
 use super::heads::{HeadState, SegmentHead, Stray, heads, strays};
 use super::walk::Walk;
 use super::{aside, segment};
@@ -36,7 +36,7 @@ pub(crate) struct Arrange<'a> {
 
 /// A file that was not as the store left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct ArrangeFinding {
     /// Its name in the directory, as it was found.
     pub name: String,
     /// What was found, and what was done about it.
@@ -47,11 +47,13 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`StoreError::Io`] when files cannot be read or renamed, [`StoreError::Format`] when a newer version wrote one.
-pub(crate) fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<Finding>, StoreError> {
-    let stray =
-        |Stray { name, what, .. }| Finding { name, detail: format!("it is {what}; it is passed over") };
-    let mut found: Vec<Finding> = strays(dir)?.into_iter().map(stray).collect();
-    let mut pass = Pass { dir, options, found: Vec::new() };
+pub(crate) fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<ArrangeFinding>, StoreError> {
+    let stray = |Stray { name, what, .. }| ArrangeFinding {
+        name,
+        detail: format!("it is {what}; it is passed over"),
+    };
+    let mut found: Vec<ArrangeFinding> = strays(dir)?.into_iter().map(stray).collect();
+    let mut pass = ArrangePass { dir, options, found: Vec::new() };
     // A bound: files that somebody else keeps changing must not hold a start for ever.
     let mut left = heads(dir)?.len() * 2;
     // Each step puts at least one file into its place.
@@ -71,19 +73,19 @@ enum Move {
     Rename(PathBuf, PathBuf),
     Exchange(PathBuf, PathBuf),
     Quarantine(PathBuf),
-    Heal(PathBuf, Head),
+    Heal(PathBuf, HeadFields),
 }
 
-struct Pass<'a> {
+struct ArrangePass<'a> {
     dir: &'a Path,
     options: &'a Arrange<'a>,
-    found: Vec<Finding>,
+    found: Vec<ArrangeFinding>,
 }
 
-impl Pass<'_> {
+impl ArrangePass<'_> {
     /// The first file that is not in order, and the step that mends it; `None` when all are, or when the rest cannot be
     /// mended.
-    fn next(&self, all: &[SegmentHead]) -> Result<Option<(Finding, Move)>, StoreError> {
+    fn next(&self, all: &[SegmentHead]) -> Result<Option<(ArrangeFinding, Move)>, StoreError> {
         for one in all {
             let path = one.file.path.clone();
             let name = name_of(&path);
@@ -100,7 +102,7 @@ impl Pass<'_> {
                     Move::Quarantine(path),
                 )),
                 HeadState::Sound { number, salt, damaged: true } => {
-                    let head = Head { segment: number, salt };
+                    let head = HeadFields { segment: number, salt };
                     Some(("one copy of its head was damaged; written anew".into(), Move::Heal(path, head)))
                 }
                 HeadState::Sound { .. } => None,
@@ -108,7 +110,7 @@ impl Pass<'_> {
             };
             let step = step.or_else(|| self.not_settled(one));
             let Some((detail, step)) = step else { continue };
-            let finding = Finding { name, detail };
+            let finding = ArrangeFinding { name, detail };
             // Already reported: a step that did not help is not repeated.
             if !self.found.contains(&finding) {
                 return Ok(Some((finding, step)));
@@ -165,7 +167,7 @@ impl Pass<'_> {
         let file =
             files::read(&path).and_then(|file| file.ok_or(io::ErrorKind::NotFound.into())).map_err(failed)?;
         // A guess until a frame passes its sum with it.
-        let head = Head { segment: one.file.number, salt: self.options.salt };
+        let head = HeadFields { segment: one.file.number, salt: self.options.salt };
         let walk = Walk::new(&file, HEAD_BYTES, head.salt, head.segment).map_err(failed)?;
         // Nothing but zeros.
         let is_empty = walk.used_end() == 0;
@@ -200,7 +202,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn heal(dir: &Path, path: &Path, head: Head) -> io::Result<()> {
+fn heal(dir: &Path, path: &Path, head: HeadFields) -> io::Result<()> {
     let file = files::write(path)?;
     let mut before = [0; HEAD_BYTES];
     let kept = file.read_at(&mut before, 0)?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::{Input, len_u16, len_u32};
+use super::codec::{PayloadReader, len_u16, len_u32};
 use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameError};
 use crate::event::LaneKey;
 use crate::store::{Dedup, MAX_RECORD_BYTES, StoreError};
@@ -169,7 +169,7 @@ pub struct BlockHead<'a> {
 impl<'a> BlockHead<'a> {
     /// Reads the payload of a block frame. Below the checksum: what it returns is only as good as the bytes.
     pub(super) fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
-        let mut input = Input::new(payload);
+        let mut input = PayloadReader::new(payload);
         let lane_no = input.u32()?;
         let count = input.u16()?;
         let flags = input.u8()?;
@@ -216,7 +216,7 @@ impl<'a> BlockHead<'a> {
 
     /// The due time of each entry, in order; nothing for a plain block.
     pub fn due_ms(&self) -> impl Iterator<Item = u64> + 'a {
-        self.due.chunks_exact(8).filter_map(|chunk| Input::new(chunk).u64().ok())
+        self.due.chunks_exact(8).filter_map(|chunk| PayloadReader::new(chunk).u64().ok())
     }
 
     /// The dedup rows. An index at or above [`BlockHead::count`] is left out.
@@ -242,7 +242,7 @@ impl<'a> BlockHead<'a> {
         } else {
             return Err(FrameError::Payload("body has another length"));
         };
-        let mut lengths = Input::new(&body);
+        let mut lengths = PayloadReader::new(&body);
         let mut ends = Vec::with_capacity(usize::from(self.count));
         let mut end = usize::from(self.count) * 4;
         for _ in 0..self.count {
@@ -265,7 +265,7 @@ impl<'a> BlockHead<'a> {
 }
 
 fn dedup_row(chunk: &[u8]) -> Option<DedupRow> {
-    let mut input = Input::new(chunk);
+    let mut input = PayloadReader::new(chunk);
     let index = input.u16().ok()?;
     let dedup = Dedup { key: input.array().ok()?, fingerprint: input.u64().ok()? };
     Some(DedupRow { index, dedup })

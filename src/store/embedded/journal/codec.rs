@@ -4,9 +4,9 @@ use super::frame::FrameError;
 
 /// What is left to read of a payload.
 #[derive(Clone, Copy)]
-pub(super) struct Input<'a>(&'a [u8]);
+pub(super) struct PayloadReader<'a>(&'a [u8]);
 
-impl<'a> Input<'a> {
+impl<'a> PayloadReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::{Input, len_u16, len_u32};
+use super::codec::{PayloadReader, len_u16, len_u32};
 use super::frame::FrameError;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
@@ -36,12 +36,12 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
 
 /// The id of the letter's entry, without a look at the rest.
 pub(super) fn id(payload: &[u8]) -> Result<EventId, FrameError> {
-    Ok(EventId::from_bytes(Input::new(payload).array()?))
+    Ok(EventId::from_bytes(PayloadReader::new(payload).array()?))
 }
 
 /// Reads the payload of a dead-letter frame. Below the checksum.
 pub(super) fn decode(payload: &[u8]) -> Result<DeadLetter, FrameError> {
-    let mut input = Input::new(payload);
+    let mut input = PayloadReader::new(payload);
     let id = EventId::from_bytes(input.array()?);
     let at = Timestamp::from_millis(input.u64()?);
     let attempts = input.u16()?;

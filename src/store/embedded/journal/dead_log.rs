@@ -6,10 +6,10 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::OsDisk;
-use super::letters::{Kept, Letters, Stand};
+use super::letters::{LetterIndex, Letters, SegmentLetters};
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, Position, Scan, ScanReport, Settled, SettledRun,
-    What, cut, scan, segment,
+    Disk, Frame, FrameGroup, Journal, JournalOptions, Marked, Position, Scan, ScanReport, Settled,
+    SettledRun, What, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::{DeadLetter, StoreError};
@@ -22,14 +22,14 @@ const TAKEN_AT_ONCE: usize = 64 * 1024;
 pub(crate) struct DeadLog {
     dir: PathBuf,
     journal: Journal,
-    group: Group,
+    group: FrameGroup,
     retention: Duration,
     letters: Letters,
 }
 
 /// The letters of a directory, as a scan with repair found them.
 pub(crate) struct FoundLetters {
-    stand: Stand,
+    stand: LetterIndex,
     report: ScanReport,
 }
 
@@ -39,7 +39,7 @@ impl FoundLetters {
     /// # Errors
     /// As [`scan`].
     pub(crate) fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
-        let mut stand = Stand::default();
+        let mut stand = LetterIndex::default();
         let salt = Some(salt);
         let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
             match frame {
@@ -90,7 +90,7 @@ impl DeadLog {
         let journal = Journal::open_on(dir, options, above, now, disk)?;
         stand.end = journal.end();
         let letters = Letters::new(dir, options.salt, stand);
-        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, letters };
+        let log = Self { dir: dir.to_owned(), journal, group: FrameGroup::default(), retention, letters };
         Ok((log, report))
     }
 
@@ -138,7 +138,7 @@ impl DeadLog {
     /// As [`DeadLog::append`]; some of them may have been taken.
     pub(crate) fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
         // The form that versions without such records pass over: see the head of the journal.
-        let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
+        let what = Settled { why: None, index: 0, from_due_ms: None, what: What::Cancelled };
         for places in places.chunks(TAKEN_AT_ONCE) {
             let runs: Vec<SettledRun> = places
                 .iter()
@@ -172,7 +172,7 @@ impl DeadLog {
     ) -> Result<usize, StoreError> {
         let current = self.journal.end().segment;
         // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
-        let outlived = |kept: &Kept| {
+        let outlived = |kept: &SegmentLetters| {
             let newest = Timestamp::from_millis(kept.newest_ms);
             clock::corrected(corrections, newest, newest) + self.retention < now
         };
@@ -182,7 +182,7 @@ impl DeadLog {
         let mut left: BTreeSet<u32> = files.iter().copied().collect();
         let mut old = Vec::new();
         for number in files.into_iter().filter(|number| *number < current) {
-            let is_needed = |kept: &Kept| {
+            let is_needed = |kept: &SegmentLetters| {
                 kept.takes_from.iter().any(|of| *of != number && left.contains(of)) || !outlived(kept)
             };
             if !stand.kept.get(&number).is_some_and(is_needed) {
@@ -310,12 +310,12 @@ mod tests {
 
     #[test]
     fn a_letter_that_was_parked_in_doubt_is_kept_for_the_whole_retention() {
-        use crate::clock::{Clock, Mark, Script};
+        use crate::clock::{Clock, ClockMark, Script};
         let (temp, hour) = (tempfile::tempdir().expect("temp"), Duration::from_secs(3600));
         let begun = Timestamp::from_millis(1_000_000);
         let script = Script::new("another", begun + hour * 9);
         let clock = Clock::scripted(&script);
-        clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
+        clock.begin(Some(&ClockMark::unknown(begun)), Timestamp::ZERO, hour);
         let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
         let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, clock.now()).expect("opens");
         script.advance(Duration::from_secs(10));

@@ -26,7 +26,7 @@ proptest! {
         let _ = BlockHead::decode(&bytes).and_then(|head| head.unpack());
         let _ = RunReader::decode(&bytes);
         let _ = dead::decode(&bytes);
-        let opened = frame::open(&bytes, frame::Place { salt: 0, segment: 1, offset: 0 });
+        let opened = frame::open(&bytes, frame::FramePlace { salt: 0, segment: 1, offset: 0 });
         prop_assert!(matches!(opened, Err(FrameError::Mark | FrameError::Short | FrameError::Length | FrameError::Checksum)));
     }
 
@@ -55,7 +55,7 @@ fn this_version_writes_the_fixture_byte_for_byte() {
     let options =
         JournalOptions { segment_bytes: 4096, salt: 0x0123_4567_89ab_cdef, ..JournalOptions::default() };
     let mut journal = Journal::open(temp.path(), options, 0, NOW).expect("opens");
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let lane = LaneKey::new("a@1+b@2").expect("valid");
     let records = [Bytes::from_static(b"first"), Bytes::from(vec![b'z'; 300])];
     let plain = NewBlock {
@@ -74,8 +74,8 @@ fn this_version_writes_the_fixture_byte_for_byte() {
     journal.append(&mut group, NOW).expect("appends");
     let what = What::Reschedule { due_ms: 1_700_000_009_000, tries: Tries::of(2), doubted_ms: None };
     let entries = vec![
-        Settled { index: 0, from_due_ms: None, what: What::Delivered },
-        Settled { index: 1, from_due_ms: Some(5), what },
+        Settled { why: None, index: 0, from_due_ms: None, what: What::Delivered },
+        Settled { why: None, index: 1, from_due_ms: Some(5), what },
     ];
     let run = SettledRun { lane_no: 1, block: Position { segment: 1, offset: 64 }, entries };
     group.push_settlements(&[run]).expect("fits");

@@ -1,6 +1,6 @@
 //! Frames: the header and its sum. Knows nothing of what a payload means.
 
-use super::codec::{Input, len_u32};
+use super::codec::{PayloadReader, len_u32};
 
 /// Length of a frame's header in bytes; the payload follows it.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
@@ -19,7 +19,7 @@ const CRC_AT: usize = 20;
 
 /// What the payload of a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FrameKind {
     /// Accepted entries of one lane.
     Block,
     /// Decisions about entries of earlier blocks.
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
     Dead,
 }
 
-impl Kind {
+impl FrameKind {
     const fn code(self) -> u8 {
         match self {
             Self::Block => 1,
@@ -66,7 +66,7 @@ pub enum FrameError {
 
 /// What goes into the sum beside the bytes: binds a frame to its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FramePlace {
     pub(super) salt: u64,
     pub(super) segment: u32,
     pub(super) offset: u32,
@@ -75,7 +75,7 @@ pub(super) struct Place {
 /// A header whose frame has passed the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) kind: Kind,
+    pub(super) kind: FrameKind,
     pub(super) first_of_group: bool,
     pub(super) entries_before: u32,
     pub(super) entries: u16,
@@ -89,7 +89,7 @@ impl Header {
     }
 
     /// Writes the header over the first bytes of a frame whose payload has the sum `payload_crc`.
-    pub(super) fn seal(&self, out: &mut [u8; FRAME_HEADER_BYTES], payload_crc: u32, place: Place) {
+    pub(super) fn seal(&self, out: &mut [u8; FRAME_HEADER_BYTES], payload_crc: u32, place: FramePlace) {
         let mut fields = [0_u8; CRC_AT];
         let (mark, rest) = fields.split_at_mut(4);
         mark.copy_from_slice(&MARK);
@@ -122,7 +122,7 @@ impl Header {
     }
 }
 
-fn finish_crc(payload_crc: u32, fields: &[u8], place: Place) -> u32 {
+fn finish_crc(payload_crc: u32, fields: &[u8], place: FramePlace) -> u32 {
     // The payload first: its sum is known before the place, which a group gets only when it is written.
     let crc = crc32c::crc32c_append(payload_crc, fields);
     let mut tail = [0_u8; 16];
@@ -136,7 +136,7 @@ fn finish_crc(payload_crc: u32, fields: &[u8], place: Place) -> u32 {
 
 /// The length of the payload that a header claims, unverified: how much to read before [`open`].
 pub(super) fn claimed_payload_bytes(header: &[u8]) -> Result<usize, FrameError> {
-    let mut input = Input::new(header);
+    let mut input = PayloadReader::new(header);
     if input.array::<4>().map_err(|_| FrameError::Short)? != MARK {
         return Err(FrameError::Mark);
     }
@@ -147,17 +147,17 @@ pub(super) fn claimed_payload_bytes(header: &[u8]) -> Result<usize, FrameError> 
 
 /// The counts that a header claims, unverified: entries before it and in it. For estimates of a loss.
 pub(super) fn claimed_entries(header: &[u8]) -> Option<(u32, u16)> {
-    let mut input = Input::new(header);
+    let mut input = PayloadReader::new(header);
     (input.array::<4>().ok()? == MARK).then_some(())?;
     input.take(8).ok()?;
     Some((input.u32().ok()?, input.u16().ok()?))
 }
 
 /// Checks the frame at the start of `bytes` and splits it into header and payload.
-pub(super) fn open(bytes: &[u8], place: Place) -> Result<(Header, &[u8]), FrameError> {
+pub(super) fn open(bytes: &[u8], place: FramePlace) -> Result<(Header, &[u8]), FrameError> {
     // Bounded: a damaged length is refused before anything is read by it.
     let payload_bytes = claimed_payload_bytes(bytes)?;
-    let mut input = Input::new(bytes);
+    let mut input = PayloadReader::new(bytes);
     let header = input.take(FRAME_HEADER_BYTES).map_err(|_| FrameError::Short)?;
     let payload = input.take(payload_bytes).map_err(|_| FrameError::Short)?;
     // Nothing of the header is used before the sum holds, except the length that says what to sum.
@@ -171,15 +171,15 @@ pub(super) fn open(bytes: &[u8], place: Place) -> Result<(Header, &[u8]), FrameE
 
 /// Header fields below the checksum layer.
 pub(super) fn parse(fields: &[u8], payload_bytes: usize) -> Result<Header, FrameError> {
-    let mut input = Input::new(fields);
+    let mut input = PayloadReader::new(fields);
     let version = input.u8()?;
     if version != VERSION {
         return Err(FrameError::Version(version));
     }
     let kind = match input.u8()? {
-        1 => Kind::Block,
-        2 => Kind::Settlements,
-        3 => Kind::Dead,
+        1 => FrameKind::Block,
+        2 => FrameKind::Settlements,
+        3 => FrameKind::Dead,
         other => return Err(FrameError::Kind(other)),
     };
     let first_of_group = input.u8()? & FIRST_OF_GROUP != 0;

@@ -3,8 +3,8 @@
 use super::block::{self, NewBlock, Packer};
 use super::codec::{len_u16, len_u32};
 use super::dead;
-use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Place};
-use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameKind, FramePlace, Header, MAX_PAYLOAD_BYTES};
+use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun, WHY_BYTES};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
 use crate::store::{DeadLetter, StoreError};
@@ -20,23 +20,23 @@ const BLOCK_OVERHEAD_BYTES: usize = 64 + LaneKey::MAX_BYTES + 256 * (8 + 26);
 
 /// Frames for one [`super::Journal::append`]. Keep one and use it again: it keeps its memory.
 #[derive(Default)]
-pub struct Group {
+pub struct FrameGroup {
     bytes: Vec<u8>,
-    frames: Vec<Pending>,
+    frames: Vec<OpenFrame>,
     /// Frames that get a position: all but settlements.
     numbered: usize,
     packer: Packer,
 }
 
-struct Pending {
+struct OpenFrame {
     at: usize,
-    kind: Kind,
+    kind: FrameKind,
     entries: u16,
     payload_bytes: usize,
     payload_crc: u32,
 }
 
-impl Group {
+impl FrameGroup {
     /// Bytes of the frames added so far, padding included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -70,7 +70,7 @@ impl Group {
             Ok(()) => len_u16(block.records.len()),
             Err(error) => return Err(self.give_up(at, error)),
         };
-        Ok(self.finish(at, Kind::Block, entries))
+        Ok(self.finish(at, FrameKind::Block, entries))
     }
 
     /// Adds settlements, in as few frames as their number allows.
@@ -84,7 +84,7 @@ impl Group {
             let fitting = rest
                 .iter()
                 .take_while(|run| {
-                    bytes += RUN_HEAD_BYTES + run.entries.len() * MAX_ENTRY_BYTES;
+                    bytes += 2 * RUN_HEAD_BYTES + run.entries.len() * (MAX_ENTRY_BYTES + WHY_BYTES);
                     bytes <= SETTLEMENTS_FRAME_BYTES
                 })
                 .count()
@@ -96,7 +96,7 @@ impl Group {
             }
             let at = self.begin();
             now.iter().for_each(|run| settlements::encode(run, &mut self.bytes));
-            self.finish(at, Kind::Settlements, 0);
+            self.finish(at, FrameKind::Settlements, 0);
             rest = later;
         }
         Ok(())
@@ -112,7 +112,7 @@ impl Group {
         }
         let at = self.begin();
         match dead::encode(letter, &mut self.bytes) {
-            Ok(()) => Ok(self.finish(at, Kind::Dead, 1)),
+            Ok(()) => Ok(self.finish(at, FrameKind::Dead, 1)),
             Err(error) => Err(self.give_up(at, error)),
         }
     }
@@ -138,23 +138,23 @@ impl Group {
         error
     }
 
-    fn finish(&mut self, at: usize, kind: Kind, entries: u16) -> usize {
+    fn finish(&mut self, at: usize, kind: FrameKind, entries: u16) -> usize {
         defect!(unless at + FRAME_HEADER_BYTES <= self.bytes.len(), "a frame without room for its header");
         let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
         // Summed here, once: a group that is refused and sealed again at another place sums only its headers anew.
         let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
         defect!(unless payload_bytes <= MAX_PAYLOAD_BYTES, "a payload that no reader would believe");
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
-        self.frames.push(Pending { at, kind, entries, payload_bytes, payload_crc });
+        self.frames.push(OpenFrame { at, kind, entries, payload_bytes, payload_crc });
         let number = self.numbered;
-        self.numbered += usize::from(kind != Kind::Settlements);
+        self.numbered += usize::from(kind != FrameKind::Settlements);
         defect!(unless self.bytes.len() <= MAX_GROUP_BYTES, "a group that is longer than it may be");
         number
     }
 
     /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
     /// dead letters, the bytes to write and the entries in them.
-    pub(super) fn seal(&mut self, place: Place, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
+    pub(super) fn seal(&mut self, place: FramePlace, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
         let is_aligned = (place.offset as usize).is_multiple_of(ALIGN);
         defect!(unless is_aligned, "a group that begins off its alignment");
         let mut positions = Vec::with_capacity(self.frames.len());
@@ -169,10 +169,10 @@ impl Group {
                 payload_bytes: frame.payload_bytes,
             };
             match self.bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
-                Some(out) => header.seal(out, frame.payload_crc, Place { offset, ..place }),
+                Some(out) => header.seal(out, frame.payload_crc, FramePlace { offset, ..place }),
                 None => defect!("a frame of a group behind its end"),
             }
-            if frame.kind != Kind::Settlements {
+            if frame.kind != FrameKind::Settlements {
                 positions.push(Position { segment: place.segment, offset });
             }
             total = total.saturating_add(u32::from(frame.entries));

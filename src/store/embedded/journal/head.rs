@@ -1,6 +1,6 @@
 //! The head of a segment, written twice so that one flipped bit cannot take the salt away.
 
-use super::codec::Input;
+use super::codec::PayloadReader;
 use crate::store::StoreError;
 
 /// Both copies of the head: where the first frame starts.
@@ -13,23 +13,23 @@ const VERSION: u16 = 1;
 
 /// What a head says of its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct HeadFields {
     pub(super) segment: u32,
     pub(super) salt: u64,
 }
 
 /// What the first bytes of a file were found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FileStart {
     /// At least one copy is sound; `damaged` when the other is not.
-    Sound { head: Head, damaged: bool },
+    Sound { head: HeadFields, damaged: bool },
     /// Sound but of a newer version.
     Newer(u16),
     /// No copy of the head is sound.
     Nothing,
 }
 
-impl Head {
+impl HeadFields {
     pub(super) fn encode(self) -> [u8; HEAD_BYTES] {
         let mut copy = Vec::with_capacity(COPY_BYTES);
         copy.extend_from_slice(&MAGIC);
@@ -54,39 +54,39 @@ impl Head {
     }
 
     /// Reads the head of the file that is named for `segment`.
-    pub(super) fn decode(bytes: &[u8], segment: u32) -> Found {
+    pub(super) fn decode(bytes: &[u8], segment: u32) -> FileStart {
         match Self::read(bytes) {
             // A file under another's name: its frames would not pass their sums either.
-            Found::Sound { head, .. } if head.segment != segment => Found::Nothing,
+            FileStart::Sound { head, .. } if head.segment != segment => FileStart::Nothing,
             found => found,
         }
     }
 
     /// Reads a head, whatever its file is named.
-    pub(super) fn read(bytes: &[u8]) -> Found {
+    pub(super) fn read(bytes: &[u8]) -> FileStart {
         let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);
-        let found: Vec<Option<(u16, Head)>> = copies.map(decode_copy).collect();
+        let found: Vec<Option<(u16, HeadFields)>> = copies.map(decode_copy).collect();
         let sound = found.iter().flatten().next().copied();
         match sound {
-            Some((version, _)) if version != VERSION => Found::Newer(version),
+            Some((version, _)) if version != VERSION => FileStart::Newer(version),
             Some((_, head)) => {
                 // Two sound copies that differ are damage as well: one of them is not what was written here.
                 let damaged = found.len() < 2 || found.iter().any(|copy| *copy != sound);
-                Found::Sound { head, damaged }
+                FileStart::Sound { head, damaged }
             }
-            None => Found::Nothing,
+            None => FileStart::Nothing,
         }
     }
 }
 
-fn decode_copy(copy: &[u8]) -> Option<(u16, Head)> {
+fn decode_copy(copy: &[u8]) -> Option<(u16, HeadFields)> {
     let (fields, sum) = copy.split_at_checked(COPY_BYTES - 4)?;
     (crc32c::crc32c(fields).to_le_bytes() == *sum).then_some(())?;
-    let mut input = Input::new(fields);
+    let mut input = PayloadReader::new(fields);
     (input.array().ok()? == MAGIC).then_some(())?;
     let version = input.u16().ok()?;
     input.u16().ok()?;
-    Some((version, Head { segment: input.u32().ok()?, salt: input.u64().ok()? }))
+    Some((version, HeadFields { segment: input.u32().ok()?, salt: input.u64().ok()? }))
 }
 
 /// The error for a head or frame of a newer version.

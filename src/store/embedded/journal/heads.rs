@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::head::{self, Found, HEAD_BYTES, Head};
+use super::head::{self, FileStart, HEAD_BYTES, HeadFields};
 use super::segment::{self, SegmentFile};
 use crate::store::StoreError;
 use crate::store::embedded::files;
@@ -98,15 +98,17 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
     };
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     opened.take(HEAD_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
-    let head = match Head::read(&bytes) {
-        Found::Sound { head, damaged } => HeadState::Sound {
+    let head = match HeadFields::read(&bytes) {
+        FileStart::Sound { head, damaged } => HeadState::Sound {
             number: head.segment,
             salt: head.salt,
             // A file of one copy alone was cut, though that copy is sound.
             damaged: damaged || bytes.len() < HEAD_BYTES,
         },
-        Found::Nothing => HeadState::Lost,
-        Found::Newer(version) => return Err(head::newer(file.path.display().to_string(), version.into())),
+        FileStart::Nothing => HeadState::Lost,
+        FileStart::Newer(version) => {
+            return Err(head::newer(file.path.display().to_string(), version.into()));
+        }
     };
     Ok(Some(SegmentHead { file, head }))
 }

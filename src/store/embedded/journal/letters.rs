@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::{FrameError, Kind};
-use super::walk::{Step, Walk};
+use super::frame::{FrameError, FrameKind};
+use super::walk::{Walk, WalkStep};
 use super::{HEAD_BYTES, Position, dead, segment};
 use crate::event::EventId;
 use crate::store::embedded::files;
@@ -22,22 +22,22 @@ pub(crate) struct Letters(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     salt: u64,
-    stand: Mutex<Stand>,
+    stand: Mutex<LetterIndex>,
     /// Held over a walk: one at a time, so that the disk is the writer's.
     walking: Mutex<()>,
 }
 
 /// What is kept in memory: counts and places, never letters.
 #[derive(Default)]
-pub(super) struct Stand {
-    pub(super) kept: BTreeMap<u32, Kept>,
+pub(super) struct LetterIndex {
+    pub(super) kept: BTreeMap<u32, SegmentLetters>,
     /// Up to where everything is durable.
     pub(super) end: Position,
 }
 
 /// The letters of one segment, and what this segment says of letters in others.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct SegmentLetters {
     /// The letters that a walk has to find, with those taken.
     pub(super) letters: u64,
     /// When the youngest was parked, Unix ms.
@@ -48,7 +48,7 @@ pub(super) struct Kept {
     pub(super) takes_from: BTreeSet<u32>,
 }
 
-impl Kept {
+impl SegmentLetters {
     pub(super) fn add(&mut self, at_ms: u64) {
         self.letters += 1;
         self.newest_ms = at_ms.max(self.newest_ms);
@@ -60,7 +60,7 @@ impl Kept {
     }
 }
 
-impl Stand {
+impl LetterIndex {
     /// Notes that a record in the segment `by` takes the letter at `place`.
     pub(super) fn take(&mut self, place: Position, by: u32) {
         if let Some(kept) = self.kept.get_mut(&place.segment) {
@@ -93,7 +93,7 @@ pub(crate) struct LettersFound {
 }
 
 /// A page under construction, within the limits of the caller.
-struct Page {
+struct LetterPageBuilder {
     read: LettersRead,
     limit: ReadLimit,
     bytes: usize,
@@ -101,7 +101,7 @@ struct Page {
     last: Option<Position>,
 }
 
-impl Page {
+impl LetterPageBuilder {
     /// Whether this much more fits; one letter always does, so that a page can go on past a long one.
     fn fits(&self, letters: usize, bytes: usize) -> bool {
         let (count, sum) = (self.read.letters.len() + letters, self.bytes.saturating_add(bytes));
@@ -135,15 +135,15 @@ struct Met {
     is_damaged: bool,
 }
 
-type Shown = Result<ControlFlow<()>, FrameError>;
+type FrameVisit = Result<ControlFlow<()>, FrameError>;
 
 impl Letters {
-    pub(super) fn new(dir: &Path, salt: u64, stand: Stand) -> Self {
+    pub(super) fn new(dir: &Path, salt: u64, stand: LetterIndex) -> Self {
         let (dir, stand, walking) = (dir.to_owned(), Mutex::new(stand), Mutex::new(()));
         Self(Arc::new(Inner { dir, salt, stand, walking }))
     }
 
-    pub(super) fn stand(&self) -> MutexGuard<'_, Stand> {
+    pub(super) fn stand(&self) -> MutexGuard<'_, LetterIndex> {
         // Every change is complete before anything can panic.
         self.0.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +151,7 @@ impl Letters {
     /// How many are kept and not taken.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
-        self.stand().kept.values().map(Kept::left).sum()
+        self.stand().kept.values().map(SegmentLetters::left).sum()
     }
 
     /// Whether the letter at this place is kept and not taken.
@@ -173,7 +173,7 @@ impl Letters {
     ) -> Result<LettersRead, StoreError> {
         // Before the look at what is kept: the wait for another walk may take long.
         let _one = self.walking();
-        let mut page = Page { read: LettersRead::default(), limit, bytes: 0, last: None };
+        let mut page = LetterPageBuilder { read: LettersRead::default(), limit, bytes: 0, last: None };
         let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
         let is_full = match order {
             LetterOrder::OldestFirst => {
@@ -224,7 +224,7 @@ impl Letters {
         &self,
         numbers: impl Iterator<Item = u32>,
         after: Position,
-        page: &mut Page,
+        page: &mut LetterPageBuilder,
     ) -> Result<bool, StoreError> {
         for segment in numbers {
             let Some(view) = self.view(segment) else { continue };
@@ -255,7 +255,7 @@ impl Letters {
         &self,
         numbers: impl Iterator<Item = u32>,
         below: Position,
-        page: &mut Page,
+        page: &mut LetterPageBuilder,
     ) -> Result<bool, StoreError> {
         for segment in numbers {
             let Some(view) = self.view(segment) else { continue };
@@ -309,7 +309,7 @@ impl Letters {
         &self,
         number: u32,
         view: &View,
-        mut show: impl FnMut(u32, &[u8]) -> Shown,
+        mut show: impl FnMut(u32, &[u8]) -> FrameVisit,
     ) -> Result<Option<Met>, StoreError> {
         let path = self.0.dir.join(segment::name(number, false));
         let failed = |error: std::io::Error| StoreError::io("read", &path, error);
@@ -326,17 +326,17 @@ impl Letters {
         while let Some(step) = walk.next().map_err(failed)? {
             match step {
                 // A group that is being written right now may look like damage.
-                Step::Frame { offset, .. } | Step::Bad { offset, .. } if !is_durable(offset) => break,
-                Step::Frame { offset, header, payload } if header.kind == Kind::Dead => {
+                WalkStep::Frame { offset, .. } | WalkStep::Bad { offset, .. } if !is_durable(offset) => break,
+                WalkStep::Frame { offset, header, payload } if header.kind == FrameKind::Dead => {
                     match show(offset, payload) {
                         Ok(ControlFlow::Continue(())) => met.letters += 1,
                         Ok(ControlFlow::Break(())) => return Ok(None),
                         Err(_) => met.is_damaged = true,
                     }
                 }
-                Step::Frame { .. } => {}
-                Step::Bad { .. } => met.is_damaged = true,
-                Step::Newer(found) => {
+                WalkStep::Frame { .. } => {}
+                WalkStep::Bad { .. } => met.is_damaged = true,
+                WalkStep::Newer(found) => {
                     return Err(StoreError::Format { what: path.display().to_string(), found, known: 1 });
                 }
             }

@@ -66,6 +66,11 @@
 //! new due ms (8), tries (2: the low 10 bits count attempts, the high 6 bits, zero in older files, tries that cost none
 //! of them) and, while the clock was in doubt, when that was, Unix ms (8).
 //!
+//! A run of lane 4294967295 says why entries of the run before it, of the same block, ended: each is written as a reschedule
+//! whose due ms holds the number of the reason (2), the last HTTP status or 0 (2), the kind of limit, from 1 on, or 0 (1),
+//! the place of the policy in the lane or 255 (1), zero (2), and whose tries are zero. Versions before there was such a run
+//! pass over it: no lane has this number, and it ends nothing.
+//!
 //! ## Dead letter (kind 3)
 //! Event id (16), parked at, Unix ms (8), attempts (2), length of lane key (2), of reason (2), of record (4), then
 //! lane key, reason, record. It is synced in `dead/` before its settlement is written: a crash between the two
@@ -78,10 +83,10 @@
 //!
 //! # Bounds
 //! A record is at most `MAX_RECORD_BYTES`; a longer one is refused with `TooLarge`. A block's body is at most 4 MiB and
-//! 256 entries; a fuller one is refused with `TooLarge`: split it ([`Group::fits`]). A group is at most 32 MiB; a full
-//! one refuses further frames the same way and goes into the next group. A group lies in one segment: when it does not
-//! fit into the segment's size, a new segment is begun; one larger than a whole segment gets its own. A file is thus
-//! at most 64 + 32 MiB; bytes beyond that are damage.
+//! 256 entries; a fuller one is refused with `TooLarge`: split it ([`FrameGroup::fits`]). A group is at most 32 MiB; a
+//! full one refuses further frames the same way and goes into the next group. A group lies in one segment: when it does
+//! not fit into the segment's size, a new segment is begun; one larger than a whole segment gets its own. A file is
+//! thus at most 64 + 32 MiB; bytes beyond that are damage.
 //!
 //! # Order
 //! 1. A segment is created, preallocated, headed, synced, and its directory synced, before the first group goes in.
@@ -131,20 +136,20 @@ mod walk;
 mod window;
 mod writer;
 
-pub(crate) use arrange::{Arrange, Finding, arrange};
+pub(crate) use arrange::{Arrange, ArrangeFinding, arrange};
 pub(crate) use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES};
 pub use block::{MAX_BLOCK_ENTRIES, NewBlock};
 pub(crate) use cut::cut;
 pub(crate) use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
 pub(crate) use frame::FRAME_HEADER_BYTES;
-pub use group::Group;
+pub use group::FrameGroup;
 pub(crate) use head::HEAD_BYTES;
 pub(crate) use heads::{HeadState, SegmentHead, heads};
 pub(crate) use letters::Letters;
 pub(crate) use prefix::keep_sound_prefix;
+pub use reader::BlockReader;
 pub(crate) use reader::ReadError;
-pub use reader::Reader;
 pub(crate) use salts::{Salts, salts};
 pub use scan::{Frame, Scan, scan};
 pub(crate) use scan::{Marked, is_whole, sound_frames};
@@ -153,7 +158,7 @@ pub(crate) use segment::{
 };
 pub(crate) use settlements::RunReader;
 pub use settlements::{Settled, SettledRun, What};
-pub(crate) use source::{OsSource, Source};
+pub(crate) use source::{BlockSource, OsSource};
 pub(crate) use walk::{ScanReport, Walked};
 pub use writer::{Journal, JournalOptions};
 

@@ -7,10 +7,10 @@ use std::io;
 use std::path::Path;
 
 use super::HEAD_BYTES;
-use super::head::{Found, Head};
+use super::head::{FileStart, HeadFields};
 use super::scan::MAX_FILE_BYTES;
-use super::walk::{Step, Walk};
-use super::window::Window;
+use super::walk::{Walk, WalkStep};
+use super::window::FileWindow;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
@@ -30,15 +30,15 @@ pub(crate) fn keep_sound_prefix(path: &Path, number: u32) -> Result<(), StoreErr
 
 /// Where it ends; `None` when the segment has no head.
 fn sound_prefix(file: &File, number: u32) -> io::Result<Option<u64>> {
-    let mut window = Window::new(file, MAX_FILE_BYTES)?;
-    let salt = match Head::decode(window.bytes(0, HEAD_BYTES)?, number) {
-        Found::Sound { head, .. } => head.salt,
-        Found::Newer(_) | Found::Nothing => return Ok(None),
+    let mut window = FileWindow::new(file, MAX_FILE_BYTES)?;
+    let salt = match HeadFields::decode(window.bytes(0, HEAD_BYTES)?, number) {
+        FileStart::Sound { head, .. } => head.salt,
+        FileStart::Newer(_) | FileStart::Nothing => return Ok(None),
     };
     let mut walk = Walk::new(file, HEAD_BYTES, salt, number)?;
     let mut end = HEAD_BYTES as u64;
     // A copy of a file that is being written may miss a page in its middle: only what lies before a gap is certain.
-    while let Some(Step::Frame { offset, header, .. }) = walk.next()? {
+    while let Some(WalkStep::Frame { offset, header, .. }) = walk.next()? {
         end = u64::from(offset) + header.frame_bytes() as u64;
     }
     Ok(Some(end))

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Block, BlockHead};
-use super::frame::{self, FRAME_HEADER_BYTES, FrameError, Kind, Place};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameError, FrameKind, FramePlace};
+use super::source::BlockSource;
 #[cfg(any(test, feature = "testkit"))]
 use super::source::OsSource;
-use super::source::Source;
 use super::{Position, head, segment};
 use crate::store::StoreError;
 use crate::store::embedded::spare;
@@ -65,12 +65,12 @@ impl ReadError {
 
 /// Reads blocks of one directory, with a bounded number of segments kept open.
 #[derive(Clone)]
-pub struct Reader(Arc<Inner>);
+pub struct BlockReader(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
     salt: u64,
-    source: Arc<dyn Source>,
+    source: Arc<dyn BlockSource>,
     /// How many files are kept open.
     keeps: usize,
     /// The segments kept open, the most recently used last.
@@ -83,7 +83,7 @@ struct OpenSegment {
     file: Arc<File>,
 }
 
-impl Reader {
+impl BlockReader {
     /// Reads from the segments of `dir`, whose frames carry `salt` in their sums.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
@@ -91,9 +91,9 @@ impl Reader {
         Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES)
     }
 
-    /// As [`Reader::new`], with the reads made by `source`, and at most `keeps` files kept open.
+    /// As [`BlockReader::new`], with the reads made by `source`, and at most `keeps` files kept open.
     #[must_use]
-    pub fn over(dir: &Path, salt: u64, source: Arc<dyn Source>, keeps: usize) -> Self {
+    pub fn over(dir: &Path, salt: u64, source: Arc<dyn BlockSource>, keeps: usize) -> Self {
         Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, keeps, open: Mutex::new(Vec::new()) }))
     }
 
@@ -106,11 +106,11 @@ impl Reader {
         self.read_with(&file, position, false)
     }
 
-    /// As [`Reader::read_block`], through a descriptor of its own, and from the device as far as the system can be
+    /// As [`BlockReader::read_block`], through a descriptor of its own, and from the device as far as the system can be
     /// asked for that: what an earlier read left behind does not count.
     ///
     /// # Errors
-    /// As [`Reader::read_block`].
+    /// As [`BlockReader::read_block`].
     pub fn read_block_afresh(&self, position: Position) -> Result<Block, ReadError> {
         let file = self.open(position.segment)?;
         self.read_with(&file, position, true)
@@ -123,10 +123,10 @@ impl Reader {
 
     fn read_with(&self, file: &File, position: Position, afresh: bool) -> Result<Block, ReadError> {
         let bytes = self.read_frame(file, position, afresh)?;
-        let place = Place { salt: self.0.salt, segment: position.segment, offset: position.offset };
+        let place = FramePlace { salt: self.0.salt, segment: position.segment, offset: position.offset };
         let opened = frame::open(&bytes, place).and_then(|(header, payload)| match header.kind {
             // Only blocks are asked for: another kind at this place is treated as damage.
-            Kind::Block => BlockHead::decode(payload)?.unpack(),
+            FrameKind::Block => BlockHead::decode(payload)?.unpack(),
             _ => Err(FrameError::Payload("not a block")),
         });
         opened.map_err(|error| match error {

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::head::{HEAD_BYTES, Head};
+use super::head::{HEAD_BYTES, HeadFields};
 use super::segment;
 use crate::store::StoreError;
 use crate::store::embedded::files;
@@ -34,7 +34,7 @@ pub(crate) fn salts(dir: &Path) -> Result<Salts, StoreError> {
         };
         // Counted even if its head is damaged: a directory with segments has had a salt.
         found.files += 1;
-        if let Some(head) = Head::of_any(&first(opened).map_err(failed)?) {
+        if let Some(head) = HeadFields::of_any(&first(opened).map_err(failed)?) {
             found.salts.push(head.salt);
         }
     }

@@ -16,14 +16,14 @@ use rustix::fs::FallocateFlags;
 use super::block::{self, BlockHead};
 use super::codec::len_u32;
 use super::dead;
-use super::frame::{FrameError, Header, Kind};
+use super::frame::{FrameError, FrameKind, Header};
 use super::group::MAX_GROUP_BYTES;
-use super::head::{self, Found, HEAD_BYTES, Head};
+use super::head::{self, FileStart, HEAD_BYTES, HeadFields};
 use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
-use super::stream::{self, Stream};
-use super::walk::{Damage, ScanReport, Step, Walk, Walked};
-use super::window::Window;
+use super::stream::{self, FrameStream};
+use super::walk::{Damage, ScanReport, Walk, WalkStep, Walked};
+use super::window::FileWindow;
 use super::{JournalOptions, Position, aside};
 use crate::store::embedded::files;
 use crate::store::{DeadLetter, StoreError};
@@ -93,7 +93,7 @@ pub fn scan(
             if file.number == from.segment { (from.offset as usize).max(HEAD_BYTES) } else { HEAD_BYTES };
         let last = last == Some(file.number);
         let walked = Walked::default();
-        let mut pass = Pass { dir, file, last, scan: &scan, report: &mut report, walked };
+        let mut pass = ScanPass { dir, file, last, scan: &scan, report: &mut report, walked };
         if !pass.sound_segment(start, &mut visit)? {
             pass.damaged_segment(start, &mut visit)?;
         }
@@ -104,7 +104,7 @@ pub fn scan(
 }
 
 /// The pass over one segment, with what it adds to the report.
-struct Pass<'a> {
+struct ScanPass<'a> {
     dir: &'a Path,
     file: &'a SegmentFile,
     last: bool,
@@ -113,7 +113,7 @@ struct Pass<'a> {
     walked: Walked,
 }
 
-impl Pass<'_> {
+impl ScanPass<'_> {
     /// The pass over a segment in which all is sound; false, and nothing shown, when it is not.
     fn sound_segment(
         &mut self,
@@ -128,7 +128,7 @@ impl Pass<'_> {
         let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
             return Ok(false);
         };
-        let mut frames = Stream::new(&file, survey.place(start)).map_err(failed)?;
+        let mut frames = FrameStream::new(&file, survey.place(start)).map_err(failed)?;
         while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
             self.frame(offset, header, payload, visit)?;
         }
@@ -190,17 +190,17 @@ impl Pass<'_> {
     fn salt(&mut self, file: &File) -> Result<Option<u64>, StoreError> {
         let path = &self.file.path;
         let failed = |error: io::Error| StoreError::io("read", path, error);
-        let mut window = Window::new(file, MAX_FILE_BYTES).map_err(failed)?;
-        let found = Head::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, self.file.number);
+        let mut window = FileWindow::new(file, MAX_FILE_BYTES).map_err(failed)?;
+        let found = HeadFields::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, self.file.number);
         let salt = match found {
             // A crash between creation and first sync can leave one copy of the head; such a segment held nothing yet.
-            Found::Sound { damaged: true, .. } if self.last && is_untouched(file).map_err(failed)? => {
+            FileStart::Sound { damaged: true, .. } if self.last && is_untouched(file).map_err(failed)? => {
                 return Ok(None);
             }
-            Found::Sound { head, damaged: false } => return Ok(Some(head.salt)),
-            Found::Sound { head, damaged: true } => head.salt,
-            Found::Newer(version) => return Err(self.newer(version.into())),
-            Found::Nothing => {
+            FileStart::Sound { head, damaged: false } => return Ok(Some(head.salt)),
+            FileStart::Sound { head, damaged: true } => head.salt,
+            FileStart::Newer(version) => return Err(self.newer(version.into())),
+            FileStart::Nothing => {
                 let Some(salt) = self.scan.salt else { return Ok(None) };
                 let walk = Walk::new(file, HEAD_BYTES, salt, self.file.number);
                 // A frame that passes its sum proves number and salt, which the head can no longer say.
@@ -227,7 +227,7 @@ impl Pass<'_> {
         let path = &self.file.path;
         while let Some(step) = walk.next().map_err(|error| StoreError::io("read", path, error))? {
             match step {
-                Step::Frame { offset, header, payload } => {
+                WalkStep::Frame { offset, header, payload } => {
                     // The sum is right and the form is not: `frame` has counted it, and its bytes are kept for a
                     // person.
                     if !self.frame(offset, header, payload, visit)? {
@@ -236,7 +236,7 @@ impl Pass<'_> {
                     end = offset as usize + header.frame_bytes();
                     keep = end;
                 }
-                Step::Bad { offset, bytes: length, error, lost, is_counted, unacknowledged, claimed } => {
+                WalkStep::Bad { offset, bytes: length, error, lost, is_counted, unacknowledged, claimed } => {
                     let tail = self.tail(offset, unacknowledged, is_counted);
                     if tail == Tail::Uncertain {
                         let counted = is_counted.then_some(u64::from(lost));
@@ -253,7 +253,7 @@ impl Pass<'_> {
                     self.set_aside(file, offset as usize, length);
                     self.note(offset as usize, length as u64, error, tail != Tail::Damage);
                 }
-                Step::Newer(version) => return Err(self.newer(version)),
+                WalkStep::Newer(version) => return Err(self.newer(version)),
             }
         }
         defect!(unless end <= keep, "a cut that would take a sound frame");
@@ -314,9 +314,9 @@ impl Pass<'_> {
     ) -> Result<bool, StoreError> {
         let position = Position { segment: self.file.number, offset };
         let frame = match header.kind {
-            Kind::Block => BlockHead::decode(payload).map(Frame::Block),
-            Kind::Settlements => RunReader::decode(payload).map(Frame::Settlements),
-            Kind::Dead => dead::decode(payload).map(Frame::Dead),
+            FrameKind::Block => BlockHead::decode(payload).map(Frame::Block),
+            FrameKind::Settlements => RunReader::decode(payload).map(Frame::Settlements),
+            FrameKind::Dead => dead::decode(payload).map(Frame::Dead),
         };
         let frame = match frame {
             Ok(frame) => frame,
@@ -418,15 +418,15 @@ pub(crate) fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSe
     };
     let failed = |error: io::Error| StoreError::io("read", &file.path, error);
     let opened = open(&file.path)?;
-    let mut window = Window::new(&opened, MAX_FILE_BYTES).map_err(failed)?;
-    let salt = match Head::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, number) {
-        Found::Sound { head, .. } => head.salt,
+    let mut window = FileWindow::new(&opened, MAX_FILE_BYTES).map_err(failed)?;
+    let salt = match HeadFields::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, number) {
+        FileStart::Sound { head, .. } => head.salt,
         _ => salt,
     };
     let mut walk = Walk::new(&opened, HEAD_BYTES, salt, number).map_err(failed)?;
     let mut sound = BTreeSet::new();
     while let Some(step) = walk.next().map_err(failed)? {
-        if let Step::Frame { offset, .. } = step {
+        if let WalkStep::Frame { offset, .. } = step {
             sound.insert(offset);
         }
     }
@@ -446,5 +446,5 @@ pub(crate) fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
 /// No frame was ever written into the segment.
 fn is_untouched(file: &File) -> io::Result<bool> {
     let behind = HEAD_BYTES as u64;
-    Ok(Window::new(file, MAX_FILE_BYTES)?.used_end(behind)? == behind)
+    Ok(FileWindow::new(file, MAX_FILE_BYTES)?.used_end(behind)? == behind)
 }

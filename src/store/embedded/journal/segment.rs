@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
-use super::head::Head;
+use super::head::HeadFields;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
@@ -112,7 +112,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, bool)> {
 /// it with its size: where there is no room for `size_bytes`, a small one. One that cannot be made leaves no file.
 pub(super) fn create(
     dir: &Path,
-    head: Head,
+    head: HeadFields,
     size_bytes: u64,
     disk: &mut dyn Disk,
 ) -> Result<(File, u64), StoreError> {
@@ -124,7 +124,12 @@ pub(super) fn create(
     made
 }
 
-fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<(File, u64), StoreError> {
+fn make(
+    dir: &Path,
+    head: HeadFields,
+    size_bytes: u64,
+    disk: &mut dyn Disk,
+) -> Result<(File, u64), StoreError> {
     let path = dir.join(name(head.segment, false));
     let failed = |operation| {
         let path = path.clone();

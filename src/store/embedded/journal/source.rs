@@ -12,7 +12,7 @@ use rustix::fs::{Advice, fadvise};
 use crate::store::embedded::files;
 
 /// How blocks are read. Implementations may be called from several threads at once.
-pub trait Source: Send + Sync {
+pub trait BlockSource: Send + Sync {
     /// Opens a plain file. `None` when there is nothing of this name.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ pub trait Source: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OsSource;
 
-impl Source for OsSource {
+impl BlockSource for OsSource {
     fn open(&self, path: &Path) -> io::Result<Option<File>> {
         files::read(path)
     }

@@ -9,11 +9,11 @@ use std::io;
 use super::block::BlockHead;
 use super::codec::len_u32;
 use super::dead;
-use super::frame::{self, FRAME_HEADER_BYTES, Header, Kind, Place};
-use super::head::{Found, HEAD_BYTES, Head};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameKind, FramePlace, Header};
+use super::head::{FileStart, HEAD_BYTES, HeadFields};
 use super::scan::MAX_FILE_BYTES;
 use super::settlements::RunReader;
-use super::window::Window;
+use super::window::FileWindow;
 
 /// A segment in which all is sound.
 pub(super) struct Survey {
@@ -28,8 +28,8 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn place(&self, start: usize) -> Place {
-        Place { salt: self.salt, segment: self.segment, offset: len_u32(start) }
+    pub(super) fn place(&self, start: usize) -> FramePlace {
+        FramePlace { salt: self.salt, segment: self.segment, offset: len_u32(start) }
     }
 }
 
@@ -42,14 +42,17 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
     if length > MAX_FILE_BYTES {
         return Ok(None);
     }
-    let mut window = Window::new(file, MAX_FILE_BYTES)?;
-    let Found::Sound { head: Head { salt, .. }, damaged: false } =
-        Head::decode(window.bytes(0, HEAD_BYTES)?, segment)
+    let mut window = FileWindow::new(file, MAX_FILE_BYTES)?;
+    let FileStart::Sound { head: HeadFields { salt, .. }, damaged: false } =
+        HeadFields::decode(window.bytes(0, HEAD_BYTES)?, segment)
     else {
         return Ok(None);
     };
-    let mut frames =
-        Stream { window, place: Place { salt, segment, offset: len_u32(HEAD_BYTES) }, at: HEAD_BYTES as u64 };
+    let mut frames = FrameStream {
+        window,
+        place: FramePlace { salt, segment, offset: len_u32(HEAD_BYTES) },
+        at: HEAD_BYTES as u64,
+    };
     let (mut counted, mut before) = (0, None);
     loop {
         // Only a place where a frame starts, or the last one ends, has a count of entries before it.
@@ -70,28 +73,28 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
     Ok(is_blank.then_some(Survey { salt, segment, before, end, length }))
 }
 
-fn decodes(kind: Kind, payload: &[u8]) -> bool {
+fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
     match kind {
-        Kind::Block => BlockHead::decode(payload).is_ok(),
-        Kind::Settlements => RunReader::decode(payload).is_ok(),
-        Kind::Dead => dead::decode(payload).is_ok(),
+        FrameKind::Block => BlockHead::decode(payload).is_ok(),
+        FrameKind::Settlements => RunReader::decode(payload).is_ok(),
+        FrameKind::Dead => dead::decode(payload).is_ok(),
     }
 }
 
 /// The frames of one segment from a place on.
-pub(super) struct Stream<'a> {
-    window: Window<'a>,
-    place: Place,
+pub(super) struct FrameStream<'a> {
+    window: FileWindow<'a>,
+    place: FramePlace,
     /// Byte in the file at which the next frame starts.
     at: u64,
 }
 
-impl<'a> Stream<'a> {
+impl<'a> FrameStream<'a> {
     /// `place` names the segment; its offset is where to begin.
     ///
     /// # Errors The error of the system when it does not return the file's length.
-    pub(super) fn new(file: &'a File, place: Place) -> io::Result<Self> {
-        Ok(Self { window: Window::new(file, MAX_FILE_BYTES)?, place, at: u64::from(place.offset) })
+    pub(super) fn new(file: &'a File, place: FramePlace) -> io::Result<Self> {
+        Ok(Self { window: FileWindow::new(file, MAX_FILE_BYTES)?, place, at: u64::from(place.offset) })
     }
 
     /// Where the frames shown so far end.
@@ -107,7 +110,7 @@ impl<'a> Stream<'a> {
         let Ok(payload_bytes) = frame::claimed_payload_bytes(window.bytes(*at, FRAME_HEADER_BYTES)?) else {
             return Ok(None);
         };
-        let place = Place { offset: len_u32(usize::try_from(*at).unwrap_or(usize::MAX)), ..self.place };
+        let place = FramePlace { offset: len_u32(usize::try_from(*at).unwrap_or(usize::MAX)), ..self.place };
         let bytes = window.bytes(*at, FRAME_HEADER_BYTES + payload_bytes)?;
         let Ok((header, payload)) = frame::open(bytes, place) else { return Ok(None) };
         *at += header.frame_bytes() as u64;
@@ -122,7 +125,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::{Group, Journal, JournalOptions, NewBlock, Position};
+    use super::super::{FrameGroup, Journal, JournalOptions, NewBlock, Position};
     use super::*;
     use crate::clock::Timestamp;
     use crate::event::LaneKey;
@@ -131,7 +134,8 @@ mod tests {
     /// One segment whose frames are shorter and longer than a window, one ending in zeros; where each starts.
     fn written(dir: &Path) -> Vec<Position> {
         let mut journal = Journal::open(dir, JournalOptions::default(), 0, Timestamp::ZERO).expect("opens");
-        let (lane, mut group, mut at) = (LaneKey::new("a@1").expect("valid"), Group::default(), Vec::new());
+        let (lane, mut group, mut at) =
+            (LaneKey::new("a@1").expect("valid"), FrameGroup::default(), Vec::new());
         let mut rng = fastrand::Rng::with_seed(1);
         for records in [1, 7, 3, 1, 5, 2] {
             let noise =
@@ -166,7 +170,7 @@ mod tests {
             let survey = survey(&file, 1, start.offset.into()).expect("reads").expect("sound");
             let entries_before = [0, 2, 10, 14, 16, 22, 25];
             assert_eq!((survey.before, survey.end), (entries_before[nth], at[6].offset.into()));
-            let mut frames = Stream::new(&file, survey.place(start.offset as usize)).expect("asks");
+            let mut frames = FrameStream::new(&file, survey.place(start.offset as usize)).expect("asks");
             let mut shown = Vec::new();
             while let Some((offset, ..)) = frames.next().expect("reads") {
                 shown.push(offset);

@@ -27,7 +27,7 @@ fn lane() -> LaneKey {
     LaneKey::new("a@1").expect("valid")
 }
 
-fn push(group: &mut Group, records: &[Bytes]) {
+fn push(group: &mut FrameGroup, records: &[Bytes]) {
     let block = NewBlock { lane_no: 7, lane: &lane(), accepted_ms: 42, records, due_ms: &[], dedup: &[] };
     group.push_block(&block).expect("fits");
 }
@@ -49,7 +49,7 @@ fn contents(dir: &Path, repair: bool) -> (Vec<Bytes>, ScanReport) {
     })
     .expect("scans");
     cut(dir, &report).expect("cuts");
-    let reader = Reader::new(dir, options().salt);
+    let reader = BlockReader::new(dir, options().salt);
     let read = |position| reader.read_block(position).expect("what a scan shows reads");
     let records = positions
         .into_iter()
@@ -61,7 +61,7 @@ fn contents(dir: &Path, repair: bool) -> (Vec<Bytes>, ScanReport) {
 /// Three groups of one block with two records each, in one segment.
 fn three_groups(dir: &Path) -> Vec<Position> {
     let mut journal = Journal::open(dir, options(), 0, NOW).expect("opens");
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let mut positions = Vec::new();
     for seed in 0..3 {
         push(&mut group, &[noise(seed * 2, 40), noise(seed * 2 + 1, 33)]);
@@ -111,7 +111,7 @@ fn a_scan_can_begin_where_an_index_left_off() {
 fn settlements_and_dedup_rows_and_due_times_come_back() {
     let temp = tempfile::tempdir().expect("temp");
     let mut journal = Journal::open(temp.path(), options(), 0, NOW).expect("opens");
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let rows = [DedupRow { index: 1, dedup: Dedup { key: [9; 16], fingerprint: 5 } }];
     let records = [Bytes::from_static(b"x"), Bytes::from(vec![b'y'; 5000])];
     let block = NewBlock {
@@ -133,8 +133,8 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
         What::Drained,
         What::Cancelled,
     ];
-    let settled =
-        |(index, what)| Settled { index: index as u8, from_due_ms: (index == 1).then_some(8), what };
+    let due = |index| (index == 1).then_some(8);
+    let settled = |(index, what)| Settled { why: None, index: index as u8, from_due_ms: due(index), what };
     let entries = whats.into_iter().enumerate().map(settled).collect();
     let run = SettledRun { lane_no: 3, block: Position { segment: 1, offset: 64 }, entries };
     group.push_settlements(&[run.clone(), run.clone()]).expect("fits");
@@ -170,7 +170,7 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
 fn segments_change_by_size_and_age_and_never_reuse_a_number() {
     let temp = tempfile::tempdir().expect("temp");
     let mut journal = Journal::open(temp.path(), options(), 4, NOW).expect("opens");
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let mut segments = Vec::new();
     for (seed, now) in [(0, NOW), (1, NOW), (2, NOW), (3, NOW + Duration::from_secs(300))] {
         push(&mut group, &[noise(seed, 1500)]);
@@ -263,7 +263,7 @@ fn a_frame_inside_a_record_does_not_pass_for_one() {
     three_groups(temp.path());
     let stolen = fs::read(temp.path().join("0000000001.seg")).expect("reads");
     let mut journal = Journal::open(temp.path(), options(), 0, NOW).expect("opens");
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let shifted = |by: usize| Bytes::from([&vec![1; by][..], &stolen[64..200]].concat());
     push(&mut group, &(0..8).map(shifted).collect::<Vec<_>>());
     let at = journal.append(&mut group, NOW).expect("appends")[0];
@@ -310,7 +310,7 @@ fn a_group_is_one_write_and_one_sync() {
     let mut journal =
         Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk.clone())).expect("opens");
     let before = (disk.writes.load(Ordering::Relaxed), disk.syncs.load(Ordering::Relaxed));
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     (0..5).for_each(|seed| push(&mut group, &[noise(seed, 50)]));
     assert_eq!(journal.append(&mut group, NOW).expect("appends").len(), 5);
     let after = (disk.writes.load(Ordering::Relaxed), disk.syncs.load(Ordering::Relaxed));
@@ -331,7 +331,7 @@ fn after_any_failing_call_nothing_more_is_written_and_what_was_acknowledged_stay
                 assert_eq!(nth, 0);
                 continue;
             };
-            let mut group = Group::default();
+            let mut group = FrameGroup::default();
             let mut acknowledged = Vec::new();
             let mut calls = None;
             for seed in 0..8 {
@@ -366,7 +366,7 @@ fn a_group_without_room_or_memory_is_taken_back_and_may_be_appended_again() {
         let disk = Failing { fail_write: Some(2), write_errno, ..Failing::default() };
         let mut journal =
             Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk.clone())).expect("opens");
-        let mut group = Group::default();
+        let mut group = FrameGroup::default();
         push(&mut group, &[noise(0, 300)]);
         journal.append(&mut group, NOW).expect("appends");
         // Its first half is written: the first of its two frames is whole.
@@ -389,7 +389,7 @@ fn a_group_without_room_or_memory_is_taken_back_and_may_be_appended_again() {
 
 #[test]
 fn bounds_are_refused_and_leave_the_group_as_it_was() {
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     let long = [Bytes::from(vec![0; crate::store::MAX_RECORD_BYTES + 1])];
     let whole = vec![Bytes::from(vec![0; crate::store::MAX_RECORD_BYTES]); 8];
     for records in [&long[..], &whole[..], &[], &vec![Bytes::new(); 257]] {
@@ -438,7 +438,7 @@ fn dead_letters_are_kept_for_their_retention() {
 #[test]
 fn a_newer_version_is_refused_by_name() {
     let temp = tempfile::tempdir().expect("temp");
-    let mut head = head::Head { segment: 1, salt: 0 }.encode();
+    let mut head = head::HeadFields { segment: 1, salt: 0 }.encode();
     for copy in head.chunks_exact_mut(32) {
         copy[8] = 2;
         let crc = crc32c::crc32c(&copy[..28]);

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io;
 
 use super::codec::len_u32;
-use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, Header, MARK, Place};
+use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, FramePlace, Header, MARK};
 use super::scan::MAX_FILE_BYTES;
-use super::window::Window;
+use super::window::FileWindow;
 use crate::telemetry::defect;
 
 /// Damaged places that a report names; more are only counted.
@@ -115,7 +115,7 @@ impl ScanReport {
 
 /// One step over a segment: a frame, or bytes between frames.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(super) enum WalkStep<'a> {
     /// A frame that passed its sum at this place.
     Frame { offset: u32, header: Header, payload: &'a [u8] },
     /// Bytes that are none, up to the next sound frame or the end.
@@ -135,10 +135,10 @@ pub(super) enum Step<'a> {
 
 /// Walks the frames of one segment from a place on, past damage.
 pub(super) struct Walk<'a> {
-    window: Window<'a>,
+    window: FileWindow<'a>,
     at: usize,
     end: usize,
-    place: Place,
+    place: FramePlace,
     /// Entries in the frames so far, as the frames themselves count; `None` until the first one.
     counted: Option<u32>,
 }
@@ -148,17 +148,17 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors The error of the system when a read fails.
     pub(super) fn new(file: &'a File, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
-        Self::over(Window::new(file, MAX_FILE_BYTES)?, at, salt, segment)
+        Self::over(FileWindow::new(file, MAX_FILE_BYTES)?, at, salt, segment)
     }
 
-    fn over(mut window: Window<'a>, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
+    fn over(mut window: FileWindow<'a>, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
         // Zeros at the end are preallocation; a frame's padding may be among them.
         let used = window.used_end(0)?;
         let end = used.next_multiple_of(ALIGN as u64).min(window.length());
         let end = usize::try_from(end).unwrap_or(usize::MAX);
         // From the middle nothing is counted yet: the first sound frame says how many entries lie before it.
         let counted = (at == super::HEAD_BYTES).then_some(0);
-        Ok(Self { window, at, end, place: Place { salt, segment, offset: 0 }, counted })
+        Ok(Self { window, at, end, place: FramePlace { salt, segment, offset: 0 }, counted })
     }
 
     /// Whether the starting point lies in the preallocation beyond everything that was written. A written end of
@@ -191,7 +191,7 @@ impl<'a> Walk<'a> {
     /// What the system says when it does not read.
     pub(super) fn has_frames(mut self) -> io::Result<bool> {
         while let Some(step) = self.next()? {
-            if !matches!(step, Step::Bad { .. }) {
+            if !matches!(step, WalkStep::Bad { .. }) {
                 return Ok(true);
             }
         }
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// What the system says when it does not read.
-    pub(super) fn next(&mut self) -> io::Result<Option<Step<'_>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<WalkStep<'_>>> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -219,12 +219,12 @@ impl<'a> Walk<'a> {
                 // Taken from the frame and not added up, so that a gap before it does not shift what follows.
                 self.counted = Some(header.entries_before.saturating_add(header.entries.into()));
                 let payload = self.bytes(start + FRAME_HEADER_BYTES, header.payload_bytes)?;
-                Ok(Some(Step::Frame { offset: len_u32(start), header, payload }))
+                Ok(Some(WalkStep::Frame { offset: len_u32(start), header, payload }))
             }
             Err(FrameError::Version(version)) => {
                 // Another version may have frames of another form: nothing behind it can be judged.
                 (self.at, self.counted) = (self.end, None);
-                Ok(Some(Step::Newer(version.into())))
+                Ok(Some(WalkStep::Newer(version.into())))
             }
             Err(error) => self.bad(error).map(Some),
         }
@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
     }
 
     fn open(&mut self, at: usize) -> io::Result<Result<Header, FrameError>> {
-        let place = Place { offset: len_u32(at), ..self.place };
+        let place = FramePlace { offset: len_u32(at), ..self.place };
         let payload_bytes = match frame::claimed_payload_bytes(self.bytes(at, FRAME_HEADER_BYTES)?) {
             Ok(payload_bytes) => payload_bytes,
             Err(error) => return Ok(Err(error)),
@@ -272,7 +272,7 @@ impl<'a> Walk<'a> {
         Ok((found, false))
     }
 
-    fn bad(&mut self, error: FrameError) -> io::Result<Step<'static>> {
+    fn bad(&mut self, error: FrameError) -> io::Result<WalkStep<'static>> {
         let start = self.at;
         let (found, acknowledged) = self.resume(start)?;
         let header = self.bytes(start, FRAME_HEADER_BYTES)?;
@@ -297,7 +297,7 @@ impl<'a> Walk<'a> {
         let unacknowledged = !acknowledged;
         let claimed = if found.is_none() { self.claim(start)? } else { None };
         let offset = len_u32(start);
-        Ok(Step::Bad { offset, bytes: resume - start, error, lost, is_counted, unacknowledged, claimed })
+        Ok(WalkStep::Bad { offset, bytes: resume - start, error, lost, is_counted, unacknowledged, claimed })
     }
 
     /// The entries that a broken last frame claims, if its header and its payload agree, it is in step, and nothing

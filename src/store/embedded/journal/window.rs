@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// The bytes of a file up to a length that was fixed when it was made.
-pub(super) struct Window<'a> {
+pub(super) struct FileWindow<'a> {
     file: &'a File,
     length: u64,
     window_bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Window<'a> {
     base: u64,
 }
 
-impl<'a> Window<'a> {
+impl<'a> FileWindow<'a> {
     /// Bytes of `file` behind `most_bytes` are treated as if there were none.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<'a> Window<'a> {
     /// With windows of a given length, for tests.
     ///
     /// # Errors
-    /// As [`Window::new`].
+    /// As [`FileWindow::new`].
     pub(super) fn of(file: &'a File, most_bytes: u64, window_bytes: usize) -> io::Result<Self> {
         let length = file.metadata()?.len().min(most_bytes);
         Ok(Self { file, length, window_bytes, held: Vec::new(), base: 0 })

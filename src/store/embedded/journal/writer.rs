@@ -4,16 +4,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Position;
 #[cfg(test)]
-use super::Reader;
+use super::BlockReader;
+use super::Position;
 use super::codec::len_u32;
 use super::disk::Disk;
 #[cfg(any(test, feature = "testkit"))]
 use super::disk::OsDisk;
-use super::frame::{ALIGN, Place};
-use super::group::{Group, MAX_GROUP_BYTES};
-use super::head::{HEAD_BYTES, Head};
+use super::frame::{ALIGN, FramePlace};
+use super::group::{FrameGroup, MAX_GROUP_BYTES};
+use super::head::{HEAD_BYTES, HeadFields};
 use super::segment::{self, MAX_SEGMENT};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
@@ -94,7 +94,7 @@ impl Journal {
         options.segment_bytes = options.segment_bytes.clamp(4096, JournalOptions::MAX_SEGMENT_BYTES);
         let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
         let number = next_number(highest)?;
-        let head = Head { segment: number, salt: options.salt };
+        let head = HeadFields { segment: number, salt: options.salt };
         let (file, size_bytes) = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
         let end = HEAD_BYTES as u64;
         let dir = dir.to_owned();
@@ -121,7 +121,7 @@ impl Journal {
     /// then: it must not be acknowledged, and may be found by the next scan. An error for which
     /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing
     /// of it is in the journal, it still holds its frames, and it may be appended again.
-    pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
+    pub fn append(&mut self, group: &mut FrameGroup, now: Timestamp) -> Result<Vec<Position>, StoreError> {
         if group.is_empty() {
             return self.sound().map(|()| Vec::new());
         }
@@ -138,7 +138,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::append`]. The segment before is in use still when it is a refusal.
-    pub fn begin_if_due(&mut self, group: &Group, now: Timestamp) -> Result<(), StoreError> {
+    pub fn begin_if_due(&mut self, group: &FrameGroup, now: Timestamp) -> Result<(), StoreError> {
         self.sound()?;
         // An empty segment takes any group: a group longer than a segment gets one of its own.
         let used = self.end > HEAD_BYTES as u64;
@@ -199,8 +199,8 @@ impl Journal {
     /// A reader of the same directory.
     #[cfg(test)]
     #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(&self.dir, self.options.salt)
+    pub fn reader(&self) -> BlockReader {
+        BlockReader::new(&self.dir, self.options.salt)
     }
 
     /// Gives the preallocation of the present segment back; after a failure the file is left as it is for the scan.
@@ -221,8 +221,8 @@ impl Journal {
         }
     }
 
-    fn write(&mut self, group: &mut Group) -> Result<Vec<Position>, StoreError> {
-        let place = Place { salt: self.options.salt, segment: self.number, offset: self.end().offset };
+    fn write(&mut self, group: &mut FrameGroup) -> Result<Vec<Position>, StoreError> {
+        let place = FramePlace { salt: self.options.salt, segment: self.number, offset: self.end().offset };
         let (positions, bytes, entries) = group.seal(place, self.entries);
         let failed = |operation| {
             let path = self.dir.join(segment::name(self.number, false));
@@ -252,7 +252,7 @@ impl Journal {
 
     fn rotate(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let number = next_number(self.number)?;
-        let head = Head { segment: number, salt: self.options.salt };
+        let head = HeadFields { segment: number, salt: self.options.salt };
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");

@@ -49,7 +49,7 @@ impl World {
         Ok(restore)
     }
 
-    fn restore(&self, data_dir: &Path) -> Result<Restored, StoreError> {
+    fn restore(&self, data_dir: &Path) -> Result<RestoredDirectory, StoreError> {
         let restore = self.begun(data_dir)?;
         let raised = rollback::prepare(&restore.tree(), None, NOW)?;
         restore.finish(raised)

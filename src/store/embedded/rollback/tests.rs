@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    fn outside(&self) -> Body {
+    fn outside(&self) -> RollbackBody {
         let Ok(Outside::Known(body)) = outside(&self.file) else { panic!("unknown") };
         body
     }
@@ -131,15 +131,15 @@ fn a_crash_between_the_steps_of_a_start_is_no_rollback() {
     let world = World::new();
     world.start();
     let own = own(&world.root).expect("reads");
-    let pending = Body { epoch: own.number + 1, pending: true, ..world.outside() };
+    let pending = RollbackBody { epoch: own.number + 1, pending: true, ..world.outside() };
     put(&world.file, &pending).expect("writes");
     assert!(world.start().is_empty(), "written outside alone");
     let own = super::own(&world.root).expect("reads");
     epoch::write(&world.root, Epoch { number: own.number + 1, ..own }).expect("writes");
-    put(&world.file, &Body { epoch: own.number + 1, ..pending.clone() }).expect("writes");
+    put(&world.file, &RollbackBody { epoch: own.number + 1, ..pending.clone() }).expect("writes");
     assert!(world.start().is_empty(), "not confirmed");
     let own = super::own(&world.root).expect("reads");
-    put(&world.file, &Body { epoch: own.number + 2, ..pending }).expect("writes");
+    put(&world.file, &RollbackBody { epoch: own.number + 2, ..pending }).expect("writes");
     assert!(is_held(&world.start()), "the control: two behind");
 }
 
@@ -155,7 +155,7 @@ fn an_epoch_file_that_says_nothing_holds_and_one_of_another_directory_refuses() 
     assert!(is_held(&doubts) && doubts[0].detail.contains("damaged"), "{doubts:?}");
     accept(&world.root, Some(&world.file), NOW).expect("writes");
     assert!(world.start().is_empty());
-    put(&world.file, &Body { salt: hex(SALT + 1), ..body }).expect("writes");
+    put(&world.file, &RollbackBody { salt: hex(SALT + 1), ..body }).expect("writes");
     let doubts = Doubts::default();
     let refused = world.with(&doubts, |epochs| epochs.start(NOW));
     assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::EpochFile { .. }))), "{refused:?}");
@@ -204,7 +204,7 @@ fn a_check_says_what_a_start_would_say_and_changes_nothing() {
     let (before, body) = (world.copy(), world.outside());
     assert!(says().expect("reads").is_some_and(|why| why.contains("older copy")));
     assert_eq!((world.copy(), world.outside()), (before, body.clone()));
-    put(&world.file, &Body { salt: hex(SALT + 1), ..body }).expect("writes");
+    put(&world.file, &RollbackBody { salt: hex(SALT + 1), ..body }).expect("writes");
     assert!(matches!(says(), Err(StoreError::Directory(DirectoryError::EpochFile { .. }))));
     for path in [world.file.clone(), sealed::beside(&world.file, ".prev")] {
         fs::remove_file(path).expect("deletes");

@@ -313,11 +313,9 @@ fn dead_letters_that_are_gone_are_reported() {
             .block_on(store.append((0..7).map(|n| plain("a", &n.to_string())).collect()))
             .expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-        let dead = |entry: &StoredEntry| SettleRequest {
-            lane: lane("a"),
-            id: entry.id,
-            due_at: None,
-            settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
+        let dead = |entry: &StoredEntry| {
+            let settlement = Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 };
+            SettleRequest { why: None, lane: lane("a"), id: entry.id, due_at: None, settlement }
         };
         runtime.block_on(store.settle(store.owner(), entries.iter().map(dead).collect())).expect("settles");
         drop(store);
@@ -372,7 +370,7 @@ pub(super) fn start_cut_short(root: &Path) {
     let found = crate::store::embedded::account::read(root).expect("reads");
     doubts.found_against(found.version);
     let (options, salt) = (options(), found.salt().expect("whole"));
-    let given = recover::Given {
+    let given = recover::RecoverFrom {
         dir: &dir,
         options: &options,
         salt,

@@ -20,6 +20,7 @@ fn history(dir: &Path, runtime: &tokio::runtime::Runtime) -> Vec<String> {
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let ends = |entry: &&StoredEntry| !entry.record.ends_with(b"-4");
     let settle = |entry: &StoredEntry| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,

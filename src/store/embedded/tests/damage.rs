@@ -37,7 +37,8 @@ fn waiting(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime) -> u64 {
     // What reads have met is taken out behind their backs: a write waits for the same thread.
     let barrier = runtime.block_on(store.append(vec![plain("z", "barrier")])).expect("appends").remove(0);
     let Appended::New(id) = barrier else { panic!("{barrier:?}") };
-    let settle = SettleRequest { lane: lane("z"), id, due_at: None, settlement: Settlement::Delivered };
+    let settle =
+        SettleRequest { why: None, lane: lane("z"), id, due_at: None, settlement: Settlement::Delivered };
     runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     let lanes = runtime.block_on(store.lanes()).expect("lists");
     lanes.iter().map(|lane| lane.ready + lane.delayed).sum()
@@ -157,6 +158,7 @@ fn a_deleted_segment_is_reported_with_what_the_index_knew() {
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         let gone = entries.iter().filter(|entry| entry.record.starts_with(b"entry y1"));
         let settle = |entry: &StoredEntry| SettleRequest {
+            why: None,
             lane: lane("a"),
             id: entry.id,
             due_at: None,

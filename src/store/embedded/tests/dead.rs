@@ -20,7 +20,7 @@ fn letters(dir: &Path) -> Vec<DeadLetter> {
 
 fn park(entry: &StoredEntry, reason: &str) -> SettleRequest {
     let settlement = Settlement::Dead { reason: reason.to_owned(), attempts: 7 };
-    SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
+    SettleRequest { why: None, lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 async fn first(store: &EmbeddedStore) -> StoredEntry {
@@ -88,7 +88,7 @@ fn a_letter_is_whole_and_synced_before_its_settlement_is_written() {
         record: entry.record.clone(),
     };
     assert_eq!(letters(dir.path()), std::slice::from_ref(&expected));
-    assert_eq!(runtime.block_on(store.lookup(entry.id)).expect("looks up"), Lookup::Settled);
+    assert_eq!(runtime.block_on(store.lookup(entry.id)).expect("looks up"), Lookup::Settled(None));
     runtime.block_on(store.settle(store.owner(), vec![park(&entry, "again")])).expect("is left alone");
     assert_eq!(store.health().dead_entries, 1);
     drop(store);

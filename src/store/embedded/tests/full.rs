@@ -37,7 +37,13 @@ impl Disk for Gate {
 }
 
 fn delivered(entry: &StoredEntry) -> SettleRequest {
-    SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement: Settlement::Delivered }
+    SettleRequest {
+        why: None,
+        lane: lane("a"),
+        id: entry.id,
+        due_at: None,
+        settlement: Settlement::Delivered,
+    }
 }
 
 #[test]

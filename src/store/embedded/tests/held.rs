@@ -30,6 +30,7 @@ fn a_held_store_takes_nothing_and_deletes_nothing_until_the_doubt_ends() {
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads go on");
     assert_eq!(entries.len(), 12);
     let settle = |entry: &StoredEntry| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,

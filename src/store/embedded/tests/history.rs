@@ -73,7 +73,7 @@ async fn settle_one(store: &dyn EntryStore, name: &str, due: bool, at: usize, re
         },
         None => Settlement::Delivered,
     };
-    let settle = SettleRequest { lane, id: entry.id, due_at: entry.due_at, settlement };
+    let settle = SettleRequest { why: None, lane, id: entry.id, due_at: entry.due_at, settlement };
     store.settle(store.owner(), vec![settle]).await.expect("settles");
     let found = store.lookup(entry.id).await.expect("looks up");
     assert_eq!(matches!(found, Lookup::Waiting(..)), reschedule.is_some());

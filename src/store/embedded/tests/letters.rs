@@ -13,7 +13,7 @@ fn park(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, records: &[Str
         store.append(vec![plain("a", record)]).await.expect("appends");
         let entry = store.read_ready(&lane("a"), None, ALL).await.expect("reads").remove(0);
         let settlement = Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 };
-        let settle = SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement };
+        let settle = SettleRequest { why: None, lane: lane("a"), id: entry.id, due_at: None, settlement };
         store.settle(store.owner(), vec![settle]).await.expect("settles");
         entry.id
     };
@@ -83,7 +83,7 @@ fn letters_in_many_segments_are_listed_and_taken_one_by_one() {
     check(&store, &all);
     let (odd, even): (Vec<EventId>, Vec<EventId>) =
         all.iter().partition(|id| all.iter().position(|one| one == *id).is_some_and(|at| at % 2 == 1));
-    assert_eq!(runtime.block_on(store.take(odd.clone())).expect("takes"), odd);
+    assert_eq!(runtime.block_on(store.take(store.owner(), odd.clone())).expect("takes"), odd);
     check(&store, &even);
     drop(store);
     for _ in 0..2 {
@@ -111,7 +111,11 @@ fn a_letter_that_is_damaged_while_the_store_runs_is_counted_and_doubted() {
         }
     }
     assert_eq!(doubted(&store, DoubtKind::Files), (1, 1));
-    assert_eq!(runtime.block_on(store.take(all.clone())).expect("takes"), left, "the others can be taken");
+    assert_eq!(
+        runtime.block_on(store.take(store.owner(), all.clone())).expect("takes"),
+        left,
+        "the others can be taken"
+    );
     drop(store);
     let store = open(dir.path());
     assert_eq!(doubted(&store, DoubtKind::Lost), (1, 1), "the account knows of it");
@@ -156,7 +160,7 @@ fn a_damaged_record_of_what_was_taken_brings_the_letter_back_with_a_doubt() {
     let runtime = runtime();
     let store = open(dir.path());
     let all = park(&store, &runtime, &named(2));
-    runtime.block_on(store.take(vec![all[0]])).expect("takes");
+    runtime.block_on(store.take(store.owner(), vec![all[0]])).expect("takes");
     runtime.block_on(store.close()).expect("closes");
     drop(store);
     let mut record = Position::default();
@@ -173,7 +177,11 @@ fn a_damaged_record_of_what_was_taken_brings_the_letter_back_with_a_doubt() {
     assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9), (all.clone(), 0));
     assert_eq!(doubted(&store, DoubtKind::Files), (0, 1));
     assert_eq!(doubted(&store, DoubtKind::Lost), (0, 0));
-    assert_eq!(runtime.block_on(store.take(all.clone())).expect("takes"), all, "it can be taken again");
+    assert_eq!(
+        runtime.block_on(store.take(store.owner(), all.clone())).expect("takes"),
+        all,
+        "it can be taken again"
+    );
     drop(store);
     let store = open(dir.path());
     assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9).0, []);
@@ -188,7 +196,7 @@ fn when_taking_fails_no_letter_is_lost_and_no_other_is_touched() {
         // The steps of the new segment do not count, so that the second one of each kind fails.
         done.lock().expect("not poisoned").clear();
         let all = park(&store, &runtime, &named(1));
-        let taken = runtime.block_on(store.take(all.clone()));
+        let taken = runtime.block_on(store.take(store.owner(), all.clone()));
         assert!(matches!(taken, Err(StoreError::Poisoned { .. })), "{fail}: {taken:?}");
         assert!(store.health().poisoned.is_some());
         assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9).0, all, "reads go on");

@@ -69,7 +69,13 @@ impl History {
                 self.waiting.remove(&*String::from_utf8_lossy(&entry.record));
                 Settlement::Delivered
             };
-            batch.push(SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
+            batch.push(SettleRequest {
+                why: None,
+                lane: lane("a"),
+                id: entry.id,
+                due_at: entry.due_at,
+                settlement,
+            });
         }
         runtime.block_on(store.settle(store.owner(), batch)).expect("settles");
     }

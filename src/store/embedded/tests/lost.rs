@@ -99,6 +99,7 @@ fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come
     let rest = runtime.block_on(store.read_ready(&lane("a"), Some(out[1].id), ALL)).expect("reads");
     assert_eq!((rest.len(), store.health().lost_entries), (8, 2), "two of the block were out");
     let settle = |entry: &StoredEntry, settlement| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,
@@ -150,6 +151,7 @@ fn an_entry_that_cannot_be_parked_is_lost_when_it_is_damaged_and_waits_when_it_c
     runtime.block_on(three_lanes(&store));
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let park = |entry: &StoredEntry| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,

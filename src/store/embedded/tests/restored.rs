@@ -76,7 +76,13 @@ impl World {
 }
 
 fn settle(store: &EmbeddedStore, ids: Vec<EventId>, runtime: &tokio::runtime::Runtime) {
-    let one = |id| SettleRequest { lane: lane("a"), id, due_at: None, settlement: Settlement::Delivered };
+    let one = |id| SettleRequest {
+        why: None,
+        lane: lane("a"),
+        id,
+        due_at: None,
+        settlement: Settlement::Delivered,
+    };
     runtime.block_on(store.settle(store.owner(), ids.into_iter().map(one).collect())).expect("settles");
 }
 

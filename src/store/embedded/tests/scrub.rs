@@ -51,6 +51,7 @@ fn the_scrub_leaves_what_was_handed_out_to_its_holder() {
     // Of the third block of `a` everything, of the delayed one the two that were not due.
     assert_eq!((store.health().damaged, store.health().lost_entries), (4, 6));
     let settle = |entry: &StoredEntry| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,

@@ -14,6 +14,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, limit)).expect("reads");
     assert_eq!(entries.len(), ENTRIES);
     let settles = entries.iter().enumerate().map(|(n, entry)| SettleRequest {
+        why: None,
         lane: lane("a"),
         id: entry.id,
         due_at: None,
@@ -45,8 +46,13 @@ fn an_entry_that_two_settle_as_lost_in_one_group_is_lost_once() {
     let store = open(dir.path());
     runtime.block_on(store.append(vec![plain("a", "1"), plain("a", "2")])).expect("appends");
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-    let lost =
-        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
+    let lost = SettleRequest {
+        why: None,
+        lane: lane("a"),
+        id: entries[0].id,
+        due_at: None,
+        settlement: Settlement::Lost,
+    };
     runtime.block_on(store.settle(store.owner(), vec![lost.clone(), lost])).expect("settles");
     assert_eq!(store.health().lost_entries, 1);
     assert_eq!(store.take_losses().len(), 1);

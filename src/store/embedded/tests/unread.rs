@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::embedded::journal::{Source, list};
+use crate::store::embedded::journal::{BlockSource, list};
 
 /// What a read that is made to fail does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Faulty {
     }
 }
 
-impl Source for Faulty {
+impl BlockSource for Faulty {
     fn open(&self, path: &Path) -> io::Result<Option<File>> {
         match self.step() {
             Some(Fault::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
@@ -118,6 +118,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
             return (delivered, failures);
         }
         let settles = page.iter().map(|entry| SettleRequest {
+            why: None,
             lane: lane(name),
             id: entry.id,
             due_at: entry.due_at,

@@ -9,8 +9,8 @@ use std::path::Path;
 use super::VerifyReport;
 use crate::store::StoreError;
 use crate::store::doubts::NewDoubt;
-use crate::store::embedded::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::embedded::account::{self, Found, living};
+use crate::store::embedded::account::compare::{self, Extent, ScanTally, Shortfall};
+use crate::store::embedded::account::{self, StoredAccount, living};
 use crate::store::embedded::doubts_file;
 use crate::store::embedded::format;
 use crate::store::embedded::journal::{self, HeadState, Marked, Position, Scan, ScanReport};
@@ -19,7 +19,7 @@ use crate::store::embedded::sealed::{self, Sealed};
 const PLACE: &str = "journal";
 
 /// Reads the account; `None` when nothing is known of it.
-pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
+pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<StoredAccount> {
     let read = match super::format::salt(root) {
         Some(salt) => account::read_own(root, salt),
         None => account::read(root),
@@ -37,7 +37,7 @@ pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
     }
     if let Some(mark) = found.mark.as_ref().filter(|mark| mark.closed) {
         let list = report.take(living::NAME, living::open(root, mark.salt, mark.end));
-        if let Some(living::Found::Damaged { reason }) = list {
+        if let Some(living::StoredList::Damaged { reason }) = list {
             report.find(living::NAME, reason);
         }
     }
@@ -45,7 +45,7 @@ pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
 }
 
 /// How the journal is to be scanned, given the account.
-pub(super) fn scan(found: Option<&Found>) -> Scan {
+pub(super) fn scan(found: Option<&StoredAccount>) -> Scan {
     let mark = found.and_then(|found| found.mark.as_ref());
     Scan {
         salt: mark.map(|mark| mark.salt),
@@ -57,14 +57,14 @@ pub(super) fn scan(found: Option<&Found>) -> Scan {
 /// Compares what a scan has found with the account.
 pub(super) fn compare(
     root: &Path,
-    found: &Found,
-    tally: &Tally,
+    found: &StoredAccount,
+    tally: &ScanTally,
     journal: &ScanReport,
     report: &mut VerifyReport,
 ) {
     let Some(files) = report.take(PLACE, lengths(root)) else { return };
     let extent = Extent { from: Position::default(), living: None, missing: None };
-    let Verdict { lost, uncertain, missing, .. } = compare::compare(found, tally, journal, &files, &extent);
+    let Shortfall { lost, uncertain, missing, .. } = compare::compare(found, tally, journal, &files, &extent);
     for segment in missing {
         report.find(PLACE, format!("segment {segment}, in which entries wait, is missing"));
     }

@@ -123,13 +123,13 @@ fn copy_into(from: &Path, to: &Path) -> Result<(), StoreError> {
 /// The blocks of the journal with what was settled of each.
 pub(super) struct Blocks {
     reflects: Position,
-    all: BTreeMap<Position, State>,
+    all: BTreeMap<Position, BlockTally>,
     /// Settlements of blocks that are not there (yet).
     is_used: bool,
 }
 
 #[derive(Default)]
-struct State {
+struct BlockTally {
     count: u32,
     settled_below: Bits,
     settled: Bits,

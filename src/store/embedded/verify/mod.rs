@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::Path;
 
 pub(super) use self::format::salt;
-use super::account::compare::Tally;
+use super::account::compare::ScanTally;
 use super::directory::DataDir;
 use super::journal::{self, Scan, ScanReport};
 use crate::store::StoreError;
@@ -116,7 +116,7 @@ pub(crate) fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyRep
     let found = account::read(root, &mut report);
     let index = index::open_copy(root, &mut report);
     let mut blocks = index::Blocks::new(index.as_ref());
-    let mut tally = Tally::new(found.as_ref().and_then(|found| found.mark.as_ref()));
+    let mut tally = ScanTally::new(found.as_ref().and_then(|found| found.mark.as_ref()));
     let scanned = journal::scan(&root.join("journal"), account::scan(found.as_ref()), |at, frame| {
         blocks.add(at, &frame);
         tally.add(at, &frame);

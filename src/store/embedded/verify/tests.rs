@@ -31,8 +31,13 @@ async fn sound(root: &Path) {
         }
         let all = ReadLimit { entries: 1, bytes: usize::MAX };
         let first = store.read_ready(&lane("a"), None, all).await.expect("reads").remove(0);
-        let settle =
-            SettleRequest { lane: lane("a"), id: first.id, due_at: None, settlement: Settlement::Delivered };
+        let settle = SettleRequest {
+            why: None,
+            lane: lane("a"),
+            id: first.id,
+            due_at: None,
+            settlement: Settlement::Delivered,
+        };
         if round > 0 {
             store.settle(store.owner(), vec![settle]).await.expect("settles");
         }
@@ -44,7 +49,7 @@ async fn sound(root: &Path) {
         usages.open(Timestamp::from_millis(1_000)).await.expect("opens");
         let (at, over_at) = (Timestamp::from_millis(1_000), Timestamp::from_millis(1 << 50));
         let usage = Usage { limit: "quota a ".into(), count: 7, at, over_at };
-        usages.close(vec![usage]).await.expect("closes");
+        usages.close(usages.owner(), vec![usage]).await.expect("closes");
         store.close().await.expect("closes");
     }
 }

@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{LaneKey, Tries};
-use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::lanes::LaneNumbers;
 use crate::store::embedded::journal::{Settled, What};
 use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
 
 /// The dearest settlements: each in a block of its own, from one due place to another.
 fn settle(segment: u32, count: usize) -> Request {
     let settled = Settled {
+        why: None,
         index: 0,
         from_due_ms: Some(u64::MAX),
         what: What::Reschedule { due_ms: u64::MAX, tries: Tries::from_bits(u16::MAX), doubted_ms: None },
@@ -35,7 +36,7 @@ fn append(part: usize) -> Request {
 
 #[test]
 fn the_fullest_commit_fits_into_a_group() {
-    let mut pending = Pending::default();
+    let mut pending = PendingRequests::default();
     for (segment, count) in [(1, SETTLED_PART), (2, SETTLEMENTS - SETTLED_PART - 1)] {
         pending.take(settle(segment, count), Timestamp::ZERO);
     }
@@ -45,7 +46,7 @@ fn the_fullest_commit_fits_into_a_group() {
         }
         pending.take(append(part), Timestamp::ZERO);
     }
-    let (lanes, mut draft) = (Lanes::default(), Draft::default());
+    let (lanes, mut draft) = (LaneNumbers::default(), Draft::default());
     for request in pending.appends {
         let Request::Append { entries, .. } = request else { continue };
         for entry in entries {
@@ -54,7 +55,7 @@ fn the_fullest_commit_fits_into_a_group() {
     }
     let runs = commit::runs(pending.decisions);
     assert_eq!(runs.len(), SETTLEMENTS - 1);
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     draft.encode(&mut group, &runs, u64::MAX).expect("fits");
     let again = (0..3).map(|_| draft.encode(&mut group, &runs, u64::MAX));
     assert!(again.last().is_some_and(|full| full.is_err()), "the control: a group has a bound");

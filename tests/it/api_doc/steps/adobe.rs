@@ -7,7 +7,11 @@ pub(super) fn steps(kind: &str, base: &str) -> Vec<Step> {
     let named = |verb: &str, status| step(String::leak(format!("{verb}_{kind}{base}")), status);
     let list = || step(String::leak(format!("list_{kind}s{base}")), 200);
     vec![
-        Step { takes: &[("uid", "/uid")], ..named("create", 200) },
+        Step {
+            given: &[("organization", "ACME@AdobeOrg")],
+            takes: &[("uid", "/uid")],
+            ..named("create", 200)
+        },
         list(),
         named("get", 200),
         named("can_deploy", 200),

@@ -23,6 +23,7 @@ pub(super) fn responsys() -> Vec<Step> {
     vec![
         step("list_responsys_limits", 200),
         Step { given: &[("version", "v1.3")], ..step("list_responsys_limits_of_version", 404) },
+        Step { given: &[("version", "v1.3")], ..step("responsys_login", 200) },
         Step { given: &[("account", "acme")], ..step("get_responsys_account", 404) },
         step("put_responsys_account", 201),
         step("put_responsys_account", 200),

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{ALIGN, FORMAT, HEAD_BYTES, Head, MAX_BLOCK_BYTES, NAME, RUN_HEAD_BYTES};
+use super::{ALIGN, FORMAT, HEAD_BYTES, ListHead, MAX_BLOCK_BYTES, NAME, RUN_HEAD_BYTES};
 use crate::store::StoreError;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::files;
@@ -21,7 +21,7 @@ const CHECK_BYTES: usize = 64 * 1024;
 const WINDOW_BYTES: usize = 4 * 1024;
 
 /// What was found of the closing list.
-pub(in crate::store::embedded) enum Found {
+pub(in crate::store::embedded) enum StoredList {
     /// There is none of this stop: it could not be written, or belongs to another one.
     Missing,
     /// It is not what was written.
@@ -60,13 +60,17 @@ struct Run {
 /// # Errors
 /// [`StoreError::Io`] when the system does not let it be read: nothing is known of it then, and
 /// [`StoreError::Format`] when a newer version wrote it.
-pub(in crate::store::embedded) fn open(root: &Path, salt: u64, end: Position) -> Result<Found, StoreError> {
+pub(in crate::store::embedded) fn open(
+    root: &Path,
+    salt: u64,
+    end: Position,
+) -> Result<StoredList, StoreError> {
     let path = root.join(NAME);
     let failed = |error| StoreError::io("read", &path, error);
-    let damaged = |reason: &str| Ok(Found::Damaged { reason: reason.to_owned() });
+    let damaged = |reason: &str| Ok(StoredList::Damaged { reason: reason.to_owned() });
     let file = match files::read(&path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Ok(Found::Missing),
+        Ok(None) => return Ok(StoredList::Missing),
         Err(error) if files::is_foreign(&error) => return damaged(&error.to_string()),
         Err(error) => return Err(failed(error)),
     };
@@ -76,14 +80,14 @@ pub(in crate::store::embedded) fn open(root: &Path, salt: u64, end: Position) ->
         return damaged("it is cut short");
     }
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-    let Some((format, head)) = Head::decode(&bytes) else { return damaged("its head is damaged") };
+    let Some((format, head)) = ListHead::decode(&bytes) else { return damaged("its head is damaged") };
     if format != FORMAT {
         let what = path.display().to_string();
         return Err(StoreError::Format { what, found: format, known: FORMAT });
     }
     // Whole and of another stop: it says nothing about this one, and that is no damage.
     if (head.salt, head.end) != (salt, end) {
-        return Ok(Found::Missing);
+        return Ok(StoredList::Missing);
     }
     if length != HEAD_BYTES as u64 + head.bytes || checksum(&file, head.bytes).map_err(failed)? != head.crc {
         return damaged("checksum mismatch");
@@ -91,7 +95,7 @@ pub(in crate::store::embedded) fn open(root: &Path, salt: u64, end: Position) ->
     let mut living = Living { path: path.clone(), file, runs: Vec::new(), next: BinaryHeap::new() };
     // After the sum: from here on a run that does not decode means that the file is being changed.
     living.begin(&head).map_err(failed)?;
-    Ok(Found::Whole(living))
+    Ok(StoredList::Whole(living))
 }
 
 fn checksum(file: &File, bytes: u64) -> io::Result<u32> {
@@ -115,7 +119,7 @@ fn changed() -> io::Error {
 
 impl Living {
     /// Finds the runs and the first block of each.
-    fn begin(&mut self, head: &Head) -> io::Result<()> {
+    fn begin(&mut self, head: &ListHead) -> io::Result<()> {
         let mut at = HEAD_BYTES as u64;
         for number in 0..head.runs as usize {
             let mut bytes = [0; RUN_HEAD_BYTES];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::writer::Writer;
+use super::writer::ListWriter;
 use super::*;
 use crate::store::embedded::bits::Bits;
 
@@ -11,7 +11,7 @@ const SALT: u64 = 0x5a17;
 const END: Position = Position { segment: 900, offset: 4096 };
 
 fn written(root: &Path, blocks: &[(Position, Bits)]) {
-    let fill = |writer: &mut Writer| {
+    let fill = |writer: &mut ListWriter| {
         blocks.iter().for_each(|(at, living)| writer.add(*at, *living).expect("writes"));
         Ok(())
     };
@@ -21,9 +21,9 @@ fn written(root: &Path, blocks: &[(Position, Bits)]) {
 /// All blocks of the list; what is wrong with it otherwise.
 fn read(root: &Path, salt: u64, end: Position) -> Result<Vec<(Position, Bits)>, String> {
     match open(root, salt, end).expect("no error of the system") {
-        Found::Missing => Err("missing".to_owned()),
-        Found::Damaged { reason } => Err(reason),
-        Found::Whole(mut living) => {
+        StoredList::Missing => Err("missing".to_owned()),
+        StoredList::Damaged { reason } => Err(reason),
+        StoredList::Whole(mut living) => {
             Ok(std::iter::from_fn(|| living.next().expect("no error of the system")).collect())
         }
     }
@@ -108,7 +108,7 @@ fn runs_of_several_lanes_are_merged_and_a_block_costs_few_bytes() {
 #[test]
 fn a_list_that_cannot_be_filled_leaves_nothing_behind() {
     let temp = tempfile::tempdir().expect("temp");
-    let full = |writer: &mut Writer| {
+    let full = |writer: &mut ListWriter| {
         writer.add(at(1, 64), Bits::first(1)).expect("writes");
         Err(StoreError::Closed)
     };

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{ALIGN, HEAD_BYTES, Head, NAME, RUN_BLOCKS};
+use super::{ALIGN, HEAD_BYTES, ListHead, NAME, RUN_BLOCKS};
 use crate::store::StoreError;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::files;
@@ -16,11 +16,11 @@ use crate::store::embedded::sealed;
 use crate::telemetry::defect;
 
 /// Takes the blocks of a list.
-pub(in crate::store::embedded) struct Writer {
+pub(in crate::store::embedded) struct ListWriter {
     file: BufWriter<File>,
     run: Vec<(Position, Bits)>,
     payload: Vec<u8>,
-    head: Head,
+    head: ListHead,
 }
 
 /// Writes the list, durably: `salt` and `end` are those of the closing mark, `fill` adds the blocks. Without room there
@@ -32,14 +32,14 @@ pub(in crate::store::embedded) fn write(
     root: &Path,
     salt: u64,
     end: Position,
-    fill: impl FnOnce(&mut Writer) -> Result<(), StoreError>,
+    fill: impl FnOnce(&mut ListWriter) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let path = root.join(NAME);
     let temporary = sealed::beside(&path, ".tmp");
     let failed = |error| StoreError::io("write", &path, error);
     let written = || {
         let mut writer =
-            Writer::begin(files::create_temporary(&temporary).map_err(failed)?).map_err(failed)?;
+            ListWriter::begin(files::create_temporary(&temporary).map_err(failed)?).map_err(failed)?;
         fill(&mut writer)?;
         let file = writer.finish(salt, end).map_err(failed)?;
         file.sync_all().map_err(failed)?;
@@ -51,12 +51,12 @@ pub(in crate::store::embedded) fn write(
     })
 }
 
-impl Writer {
+impl ListWriter {
     fn begin(file: File) -> io::Result<Self> {
         let mut file = BufWriter::new(file);
         // Filled in at the end, when number and sum of the runs are known.
         file.write_all(&[0; HEAD_BYTES])?;
-        Ok(Self { file, run: Vec::new(), payload: Vec::new(), head: Head::default() })
+        Ok(Self { file, run: Vec::new(), payload: Vec::new(), head: ListHead::default() })
     }
 
     /// Adds a block with at least one living entry.
@@ -95,7 +95,7 @@ impl Writer {
     fn finish(mut self, salt: u64, end: Position) -> io::Result<File> {
         self.end_run()?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.write_all_at(&Head { salt, end, ..self.head }.encode(), 0)?;
+        file.write_all_at(&ListHead { salt, end, ..self.head }.encode(), 0)?;
         Ok(file)
     }
 }

@@ -76,7 +76,7 @@ async fn a_torn_write_of_several_lines_is_not_damage() {
 #[tokio::test]
 async fn a_flipped_bit_anywhere_is_never_taken_for_an_orderly_end() {
     let mut subject = three_writes().await;
-    subject.log.close(three().to_vec()).await.expect("closes");
+    subject.log.close(subject.log.owner(), three().to_vec()).await.expect("closes");
     let whole = unmarked(&subject.bytes());
     let last = whole.len() - lines(&whole).last().map_or(0, |line| line.len());
     for at in 0..whole.len() {
@@ -139,7 +139,10 @@ async fn another_format_is_refused_and_left_as_it_is() {
         let refused = subject.log.open(NOW).await;
         assert!(matches!(refused, Err(StoreError::Format { found: told, known: 1, .. }) if told == found));
         assert_eq!(subject.bytes(), text.as_bytes());
-        assert!(matches!(subject.log.record(three().to_vec()).await, Err(StoreError::Closed)));
+        assert!(matches!(
+            subject.log.record(subject.log.owner(), three().to_vec()).await,
+            Err(StoreError::Closed)
+        ));
         assert_eq!(subject.bytes(), text.as_bytes());
     }
     let json = "{\"format\":1,\"whatever\":[1]}";

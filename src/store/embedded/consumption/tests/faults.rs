@@ -32,7 +32,7 @@ async fn calls_that_arrive_while_a_sync_runs_share_the_next_one() {
     disk.held.store(true, Ordering::SeqCst);
     let record = |number| {
         let log = log.clone();
-        tokio::spawn(async move { log.record(vec![numbered(number)]).await })
+        tokio::spawn(async move { log.record(log.owner(), vec![numbered(number)]).await })
     };
     let mut calls = vec![record(0)];
     while disk.calls().0 == before.0 {
@@ -56,10 +56,10 @@ async fn calls_that_arrive_while_a_sync_runs_share_the_next_one() {
 async fn a_caller_that_goes_away_changes_nothing() {
     let (subject, disk, log) = opened().await;
     disk.held.store(true, Ordering::SeqCst);
-    assert!(log.record(vec![numbered(1)]).now_or_never().is_none(), "waits");
-    assert!(log.record(vec![numbered(2)]).now_or_never().is_none(), "waits");
+    assert!(log.record(log.owner(), vec![numbered(1)]).now_or_never().is_none(), "waits");
+    assert!(log.record(log.owner(), vec![numbered(2)]).now_or_never().is_none(), "waits");
     disk.held.store(false, Ordering::SeqCst);
-    log.record(vec![numbered(3)]).await.expect("records");
+    log.record(log.owner(), vec![numbered(3)]).await.expect("records");
     let found = super::log(subject.dir.path()).open(NOW).await.expect("opens").usages;
     assert_eq!(found, [numbered(1), numbered(2), numbered(3)]);
 }
@@ -69,12 +69,13 @@ async fn calls_that_wait_when_the_record_is_closed_are_told() {
     let (subject, disk, log) = opened().await;
     let before = disk.calls();
     disk.held.store(true, Ordering::SeqCst);
-    let mut first = log.record(vec![numbered(1)]);
+    let mut first = log.record(log.owner(), vec![numbered(1)]);
     assert!((&mut first).now_or_never().is_none());
     while disk.calls().0 == before.0 {
         tokio::task::yield_now().await;
     }
-    let (second, closing) = (log.record(vec![numbered(2)]), log.close(vec![numbered(3)]));
+    let (second, closing) =
+        (log.record(log.owner(), vec![numbered(2)]), log.close(log.owner(), vec![numbered(3)]));
     let release = async { disk.held.store(false, Ordering::SeqCst) };
     let (first, second, closed, ()) = futures_util::join!(first, second, closing, release);
     first.expect("was being written");
@@ -102,12 +103,12 @@ async fn a_panic_while_writing_leaves_nobody_waiting_and_poisons() {
     let subject = Embedded::new();
     let log = log_on(subject.dir.path(), Panicking);
     log.open(NOW).await.expect("opens");
-    let calls = (0..3).map(|number| log.record(vec![numbered(number)]));
+    let calls = (0..3).map(|number| log.record(log.owner(), vec![numbered(number)]));
     for done in join_all(calls).await {
         assert!(matches!(done, Err(StoreError::Poisoned { .. })), "{done:?}");
     }
     assert!(log.poisoned().is_some());
-    assert!(matches!(log.close(Vec::new()).await, Err(StoreError::Poisoned { .. })));
+    assert!(matches!(log.close(log.owner(), Vec::new()).await, Err(StoreError::Poisoned { .. })));
     assert_eq!(super::log(subject.dir.path()).open(NOW).await.expect("opens"), disorderly(&[]));
 }
 
@@ -117,7 +118,7 @@ async fn until_it_fails(log: &UsageLog, disk: &Watched) -> (Vec<Usage>, bool, bo
     let opened = log.open(NOW).await.is_ok();
     let mut calls_at_failure = (!opened).then(|| disk.calls());
     for number in 0..4 {
-        match log.record(vec![numbered(number)]).await {
+        match log.record(log.owner(), vec![numbered(number)]).await {
             Ok(()) => {
                 assert!(calls_at_failure.is_none(), "acknowledged after a failure");
                 acknowledged.push(numbered(number));
@@ -130,7 +131,7 @@ async fn until_it_fails(log: &UsageLog, disk: &Watched) -> (Vec<Usage>, bool, bo
             Err(other) => panic!("{other}"),
         }
     }
-    let closed = log.close(vec![numbered(9)]).await.is_ok();
+    let closed = log.close(log.owner(), vec![numbered(9)]).await.is_ok();
     assert_eq!(calls_at_failure.unwrap_or_else(|| disk.calls()), disk.calls());
     (acknowledged, opened, closed)
 }
@@ -178,13 +179,13 @@ async fn a_write_without_room_takes_ballast_or_is_refused_and_leaves_nothing() {
         }
         let log = log_on(&limits, disk);
         log.open(NOW).await.expect("opens");
-        log.record(vec![numbered(0)]).await.expect("records");
+        log.record(log.owner(), vec![numbered(0)]).await.expect("records");
         let long = (1..9).map(numbered).collect();
-        let refused = log.record(long).await;
+        let refused = log.record(log.owner(), long).await;
         assert_eq!(refused.is_ok(), has_ballast, "{refused:?}");
         assert!(refused.is_ok() || refused.is_err_and(|error| error.is_full()));
         assert_eq!(log.poisoned(), None);
-        log.record(vec![numbered(9)]).await.expect("there is room again");
+        log.record(log.owner(), vec![numbered(9)]).await.expect("there is room again");
         let found = super::log(&limits).open(NOW).await.expect("opens");
         assert_eq!((found.usages.len(), found.damaged), (if has_ballast { 10 } else { 2 }, 0));
     }
@@ -199,11 +200,11 @@ async fn a_shortage_refuses_what_was_not_written_and_poisons_nothing() {
         (disk.fail_write, disk.write_errno) = (Some(2), Some(errno));
         let log = log_on(subject.dir.path(), disk);
         log.open(NOW).await.expect("opens");
-        log.record(vec![numbered(0)]).await.expect("records");
-        let refused = log.record(vec![numbered(1)]).await.expect_err("fails");
+        log.record(log.owner(), vec![numbered(0)]).await.expect("records");
+        let refused = log.record(log.owner(), vec![numbered(1)]).await.expect_err("fails");
         assert_eq!((refused.is_refusal(), refused.is_full()), (is_refusal, false), "{refused:?}");
         assert_eq!(log.poisoned().is_none(), is_refusal, "{errno}");
-        assert_eq!(log.record(vec![numbered(2)]).await.is_ok(), is_refusal, "{errno}");
+        assert_eq!(log.record(log.owner(), vec![numbered(2)]).await.is_ok(), is_refusal, "{errno}");
         if is_refusal {
             let found = super::log(subject.dir.path()).open(NOW).await.expect("opens");
             assert_eq!((found.usages, found.damaged), (vec![numbered(0), numbered(2)], 0), "{errno}");
@@ -219,7 +220,7 @@ async fn a_directory_that_is_gone_poisons_the_close() {
     let log = log(&dir);
     assert_eq!(log.open(NOW).await.expect("opens").complete_from, NOW, "nobody laid a record here");
     fs::remove_dir_all(&dir).expect("deletes");
-    assert!(matches!(log.close(vec![numbered(1)]).await, Err(StoreError::Poisoned { .. })));
+    assert!(matches!(log.close(log.owner(), vec![numbered(1)]).await, Err(StoreError::Poisoned { .. })));
     assert!(log.poisoned().is_some_and(|reason| reason.contains("usage.log.tmp")));
     assert!(matches!(super::log(&dir).open(NOW).await, Err(StoreError::Io { .. })), "nor can it be opened");
 }
@@ -241,7 +242,7 @@ async fn the_model_fails_and_waits_as_told() {
     let store = MemoryUsages::new();
     store.open(NOW).await.expect("opens");
     store.hold(true);
-    let held = store.record(vec![numbered(0)]);
+    let held = store.record(store.owner(), vec![numbered(0)]);
     tokio::pin!(held);
     assert!(held.as_mut().now_or_never().is_none());
     store.hold(false);
@@ -251,7 +252,10 @@ async fn the_model_fails_and_waits_as_told() {
         store.open(NOW).await.expect("opens");
         store.fail_next(how);
         for _ in 0..2 {
-            assert!(matches!(store.record(vec![numbered(1)]).await, Err(StoreError::Poisoned { .. })));
+            assert!(matches!(
+                store.record(store.owner(), vec![numbered(1)]).await,
+                Err(StoreError::Poisoned { .. })
+            ));
         }
         assert!(store.poisoned().is_some());
         assert_eq!(store.crash().open(NOW).await.expect("opens").usages.len(), kept);

@@ -24,9 +24,9 @@ async fn a_rewrite_keeps_the_sum_and_shrinks_the_file() {
         // Ten limits that live, and ninety usages that are over when the next round comes.
         let living = (0..10).map(|number| usage(&name(number), 2, 90_000, 100_000));
         let passing = (10..100).map(|number| usage(&name(number), 1, 1_000 + round, 1_001 + round));
-        log.record(living.chain(passing).collect()).await.expect("records");
+        log.record(log.owner(), living.chain(passing).collect()).await.expect("records");
         // The rewrite follows the answer: the next call comes after it.
-        log.record(Vec::new()).await.expect("nothing to do");
+        log.record(log.owner(), Vec::new()).await.expect("nothing to do");
         clock.advance(std::time::Duration::from_millis(1));
         let now = length(&subject);
         shrunk += u32::from(now < before);
@@ -61,7 +61,7 @@ async fn a_hundred_thousand_limits_fit() {
     let found = subject.open().await.usages;
     assert_eq!(found.len(), all.len());
     assert!(found.iter().zip(&all).all(|(found, one)| found.limit == one.limit && found.count == 6));
-    subject.log.close(all.clone()).await.expect("closes");
+    subject.log.close(subject.log.owner(), all.clone()).await.expect("closes");
     subject.crash();
     assert!(subject.open().await == orderly(&all));
 }

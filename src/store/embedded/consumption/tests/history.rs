@@ -76,23 +76,23 @@ impl History {
     async fn step(&mut self, step: Step) {
         match step {
             Step::Record(some) => {
-                self.log.record(usages(&some)).await.expect("records");
-                self.model.record(usages(&some)).await.expect("records");
+                self.log.record(self.log.owner(), usages(&some)).await.expect("records");
+                self.model.record(self.model.owner(), usages(&some)).await.expect("records");
             }
             Step::Together(some) => {
-                let calls = usages(&some).into_iter().map(|one| self.log.record(vec![one]));
+                let calls = usages(&some).into_iter().map(|one| self.log.record(self.log.owner(), vec![one]));
                 for done in futures_util::future::join_all(calls).await {
                     done.expect("records");
                 }
-                self.model.record(usages(&some)).await.expect("records");
+                self.model.record(self.model.owner(), usages(&some)).await.expect("records");
             }
             Step::Crash => {
                 self.model = self.model.crash();
                 self.reopen(|_| ()).await;
             }
             Step::Close(some) => {
-                self.log.close(usages(&some)).await.expect("closes");
-                self.model.close(usages(&some)).await.expect("closes");
+                self.log.close(self.log.owner(), usages(&some)).await.expect("closes");
+                self.model.close(self.model.owner(), usages(&some)).await.expect("closes");
                 self.model = self.model.crash();
                 self.reopen(|_| ()).await;
             }

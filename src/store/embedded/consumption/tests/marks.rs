@@ -14,7 +14,7 @@ async fn three_writes(closed: bool) -> Embedded {
         subject.record(&[one]).await;
     }
     if closed {
-        subject.log.close(three().to_vec()).await.expect("closes");
+        subject.log.close(subject.log.owner(), three().to_vec()).await.expect("closes");
     }
     subject.crash();
     subject

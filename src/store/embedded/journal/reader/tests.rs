@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-use crate::store::embedded::journal::{Group, Journal, JournalOptions, NewBlock};
+use crate::store::embedded::journal::{FrameGroup, Journal, JournalOptions, NewBlock};
 
 /// One block in each of `count` segments.
 fn segments(dir: &Path, count: usize) -> Vec<Position> {
     let options = JournalOptions { segment_bytes: 4096, segment_age: Duration::ZERO, salt: 1 };
     let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-    let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
+    let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), FrameGroup::default());
     let mut positions = Vec::new();
     for at in 0..count {
         let records = [Bytes::from(at.to_string())];
@@ -25,7 +25,7 @@ fn segments(dir: &Path, count: usize) -> Vec<Position> {
     positions
 }
 
-fn open(reader: &Reader) -> Vec<u32> {
+fn open(reader: &BlockReader) -> Vec<u32> {
     reader.cache().iter().map(|open| open.number).collect()
 }
 
@@ -33,7 +33,7 @@ fn open(reader: &Reader) -> Vec<u32> {
 fn the_file_not_used_for_longest_is_closed_and_opened_again_when_asked_for() {
     let temp = tempfile::tempdir().expect("temp");
     let at = segments(temp.path(), OPEN_FILES + 2);
-    let reader = Reader::new(temp.path(), 1);
+    let reader = BlockReader::new(temp.path(), 1);
     for (number, position) in at.iter().enumerate().take(OPEN_FILES) {
         let record = reader.read_block(*position).expect("reads").record(0);
         assert_eq!(record, Some(Bytes::from(number.to_string())));
@@ -53,7 +53,7 @@ fn the_file_not_used_for_longest_is_closed_and_opened_again_when_asked_for() {
 fn a_deleted_segment_reads_until_it_is_forgotten() {
     let temp = tempfile::tempdir().expect("temp");
     let at = segments(temp.path(), 2);
-    let reader = Reader::new(temp.path(), 1);
+    let reader = BlockReader::new(temp.path(), 1);
     reader.read_block(at[0]).expect("reads");
     segment::remove(temp.path(), at[0].segment).expect("deletes");
     reader.clone().read_block(at[0]).expect("the open file holds it, and its space");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{FRAME_HEADER_BYTES, Group, Journal, NewBlock, cut};
+use super::super::{FRAME_HEADER_BYTES, FrameGroup, Journal, NewBlock, cut};
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
@@ -13,7 +13,7 @@ fn written(dir: &Path) -> (Vec<u8>, Vec<usize>) {
     for groups in [2, 1] {
         let options = JournalOptions { segment_bytes: 4096, ..JournalOptions::default() };
         let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-        let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
+        let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), FrameGroup::default());
         for _ in 0..groups {
             let records = [Bytes::from_static(b"what was accepted")];
             let block = NewBlock {

@@ -7,7 +7,7 @@ fn a_full_segment_is_cut_to_its_end_only_when_something_is_written_into_the_next
     let temp = tempfile::tempdir().expect("temp");
     let mut journal = Journal::open(temp.path(), options(), 0, NOW).expect("opens");
     let length = || fs::metadata(temp.path().join("0000000001.seg")).expect("there").len();
-    let mut group = Group::default();
+    let mut group = FrameGroup::default();
     push(&mut group, &[noise(0, 1500)]);
     journal.append(&mut group, NOW).expect("appends");
     let (begun, end) = (length(), journal.end());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::super::{Group, HEAD_BYTES, Journal, JournalOptions, NewBlock};
+use super::super::{FrameGroup, HEAD_BYTES, Journal, JournalOptions, NewBlock};
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
@@ -19,7 +19,7 @@ const WHOLE: usize = 1 << 20;
 fn written(dir: &Path, rng: &mut fastrand::Rng) -> Vec<u8> {
     let options = JournalOptions { segment_bytes: 16 * 1024, salt: SALT, ..JournalOptions::default() };
     let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-    let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
+    let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), FrameGroup::default());
     for _ in 0..rng.usize(1..12) {
         for _ in 0..rng.usize(1..4) {
             let records: Vec<Bytes> = (0..rng.usize(1..4))
@@ -68,7 +68,7 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut fastrand::Rng) {
 /// All that a walk says of a file, in windows of this many bytes.
 fn walked(file: &File, window_bytes: usize, start: usize) -> Vec<String> {
     let walk = |at| {
-        let window = Window::of(file, MAX_FILE_BYTES, window_bytes).expect("asks");
+        let window = FileWindow::of(file, MAX_FILE_BYTES, window_bytes).expect("asks");
         Walk::over(window, at, SALT, 1).expect("reads")
     };
     let counted = walk(HEAD_BYTES).count_before(start).expect("reads");

@@ -1,6 +1,6 @@
 //! Refusals in the words of the system that a limit comes from: what its clients would see, status, headers and body.
 //!
-//! Must not know: the systems; the rooms that speak for them hand in a [`Tell`].
+//! Must not know: the systems; the rooms that speak for them hand in a [`RefusalRenderer`].
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// A call that was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused<'a> {
+pub(crate) struct RefusedCall<'a> {
     /// The origin of the policy, by which the system is found that speaks.
     pub origin: &'a str,
     /// The code by which that system calls the refusal.
@@ -23,13 +23,15 @@ pub(crate) struct Refused<'a> {
 
 /// The refusal in the words of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ForeignRefusal {
     /// The code in its error body or header.
     pub code: &'static str,
     /// Its message, as a sentence for people.
     pub message: String,
     /// The HTTP status that the system answers with.
     pub status: StatusCode,
+    /// The HTTP status of the same refusal in tidegate's own form.
+    pub uniform_status: StatusCode,
     /// Its own headers, without those that describe the body.
     pub headers: HeaderMap,
     /// The media type of the body.
@@ -39,9 +41,9 @@ pub(crate) struct Told {
 }
 
 /// Speaks for the systems; `None` for those that have no words of their own.
-pub(crate) type Tell = Arc<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+pub(crate) type RefusalRenderer = Arc<dyn Fn(&RefusedCall<'_>) -> Option<ForeignRefusal> + Send + Sync>;
 
-impl IntoResponse for Told {
+impl IntoResponse for ForeignRefusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.headers, self.body).into_response();
         // Bytes alone would be sent as `application/octet-stream`.
