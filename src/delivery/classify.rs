@@ -7,8 +7,8 @@ use std::io;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime};
+use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
 
 use super::egress::BlockedAddress;
 use super::hears::{self, Answer, Systems};
@@ -21,14 +21,8 @@ const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
 
 /// The outcome of a complete response head and of its body, where [that may decide](hears::may_be_told_by_body) and
 /// is complete; empty otherwise. An endpoint that says when it wants the next call is left alone whatever the answer.
-pub(super) fn answer(
-    systems: &Systems,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    wall: Timestamp,
-) -> Outcome {
-    match (meaning(systems, status, headers, body, wall), hears::next(systems, headers)) {
+pub(super) fn answer(systems: &Systems, answer: &Answer<'_>) -> Outcome {
+    match (meaning(systems, answer), hears::next(systems, answer.headers)) {
         // It holds the lane by itself.
         (wait @ Outcome::Wait(_), _) => wait,
         (end, Some(next)) => Outcome::Paced { end: Box::new(end), next },
@@ -39,19 +33,12 @@ pub(super) fn answer(
 /// 2xx is delivered whatever becomes of the body. What `systems` hear of being busy is a wait under any
 /// status of failure. For the rest 408, 425, 429 and 5xx may heal; everything else will not, redirects included,
 /// which are never followed.
-fn meaning(
-    systems: &Systems,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    wall: Timestamp,
-) -> Outcome {
+fn meaning(systems: &Systems, answer: &Answer<'_>) -> Outcome {
+    let Answer { status, headers, wall, .. } = *answer;
     if let Some(wait) = hears::told_by_head(systems, status, headers, wall) {
         return Outcome::Wait(wait);
     }
-    if hears::may_be_told_by_body(systems, status, headers)
-        && let Some(outcome) = hears::told_by_body(systems, &Answer { status, headers, body, wall })
-    {
+    if let Some(outcome) = hears::told_by_body(systems, answer) {
         return outcome;
     }
     let cause = Cause::Status(status.as_u16());
@@ -172,12 +159,19 @@ fn http_date(text: &str) -> Option<NaiveDateTime> {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
+
+    /// What an answer without a body means while no system is listened for.
+    fn means(status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Outcome {
+        answer(&[], &Answer { status, headers, body: b"", wall })
+    }
 
     fn after(status: u16, value: &str, wall: Timestamp) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().expect("header"));
-        match answer(&[], StatusCode::from_u16(status).expect("status"), &headers, b"", wall) {
+        match means(StatusCode::from_u16(status).expect("status"), &headers, wall) {
             Outcome::Retry { retry_after, .. } => retry_after,
             other => panic!("{status} is {other:?}"),
         }
@@ -187,7 +181,7 @@ mod tests {
     fn every_status_has_its_meaning() {
         for code in 200..=999_u16 {
             let status = StatusCode::from_u16(code).expect("status");
-            let outcome = answer(&[], status, &HeaderMap::new(), b"", Timestamp::ZERO);
+            let outcome = means(status, &HeaderMap::new(), Timestamp::ZERO);
             let cause = Cause::Status(code);
             let wanted = match code {
                 200..=299 => Outcome::Delivered { status: code },

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::begun::Begun;
 use super::guards::Guards;
+use super::hears::Answer;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
@@ -189,16 +190,17 @@ impl HttpDeliverer {
 
     async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
         let systems = &*self.options.hears;
-        let by_head = classify::answer(systems, response.status(), response.headers(), b"", self.wall());
+        let (status, headers, wall) = (response.status(), response.headers(), self.wall());
+        let by_head = classify::answer(systems, &Answer { status, headers, body: b"", wall });
         // Never beyond the attempt's own time.
         let soon = deadline.min(Instant::now() + BODY_WAIT);
-        if !hears::may_be_told_by_body(systems, response.status(), response.headers()) {
+        if !hears::may_be_told_by_body(systems, status, headers) {
             // Whatever becomes of the body, the status stands.
             let _cut = timeout_at(soon, read(response, |_| {})).await;
             return by_head;
         }
         let end = if matches!(by_head.end(), Outcome::Reject { .. }) { deadline } else { soon };
-        let (status, headers) = (response.status(), response.headers().clone());
+        let headers = headers.clone();
         let mut body = Vec::new();
         let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;
         // The code may stand in the part that is missing: the status alone decides.
@@ -206,7 +208,7 @@ impl HttpDeliverer {
             return by_head;
         }
         // The time is read again: what an answer asks for counts from its end.
-        classify::answer(systems, status, &headers, &body, self.wall())
+        classify::answer(systems, &Answer { status, headers: &headers, body: &body, wall: self.wall() })
     }
 }
 

@@ -49,9 +49,9 @@ pub trait Hears: fmt::Debug + Send + Sync {
 /// An answer with its complete body.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
-    /// Its status, 400 or above.
+    /// Its status; systems are asked about 400 or above.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers of its head, without trailers.
     pub headers: &'a HeaderMap,
     /// Its body as it came.
     pub body: &'a [u8],
@@ -102,8 +102,11 @@ pub(super) fn may_be_told_by_body(systems: &Systems, status: StatusCode, headers
         && told_by_head(systems, status, headers, Timestamp::ZERO).is_none()
 }
 
-/// What a complete body says, of an answer of which it [may tell](may_be_told_by_body).
+/// What a complete body says, of an answer whose head says nothing of the kind.
 pub(super) fn told_by_body(systems: &Systems, answer: &Answer<'_>) -> Option<Outcome> {
+    if answer.status.as_u16() < 400 {
+        return None;
+    }
     let mut listening = systems.iter().filter(|one| one.may_say(answer.status, answer.headers));
     listening.find_map(|one| {
         let outcome = one.body(answer)?;

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::delivery::classify::answer;
+use crate::delivery::hears::Answer;
 use crate::event::{Cause, Outcome, Said, Wait};
 use crate::manage;
 
@@ -24,7 +25,8 @@ pub(crate) fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
 /// What an answer at [`WALL`] means while all dialects listen.
 pub(crate) fn told(status: u16, head: &[(&'static str, &'static str)], body: &str) -> Outcome {
     let status = StatusCode::from_u16(status).expect("status");
-    answer(&manage::hears(), status, &headers(head), body.as_bytes(), WALL)
+    let headers = headers(head);
+    answer(&manage::hears(), &Answer { status, headers: &headers, body: body.as_bytes(), wall: WALL })
 }
 
 /// A wait of this many milliseconds.
