@@ -36,10 +36,21 @@ use crate::manage::adobe::errors::{Failure, Failures};
 use crate::manage::adobe::scope::{Gateway, Scope};
 use crate::manage::adobe::stamp::Stamp;
 use crate::manage::desk::{Desk, Effect, NotChanged};
-use crate::manage::dialect::Dialect;
+use crate::manage::dialect::{Dialect, Source};
 use crate::policy::{Book, Policies};
 
 pub(crate) use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
+
+/// Where the organisation of an event comes from, for both APIs.
+pub(in crate::manage) const ORG_SOURCE: Source =
+    Source { label: "org", implied: None, header: Some("x-gw-ims-org-id"), otherwise: "`labels.org`" };
+/// Where it comes from which part of Adobe makes a call.
+pub(in crate::manage) const SERVICE_SOURCE: Source = Source {
+    label: "service",
+    implied: None,
+    header: None,
+    otherwise: "`labels.service`, else it counts as `action`",
+};
 
 /// What the routes of one API work on. Cheap to clone.
 #[derive(Clone)]

@@ -37,8 +37,8 @@ use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
 use crate::event::PolicyId;
-use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
+use crate::manage::adobe::{Authoring, ORG_SOURCE, SERVICE_SOURCE};
 use crate::manage::dialect::{Derived, Dialect, Parts, Says, Source, Unreadable, is_uuid};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
@@ -66,24 +66,14 @@ impl Dialect for Capping {
 
     fn sources(&self) -> &'static [Source] {
         &[
-            Source {
-                label: "org",
-                implied: None,
-                header: Some("x-gw-ims-org-id"),
-                otherwise: "`labels.org`",
-            },
+            ORG_SOURCE,
             Source {
                 label: "sandbox",
                 implied: None,
                 header: Some("x-sandbox-name"),
                 otherwise: "`labels.sandbox`",
             },
-            Source {
-                label: "service",
-                implied: None,
-                header: None,
-                otherwise: "`labels.service`, else it counts as `action`",
-            },
+            SERVICE_SOURCE,
         ]
     }
 

@@ -35,8 +35,8 @@ use utoipa::openapi::OpenApi;
 use crate::clock::Clock;
 use crate::event::PolicyId;
 use crate::manage::Options;
-use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
+use crate::manage::adobe::{Authoring, ORG_SOURCE, SERVICE_SOURCE};
 use crate::manage::dialect::{Derived, Dialect, Parts, Source, Unreadable, is_uuid};
 use crate::policy::{Book, Policies};
 
@@ -64,20 +64,7 @@ impl Dialect for Throttling {
     }
 
     fn sources(&self) -> &'static [Source] {
-        &[
-            Source {
-                label: "org",
-                implied: None,
-                header: Some("x-gw-ims-org-id"),
-                otherwise: "`labels.org`",
-            },
-            Source {
-                label: "service",
-                implied: None,
-                header: None,
-                otherwise: "`labels.service`, else it counts as `action`",
-            },
-        ]
+        &[ORG_SOURCE, SERVICE_SOURCE]
     }
 
     fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
