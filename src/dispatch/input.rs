@@ -121,7 +121,7 @@ pub(crate) struct AttemptReport {
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
-    /// Where it counts.
+    /// The series of its lane, in which it counts.
     pub series: LaneSeries,
 }
 
@@ -131,9 +131,9 @@ pub(crate) struct Start<'a> {
     /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows
     /// the attempt needs neither.
     pub entry: &'a mut Entry,
-    /// Where it stands.
+    /// The lane that gave the event.
     pub lane: &'a Lane,
-    /// Where it counts.
+    /// The series of its lane, in which it counts.
     pub series: LaneSeries,
     /// The longest that the attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,

@@ -72,7 +72,7 @@ pub(crate) struct About {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub policy: Option<NamedPolicy>,
-    /// That limit.
+    /// The limit that has no room, with its numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub limit: Option<LimitNumbers>,

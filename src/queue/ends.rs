@@ -87,9 +87,9 @@ impl End {
 /// An end that is known, with why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownEnd {
-    /// How it ended.
+    /// The kind of end that it came to.
     pub end: End,
-    /// Why it ended.
+    /// The reason with the facts that were kept of it.
     pub why: Why,
     /// The lane in which it stood, where that is known: it names the policy by which it was turned away.
     pub lane: Option<LaneKey>,

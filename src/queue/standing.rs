@@ -18,7 +18,7 @@ use crate::store::{EntryStore, KeptEnd, Lookup};
 /// Who has an entry that is owed an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
-    /// The store alone.
+    /// The store alone: the dispatcher has not asked for it.
     Stored,
     /// The dispatcher, which has taken it up and has not started its call.
     ReadAhead,

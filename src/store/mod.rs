@@ -157,7 +157,7 @@ pub enum Lookup {
 pub struct KeptEnd {
     /// The lane in which the entry stood; `None` when its block cannot be read any more.
     pub lane: Option<LaneKey>,
-    /// Why it ended.
+    /// The reason with the facts that were kept of it.
     pub why: Why,
 }
 

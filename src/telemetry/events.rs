@@ -47,7 +47,7 @@ impl EventSource {
 /// Events of one lane were made durable.
 #[derive(Debug, Clone, Copy)]
 pub struct EventsEnqueued<'a> {
-    /// Their lane.
+    /// The lane that they wait in, for the trace.
     pub lane: &'a LaneKey,
     /// They count under each policy of it.
     pub series: &'a LaneSeries,
@@ -90,7 +90,7 @@ impl EventsRejected {
 /// An entry reached its end, which is on record.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryCompleted<'a> {
-    /// Its lane.
+    /// The lane that it stands in, for the trace.
     pub lane: &'a LaneKey,
     /// It counts under each policy of it.
     pub series: &'a LaneSeries,
@@ -136,7 +136,7 @@ impl EventEnded {
         }
     }
 
-    /// Counts it.
+    /// Counts one end of this kind.
     pub(crate) fn emit(self) {
         self.counter().increment(1);
     }
@@ -149,7 +149,7 @@ impl EventEnded {
 /// A call ended, whatever came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFinished<'a> {
-    /// Its lane.
+    /// The lane that it stands in, for the trace.
     pub lane: &'a LaneKey,
     /// It counts under each policy of it.
     pub series: &'a LaneSeries,
@@ -201,7 +201,7 @@ impl NameAsked {
 /// A retry was put off until its wait is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryScheduled<'a> {
-    /// Its lane.
+    /// The lane that it stands in, for the trace.
     pub lane: &'a LaneKey,
     /// It counts under each policy of it.
     pub series: &'a LaneSeries,

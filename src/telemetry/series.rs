@@ -118,7 +118,7 @@ impl Series {
         self.0.retain_histograms(|key, _| is_there(policy(key)));
     }
 
-    /// Ends one gauge.
+    /// Shows this gauge no more.
     pub(super) fn end_gauge(&self, key: &Key) {
         self.0.delete_gauge(key);
     }

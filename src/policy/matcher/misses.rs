@@ -38,9 +38,9 @@ pub(crate) struct Miss {
 /// What of a call does not fit a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// The address.
+    /// The address, which no pattern of the policy fits.
     Url,
-    /// The verb.
+    /// The verb, which the policy does not list.
     Method,
     /// The label of this name.
     Label(String),

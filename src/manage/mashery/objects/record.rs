@@ -166,7 +166,7 @@ pub(in crate::manage::mashery) struct Plan {
 pub(in crate::manage::mashery) enum PlanStatus {
     /// Those that are active themselves.
     Active,
-    /// None of them.
+    /// None of its keys, whatever they say themselves.
     Inactive,
 }
 

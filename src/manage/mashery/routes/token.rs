@@ -36,7 +36,7 @@ pub(in crate::manage::mashery) struct Given {
     /// The key of the client, as it gave it.
     mapi: String,
     access_token: String,
-    /// In seconds.
+    /// How long the token is accepted, in seconds.
     expires_in: u64,
     refresh_token: String,
     /// The area that the client named.

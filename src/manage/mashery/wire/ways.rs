@@ -16,7 +16,7 @@ pub(in crate::manage::mashery) struct Way {
     pub(in crate::manage::mashery) through: &'static [Kind],
     /// All of them, below [`BASE`].
     pub(in crate::manage::mashery) collection: &'static str,
-    /// One of them.
+    /// One object of the collection, by its id.
     pub(in crate::manage::mashery) object: &'static str,
 }
 

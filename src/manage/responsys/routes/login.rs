@@ -19,7 +19,7 @@ use crate::manage::responsys::objects::token::Token;
 use crate::manage::responsys::wire::LoggedIn;
 use crate::manage::responsys::{ResponsysOptions, doc};
 
-/// Gives out tokens.
+/// Gives out the tokens that name account and user of later calls.
 #[derive(Clone)]
 pub(in crate::manage::responsys) struct Login {
     desk: Desk,
