@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::retry::{WITHHELD_WAIT, next_milli};
+use crate::dispatch::shortage_hold::ShortageHold;
 use crate::event::{Cause, NameFailure, Outcome, Said, Wait};
 
 /// When the breaker opens and for how long.
@@ -118,7 +119,7 @@ pub(super) struct Holds {
     paused: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
     busy: Option<(Timestamp, Said)>,
-    shortage: Option<Timestamp>,
+    shortage: ShortageHold,
     /// Once this is over one call at a time finds out whether the guard allows it.
     egress: Option<Timestamp>,
     breaker: Breaker,
@@ -133,9 +134,6 @@ struct Breaker {
     /// Calls in flight that it allows while it is not closed.
     trial: Option<usize>,
 }
-
-/// The longest hold after a shortage of tidegate's own; the shortest is half of it.
-const SHORTAGE_HOLD: Duration = Duration::from_secs(1);
 
 /// Most calls at a time while the caution after an outage lasts: a success at this number ends it.
 const TRIALS_MAX: usize = 1024;
@@ -174,7 +172,7 @@ impl Holds {
             timed(HoldReason::RetryAfter, self.retry_after, None),
             timed(HoldReason::Busy, busy_until, busy),
             timed(HoldReason::Breaker, self.breaker.until, None),
-            timed(HoldReason::Shortage, self.shortage, None),
+            timed(HoldReason::Shortage, self.shortage.until(), None),
             timed(HoldReason::Egress, self.egress, None),
         ];
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
@@ -202,7 +200,7 @@ impl Holds {
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
         // Pauses and unknown generations are in the policies: a lane that comes again learns of them anew.
         let busy = self.busy.map(|(until, _)| until);
-        let ours = self.shortage.into_iter().chain(self.egress);
+        let ours = self.shortage.until().into_iter().chain(self.egress);
         let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(ours);
         all.filter(|until| *until > now).max()
     }
@@ -212,7 +210,7 @@ impl Holds {
         self.retry_after = self.retry_after.map(|until| leap.moved(until));
         self.busy = self.busy.map(|(until, busy)| (leap.moved(until), busy));
         self.breaker.until = self.breaker.until.map(|until| leap.moved(until));
-        self.shortage = self.shortage.map(|until| leap.moved(until));
+        self.shortage.leap(leap);
         self.egress = self.egress.map(|until| leap.moved(until));
     }
 
@@ -221,6 +219,9 @@ impl Holds {
         // The guard has let it through, whatever came of it.
         if has_connected(outcome) {
             self.egress = None;
+        }
+        if !matches!(outcome.end(), Outcome::Shortage { .. }) {
+            self.shortage.passed();
         }
         outcome.next().into_iter().for_each(|next| self.leave_alone(next, now));
         match outcome.end() {
@@ -240,10 +241,7 @@ impl Holds {
             }
             Outcome::Retry { .. } | Outcome::Unprocessed { .. } => {}
             // It says nothing about the endpoint; whatever is tried meanwhile would most likely fail as well.
-            Outcome::Shortage { .. } => {
-                let hold = SHORTAGE_HOLD.mul_f64(0.5 + 0.5 * share);
-                self.shortage = self.shortage.max(Some(now + hold));
-            }
+            Outcome::Shortage { .. } => self.shortage.begin(share, now),
             // Neither a failure nor a sign that it takes calls again.
             Outcome::Wait(wait) => self.leave_alone(*wait, now),
             // No end is one.

@@ -16,6 +16,7 @@ mod planner;
 mod retry;
 mod service;
 mod shares;
+mod shortage_hold;
 #[cfg(test)]
 mod tests;
 mod turns;

@@ -160,7 +160,8 @@ fn after_a_shortage_of_ours_a_lane_waits_a_moment_and_nothing_was_tried() {
             assert_eq!(reasons, [HoldReason::Shortage]);
             lane.bench.pass(ms(499));
             assert_eq!(lane.bench.sent.len(), 2 * round, "not at once");
-            lane.bench.pass(ms(800));
+            // The longest hold, to which those in a row grow.
+            lane.bench.pass(ms(8_000));
             assert_eq!(lane.bench.sent.len(), 2 * round + 2, "soon");
         }
         lane.end_all(&FINE);
