@@ -198,7 +198,8 @@ impl Api {
 
     /// The value of one metric, summed over its label sets that contain `label`.
     pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await;
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200, "no figures: {text:.300}");
         figure(&text, name, label)
     }
 }
