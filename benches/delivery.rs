@@ -72,6 +72,7 @@ async fn own_worker(deliverer: HttpDeliverer, url: CanonicalUrl) -> anyhow::Resu
     for _ in 0..CALLS_PER_WORKER {
         let call = Call {
             id: EventId::new(1, 1),
+            name: EventId::new(1, 1),
             attempt: 1,
             method: Method::POST,
             url: url.clone(),

@@ -25,12 +25,12 @@ use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
 use crate::ops::Pulse;
 use crate::policy::{Policies, Runtime};
-use crate::queue::Queue;
+use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled, PolicyInfo,
-    TraceSpans,
+    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LettersRemoved, LifeSettled,
+    PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -82,9 +82,12 @@ impl App {
         let descriptors = descriptors::report(&shares, config);
         let mut dice = fastrand::Rng::new();
         let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
-        let OpenedBook { policies, before, is_held } = open_book(config, documents, &*store, &clock).await?;
+        let OpenedBook { policies, before, is_held } =
+            open_book(config, Arc::clone(&documents), &*store, &clock).await?;
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
+        // Before anything of the store is shown or handed out.
+        let parked = Parked::open(&queue, documents, clock.clone()).await?;
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
@@ -113,6 +116,7 @@ impl App {
             config,
             clock: &clock,
             queue: &queue,
+            parked: &parked,
             policies: &policies,
             dispatch: &dispatch,
             outlooks: &outlooks,
@@ -150,6 +154,7 @@ fn show_series(config: &Config, clock: &Clock) {
     TraceSpans::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
+    LettersRemoved::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();

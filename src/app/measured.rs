@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -133,6 +133,10 @@ impl EntryStore for Measured {
 
     fn doubts(&self) -> Doubts {
         self.store.doubts()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::clone(&self.store).letters()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -102,6 +102,36 @@ impl Client {
         Err(refusal("the events were refused", status, &answer))
     }
 
+    /// Asks for an answer of lines, which may take as long as it takes.
+    pub(super) async fn lines(&mut self, path: &str) -> Result<AnswerLines, Failure> {
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let response = self.send(Method::GET, path, &[], body).await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(AnswerLines { body: response.into_body(), buffer: BytesMut::new() });
+        }
+        let answer = whole(response.into_body()).await?;
+        Err(refusal("it was refused", status, &answer))
+    }
+
+    /// Sends lines of JSON and reads the whole answer. Any status but 200 is a failure in the daemon's words.
+    pub(super) async fn post_lines(
+        &mut self,
+        path: &str,
+        lines: Bytes,
+    ) -> Result<serde_json::Value, Failure> {
+        let body = Full::new(lines).map_err(|never| match never {}).boxed();
+        let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+        let response = self.send(Method::POST, path, &headers, body).await?;
+        let status = response.status();
+        let answer = whole(response.into_body()).await?;
+        if status != StatusCode::OK {
+            return Err(refusal("it was refused", status, &answer));
+        }
+        serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
+    }
+
     /// Sends a JSON body, or none, that is to be taken only under a condition, and reads the whole answer.
     pub(super) async fn change(
         &mut self,

@@ -105,6 +105,10 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let min_free_bytes = settings.number("store.min_free_bytes", 0..=1 << 50);
     let append_timeout = settings.millis("store.append_timeout_ms", 10..=600_000);
     let retention = settings.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
+    let max_letters = settings.number("store.max_dead_letters", 0..=1_000_000_000);
+    let max_letter_bytes = settings.number("store.max_dead_letter_bytes", 0..=1 << 50);
+    // 0 says that there is no bound.
+    let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;
     let is_inside = |dir: &String| !epoch_file.is_empty() && Path::new(&epoch_file).starts_with(dir);
     if data_dir.as_ref().is_some_and(is_inside) {
@@ -120,6 +124,8 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             scrub_bytes_per_second: scrub_bytes_per_second?,
             needed_bytes: min_free_bytes?,
             dead_retention: retention?,
+            dead_letters: bound(max_letters?),
+            dead_bytes: bound(max_letter_bytes?),
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
             ..EmbeddedOptions::default()
         },

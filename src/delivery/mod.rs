@@ -35,8 +35,10 @@ pub(crate) use hears::{Answer, Hears, Words, until_edge};
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
 pub struct Call {
-    /// Goes out as `webhook-id`, the same for every attempt.
+    /// The id of its entry, which says when it was accepted.
     pub id: EventId,
+    /// Goes out as `webhook-id`, the same for every attempt and after a redrive.
+    pub name: EventId,
     /// Which attempt this is, from 1, without those that cost none; goes out as `tidegate-attempt`.
     pub attempt: u16,
     /// The verb of the request, as the producer gave it.

@@ -26,7 +26,7 @@ pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
     let mut request = Request::new(call.method, call.url.as_url().clone());
     let mut headers = call.headers;
     // A printed id is plain ASCII: the value is always valid.
-    if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+    if let Ok(id) = HeaderValue::try_from(call.name.to_string()) {
         headers.insert(WEBHOOK_ID, id);
     }
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at.as_millis() / 1000));
@@ -56,7 +56,8 @@ mod tests {
             .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         Call {
-            id: EventId::new(1_700_000_000_000, 5),
+            id: EventId::new(1_700_000_000_001, 6),
+            name: EventId::new(1_700_000_000_000, 5),
             attempt: 3,
             method: Method::PUT,
             url: CanonicalUrl::parse("https://h.org/a%2fb?q=1").expect("valid"),
@@ -70,7 +71,7 @@ mod tests {
     fn own_headers_win_over_the_producers() {
         let call =
             call(&[("webhook-id", "forged"), ("tidegate-attempt", "9"), ("traceparent", "00-1-2-01")], "x");
-        let id = call.id.to_string();
+        let id = call.name.to_string();
         let request = build(call, Timestamp::from_millis(1_700_000_123_999), &Begun::default());
         let headers = request.headers();
         assert_eq!(headers["webhook-id"], id.as_str());

@@ -127,6 +127,7 @@ fn deliverer(allow: &[&str]) -> HttpDeliverer {
 fn call(url: &str) -> Call {
     Call {
         id: EventId::new(784_111_777_000, 1),
+        name: EventId::new(784_111_777_000, 1),
         attempt: 1,
         method: Method::POST,
         url: CanonicalUrl::parse(url).expect("url"),

@@ -298,6 +298,7 @@ impl Service {
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
             id: entry.id,
+            name: entry.name(),
             attempt: entry.tries.and_attempt().attempts(),
             method: entry.event.method.clone(),
             url: entry.event.url.clone(),

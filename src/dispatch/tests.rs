@@ -68,6 +68,7 @@ fn entry(lane: &LaneKey, n: u128) -> Entry {
         due_at: None,
         is_dated: false,
         expires_at: START + Duration::from_secs(6 * 3600),
+        redriven: None,
     };
     let id = EventId::new(START.as_millis(), n);
     Entry { id, lane: lane.clone(), tries: Tries::NONE, due_at: None, event }

@@ -116,6 +116,25 @@ struct WaitingBody<'a> {
     method: &'a str,
     /// The URL of the call without its query.
     url: &'a str,
+    /// The last redrive, of an event that was a dead letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redriven: Option<EventRedrivenBody<'a>>,
+}
+
+/// The last redrive of an event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventRedriven)]
+struct EventRedrivenBody<'a> {
+    /// How many redrives there were.
+    count: u16,
+    #[schema(format = DateTime)]
+    at: String,
+    /// Who asked for it, in words of their own; empty when they did not say.
+    by: &'a str,
+    /// The URL to which it went before, without its query; null when it is the same.
+    #[schema(required)]
+    from_url: Option<&'a str>,
 }
 
 fn date(at: Option<Timestamp>) -> Option<String> {
@@ -169,6 +188,12 @@ fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
         expires_at: waiting.event.expires_at.to_string(),
         method: waiting.event.method.as_str(),
         url: waiting.event.url.without_query(),
+        redriven: waiting.event.redriven.as_deref().map(|redriven| EventRedrivenBody {
+            count: redriven.count,
+            at: redriven.at.to_string(),
+            by: &redriven.by,
+            from_url: redriven.from_url.as_deref(),
+        }),
     }
 }
 

@@ -37,6 +37,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "http-api",
     "steering",
     "doubts",
+    "dead-letters",
     "promises",
     "metrics",
     "monitoring",

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, desk, doubts, status as status_route, usage, verbs};
+use crate::ops::{authoring, dead, desk, doubts, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -39,6 +39,15 @@ pub(crate) fn api_doc() -> OpenApi {
         verbs::purge,
         usage::set_usage,
         desk::explain,
+        dead::list::list,
+        dead::list::show,
+        dead::verbs::redrive,
+        dead::verbs::purge,
+        dead::bulk::redrive_many,
+        dead::bulk::purge_many,
+        dead::bulk::operations,
+        dead::transfer::export,
+        dead::transfer::import,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -52,6 +61,7 @@ pub(crate) fn api_doc() -> OpenApi {
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "dead letters", description = "Events that were parked for a person: looked at, handed in again, purged."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes, metrics and the whole at a glance.")
     )

@@ -169,7 +169,7 @@ impl Explainer<'_> {
             Box::new(Problem::of(codes::INTERNAL, error.to_string()))
         })?;
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
-        let ahead = self.ahead(id, &standing, &report).await?;
+        let ahead = self.ahead(&standing, &report).await?;
         let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
         let call = ExplainedCall { method: &event.method, url: &event.url, labels: &event.labels };
@@ -186,12 +186,7 @@ impl Explainer<'_> {
     }
 
     /// How many events of its lane start before it; `None` while it has no place: it is put off or under way.
-    async fn ahead(
-        &self,
-        id: EventId,
-        standing: &Standing,
-        report: &LaneReport,
-    ) -> Result<Option<u64>, Box<Problem>> {
+    async fn ahead(&self, standing: &Standing, report: &LaneReport) -> Result<Option<u64>, Box<Problem>> {
         let Standing::Ready(waiting) = standing else { return Ok(None) };
         if let Some(place) = waiting.place {
             return Ok(Some(place as u64));
@@ -200,7 +195,7 @@ impl Explainer<'_> {
             // It is due: it goes before everything that was not tried yet, as soon as it is read.
             return Ok(Some(0));
         }
-        let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
+        let before = self.queue.not_taken_up_before(&waiting.lane, waiting.entry).await;
         let before = before.map_err(|error| self.unreadable(&error))?;
         // What is read ahead goes first, then what the store has before it.
         Ok(Some(before + report.read_ahead as u64))

@@ -5,6 +5,7 @@
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
+//! dead: dead letters -> queue: they are shown, redriven and purged
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod authoring;
 mod body;
 mod candidates;
+mod dead;
 mod desk;
 mod doc;
 mod doubts;
@@ -51,6 +53,7 @@ use crate::queue::Queue;
 use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
+pub(crate) use dead::{DeadDesk, dead_routes};
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};

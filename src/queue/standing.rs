@@ -10,10 +10,11 @@ use futures_util::future::BoxFuture;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId, LaneKey, Reason, Why};
 use crate::queue::QueueError;
-use crate::queue::ends::{KnownEnd, RecentEnds};
+use crate::queue::ends::{End, KnownEnd, RecentEnds};
+use crate::queue::parked::redrive_key;
 use crate::queue::records::RecordReader;
 use crate::queue::table::SharedTable;
-use crate::store::{EntryStore, KeptEnd, Lookup};
+use crate::store::{Appended, EntryStore, KeptEnd, Lookup, StoredEntry};
 
 /// Who has an entry that is owed an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub(crate) enum Standing {
 /// An entry that is owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitingEntry {
+    /// The id of the entry: after a redrive it is another one than that of the event.
+    pub entry: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
     /// Attempts that count, as far as they are on record; an attempt under way is not.
@@ -109,6 +112,9 @@ impl Standing {
     }
 }
 
+/// Redrives of one event that are asked for together.
+const REDRIVES_AT_ONCE: u16 = 32;
+
 /// Finds out where events stand: asks the store, the table and the dispatcher, in this order.
 pub(super) struct Standings {
     pub(super) store: Arc<dyn EntryStore>,
@@ -120,18 +126,64 @@ pub(super) struct Standings {
 impl Standings {
     /// Where an event stands: see [`Queue::standing`](super::Queue::standing).
     pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.store.lookup(id).await? {
-            Lookup::Waiting(lane, stored) => (lane, stored),
+        let found = self.store.lookup(id).await?;
+        let may_be_redriven = match &found {
+            Lookup::Waiting(..) | Lookup::Lost => false,
             Lookup::Settled(kept) => {
-                let known = self.ended.of(id).or_else(|| kept.map(KnownEnd::of_store));
-                return Ok(Standing::Settled(known));
+                self.ended_as(id, kept.clone()).is_none_or(|known| known.end == End::Dead)
             }
+            Lookup::Unknown => true,
+        };
+        let entry = if may_be_redriven { self.redriven_as(id).await? } else { None };
+        let (id, found) = match entry {
+            Some(entry) => (entry, self.store.lookup(entry).await?),
+            None => (id, found),
+        };
+        match found {
+            Lookup::Waiting(lane, stored) => self.owed(id, lane, stored, taken_up_by).await,
+            Lookup::Settled(kept) => Ok(Standing::Settled(self.ended_as(id, kept))),
             Lookup::Lost => {
                 let why = Why { reason: Reason::Lost, status: None, limited: None };
-                return Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))));
+                Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))))
             }
-            Lookup::Unknown => return Ok(Standing::Unknown),
-        };
+            Lookup::Unknown => Ok(Standing::Unknown),
+        }
+    }
+
+    fn ended_as(&self, id: EventId, kept: Option<KeptEnd>) -> Option<KnownEnd> {
+        self.ended.of(id).or_else(|| kept.map(KnownEnd::of_store))
+    }
+
+    /// The entry of the last redrive of an event that goes by this id, as far as its key is on record.
+    async fn redriven_as(&self, name: EventId) -> Result<Option<EventId>, QueueError> {
+        let (mut last, mut asked) = (None, 0_u16);
+        loop {
+            // The key of an earlier redrive may be gone while that of a later one is there.
+            let counts = asked.saturating_add(1)..=asked.saturating_add(REDRIVES_AT_ONCE);
+            let keys = counts.map(|count| redrive_key(name, count, false)).collect();
+            let found = self.store.find_keys(keys).await?;
+            let is_last_known = matches!(found.last(), Some(Some(_)));
+            let kept = found.into_iter().rev().find_map(|found| match found? {
+                Appended::New(entry) | Appended::Duplicate(entry) => Some(entry),
+                // It goes by an id of its own.
+                Appended::Conflict(_) => None,
+            });
+            last = kept.or(last);
+            asked = asked.saturating_add(REDRIVES_AT_ONCE);
+            if !is_last_known || asked == u16::MAX {
+                return Ok(last);
+            }
+        }
+    }
+
+    /// Where an entry stands that is owed an end.
+    async fn owed(
+        &self,
+        id: EventId,
+        lane: LaneKey,
+        stored: StoredEntry,
+        taken_up_by: &dyn ReadAhead,
+    ) -> Result<Standing, QueueError> {
         let held = || self.lanes.lock().held(&lane, id, stored.due_at.is_some());
         let mut is_held = held();
         // The lock is let go of before the dispatcher is asked, which may need it to answer.
@@ -144,7 +196,8 @@ impl Standings {
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
         let waits_for_due = due_at.is_some_and(|due_at| due_at > self.records.clock.now());
-        let waiting = WaitingEntry { lane, attempts: stored.tries.attempts(), due_at, event, place };
+        let waiting =
+            WaitingEntry { entry: id, lane, attempts: stored.tries.attempts(), due_at, event, place };
         Ok(match Place::of(is_held, waits_for_due) {
             Place::Ready => Standing::Ready(waiting),
             Place::Delayed => Standing::Delayed(waiting),

@@ -197,6 +197,11 @@ impl LaneTable {
         self.end_append(lane);
     }
 
+    /// The entry that was appended last is that of a redriven event.
+    pub(super) fn redriven(&mut self) {
+        self.books.came_back();
+    }
+
     /// Registers for the next signal, then returns where to read; `None` when the lane holds nothing.
     pub(super) fn begin_load(&mut self, lane: &LaneKey) -> Option<LoadStart> {
         let state = self.lanes.get_mut(lane)?;

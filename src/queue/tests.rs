@@ -94,6 +94,7 @@ fn event(n: u64, delay: Option<Duration>) -> Event {
         due_at: delay.map(|delay| START + delay),
         is_dated: false,
         expires_at: START + Duration::from_secs(3600),
+        redriven: None,
     }
 }
 

@@ -11,10 +11,6 @@
 #[cfg(test)]
 mod conformance;
 mod consumption;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "a redrive is yet to be built on it; the conformance suite holds it")
-)]
 mod dead;
 pub(crate) mod doubts;
 pub(crate) mod embedded;
@@ -30,7 +26,9 @@ mod turn;
 #[cfg(test)]
 pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
 pub use consumption::{Usage, UsageFound, UsageStore};
-pub(crate) use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
+pub(crate) use dead::{
+    DeadLetter, DeadLetters, LETTERS_UNDER_WAY, LetterOrder, LetterPage, LetterPlace, PlacedLetter,
+};
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
@@ -287,6 +285,9 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
+
+    /// What the same store keeps for a person.
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters>;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -28,11 +28,13 @@ pub enum EventSource {
     Http,
     /// Standard input, one event a line.
     Stdin,
+    /// A redrive: a dead letter was handed in again.
+    Redrive,
 }
 
 impl EventSource {
     /// All doors, for series that begin at zero.
-    pub const ALL: [Self; 2] = [Self::Http, Self::Stdin];
+    pub const ALL: [Self; 3] = [Self::Http, Self::Stdin, Self::Redrive];
 
     /// The value of the metric label `source`.
     #[must_use]
@@ -40,6 +42,7 @@ impl EventSource {
         match self {
             Self::Http => "http",
             Self::Stdin => "stdin",
+            Self::Redrive => "redrive",
         }
     }
 }

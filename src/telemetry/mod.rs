@@ -13,6 +13,7 @@ mod infos;
 mod journald;
 mod kept;
 mod lanes;
+mod letters;
 pub(crate) mod logging;
 pub mod names;
 pub(crate) mod output;
@@ -40,6 +41,7 @@ pub(crate) use events::{
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;
+pub(crate) use letters::LettersRemoved;
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

@@ -16,6 +16,7 @@ mod connections;
 mod crash;
 mod crowds;
 mod damage;
+mod dead_letters;
 mod descriptors;
 mod doors;
 mod doubts;

@@ -22,9 +22,9 @@ use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
-use crate::ops::{self, Desk, Ops, Pulse};
+use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
 use crate::policy::Policies;
-use crate::queue::Queue;
+use crate::queue::{Operations, Parked, Queue};
 use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
@@ -39,6 +39,7 @@ pub(super) struct Behind<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Clock,
     pub(super) queue: &'a Queue,
+    pub(super) parked: &'a Parked,
     pub(super) policies: &'a Policies,
     pub(super) dispatch: &'a DispatchHandle,
     pub(super) outlooks: &'a Arc<ArcSwap<Outlooks>>,
@@ -130,6 +131,7 @@ impl Behind<'_> {
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());
+        let dead = ops::dead_routes(self.dead_desk(router.clone()));
         let desk = ops::desk_routes(self.desk(router));
         let dialects = dialects::routes(config, self.policies, self.clock, dice);
         Ok(Doors {
@@ -137,12 +139,22 @@ impl Behind<'_> {
             // Guarded while the store is held are only the routes that change something. The events door refuses by
             // itself, to count what it refuses; probes and the desk of doubts have to answer then.
             routes: ingest::routes(intake.clone())
-                .merge(held::guard(dialects.merge(desk), doubts))
+                .merge(held::guard(dialects.merge(desk).merge(dead), doubts))
                 .merge(ops::routes(probes))
                 .merge(ops::doubt_routes(doubt_desk(self.queue, self.clock)))
                 .merge(api_doc::routes()),
             options: options::listen_options(config, shares),
         })
+    }
+
+    fn dead_desk(&self, router: CallRouter) -> DeadDesk {
+        DeadDesk {
+            parked: self.parked.clone(),
+            operations: Operations::new(self.parked.clone()),
+            router,
+            policies: self.policies.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     fn desk(&self, router: CallRouter) -> Desk {

@@ -110,6 +110,7 @@ impl Stage {
             due_at,
             is_dated: false,
             expires_at: self.clock.now() + Duration::from_secs(7200),
+            redriven: None,
         };
         let lane = Lane::of(Vec::new()).expect("free");
         let batch = vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }; count];

@@ -29,9 +29,10 @@ use crate::policy::testing::{TestDocuments, id, spec, spec_for};
 use crate::policy::{Family, LabelCondition, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
+use crate::store::memory::MemoryStore;
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
+    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -157,6 +158,10 @@ impl EntryStore for TestStore {
 
     fn doubts(&self) -> Doubts {
         self.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::new(MemoryStore::new(Clock::system()))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -184,6 +184,7 @@ impl World {
             due_at: delay.map(|delay| Timestamp::from_millis((now + delay).ceil_millis())),
             is_dated: false,
             expires_at: now + Duration::from_secs(7200),
+            redriven: None,
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");

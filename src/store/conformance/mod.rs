@@ -93,7 +93,7 @@ macro_rules! suite {
                 letters_are_whole_and_in_pages_of_either_order,
                 a_page_is_bounded_by_bytes_and_has_one_letter_at_least,
                 what_was_taken_is_gone_for_good_and_taken_once,
-                of_many_that_take_a_letter_one_has_it,
+                of_many_that_take_a_letter_one_has_it, letters_that_are_added_are_like_others, a_letter_is_found_by_the_name_of_its_event,
                 a_store_that_is_held_or_closed_takes_no_letter, an_earlier_owner_takes_no_letter;
             mod usages:
                 a_new_record_is_empty_and_orderly, what_was_recorded_is_found_in_order,

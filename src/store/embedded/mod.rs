@@ -93,8 +93,8 @@ use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
-    AppendTurn, Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES,
-    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -414,6 +414,10 @@ impl EntryStore for EmbeddedStore {
 
     fn doubts(&self) -> Doubts {
         self.shared.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

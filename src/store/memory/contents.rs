@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
     Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
-    Loss, NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
+    Loss, NewEntry, PlacedLetter, ReadLimit, SettleRequest, StoredEntry, Version,
 };
 
 /// What a crash leaves.
@@ -141,7 +141,6 @@ impl Contents {
                 return;
             }
             Settlement::Dead { reason, attempts } => {
-                self.parked += 1;
                 let letter = DeadLetter {
                     id: settle.id,
                     lane: settle.lane.clone(),
@@ -150,6 +149,7 @@ impl Contents {
                     reason: reason.clone(),
                     record: row.record.clone(),
                 };
+                self.parked += 1;
                 self.dead.insert(self.parked, letter);
             }
             Settlement::Lost => {
@@ -171,6 +171,11 @@ impl Contents {
         if let Some(why) = settle.why.filter(|_| settle.settlement != Settlement::Delivered) {
             self.whys.insert(settle.id, KeptEnd { lane: Some(settle.lane.clone()), why });
         }
+    }
+
+    pub(super) fn park(&mut self, letter: DeadLetter) {
+        self.parked += 1;
+        self.dead.insert(self.parked, letter);
     }
 
     pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
@@ -237,7 +242,7 @@ impl Contents {
                 page.next = last;
                 return page;
             }
-            page.letters.push(letter.clone());
+            page.letters.push(PlacedLetter { place: LetterPlace(place), letter: letter.clone() });
             last = Some(LetterPlace(place));
         }
         page

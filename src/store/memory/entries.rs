@@ -3,6 +3,7 @@
 //! Must not know: how the maps are laid out.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -11,8 +12,8 @@ use super::contents::Contents;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
+    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -109,6 +110,10 @@ impl EntryStore for MemoryStore {
 
     fn doubts(&self) -> Doubts {
         self.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -278,6 +278,7 @@ impl World {
                 due_at,
                 is_dated: false,
                 expires_at: Timestamp::from_millis((self.now + ms(ttl)).as_millis()),
+                redriven: None,
             };
             self.queue.accept(lane.key(), event, self.now);
         }

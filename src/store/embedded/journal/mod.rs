@@ -140,7 +140,7 @@ pub(crate) use arrange::{Arrange, ArrangeFinding, arrange};
 pub(crate) use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES};
 pub use block::{MAX_BLOCK_ENTRIES, NewBlock};
 pub(crate) use cut::cut;
-pub(crate) use dead_log::{DeadLog, FoundLetters};
+pub(crate) use dead_log::{DeadLog, FoundLetters, LetterRetention};
 pub use disk::{Disk, OsDisk};
 pub(crate) use frame::FRAME_HEADER_BYTES;
 pub use group::FrameGroup;
