@@ -29,8 +29,8 @@ use crate::queue::Queue;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled, PolicyInfo,
-    TraceSpans,
+    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsChanged, EventsRecovered, LifeSettled,
+    PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -150,6 +150,7 @@ fn show_series(config: &Config, clock: &Clock) {
     TraceSpans::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
+    EventsChanged::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();

@@ -11,7 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
     AppendTurn, Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -32,6 +32,7 @@ impl Measured {
             "find_keys",
             "lookup",
             "count_before",
+            "scan",
             "lanes",
             "close",
         ] {
@@ -117,6 +118,10 @@ impl EntryStore for Measured {
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(self.measure("lookup", self.store.lookup(id)))
+    }
+
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(self.measure("scan", self.store.scan(scan)))
     }
 
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {

@@ -2,7 +2,7 @@
 //!
 //! Must not know: limits, other lanes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
@@ -206,6 +206,11 @@ impl Dues {
     pub(super) fn leap(&mut self, leap: &Leap) {
         let retries = std::mem::take(&mut self.retries);
         self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
+    }
+
+    /// These entries are changed by somebody else: their retries need not be waited for.
+    pub(super) fn forget(&mut self, ids: &HashSet<EventId>) {
+        self.retries.retain(|(_, id)| !ids.contains(id));
     }
 
     /// The queue has an entry that is due then, earlier than all that it named before.

@@ -269,6 +269,13 @@ impl Service {
                 self.carry_out();
                 self.step(Input::Tick);
             }
+            PlannerCommand::LetGo(lane, ids, answer) => {
+                let entries = self.planner.let_go(&lane, &ids, now, &mut self.effects);
+                // Whoever asks goes on to the end: what it is handed is settled by it.
+                drop(answer.send(entries));
+                self.carry_out();
+                self.step(Input::Tick);
+            }
             PlannerCommand::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
                 match self.planner.gate().usage_to_state(&policy, &key, kind, used, now) {
                     Ok(to_state) => drop(self.tasks.spawn(self.records.state(to_state, answer))),

@@ -6,6 +6,7 @@ mod egress;
 mod expiry;
 mod holds;
 mod hosts;
+mod let_go;
 mod looks;
 mod outages;
 mod reading;

@@ -87,7 +87,7 @@ pub(super) struct RefusedLine<'a> {
 /// Where an event stands and, until it has ended, what it is and when it may go.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventState)]
-pub(super) struct StateBody<'a> {
+pub(crate) struct StateBody<'a> {
     #[schema(format = "uuid")]
     id: String,
     /// One of `ready`, `delayed`, `inflight` and `settled`.
@@ -139,25 +139,37 @@ fn forecast(forecast: Forecast) -> ForecastBody {
     ForecastBody { starts_at: date(forecast.starts_at), expires_first: forecast.expires_first }
 }
 
-/// The state of an event, without its body, headers and query; `None` when it is unknown.
+impl<'a> StateBody<'a> {
+    /// The state of an event, without its body, headers and query; `None` when it is unknown.
+    pub(crate) fn of(
+        id: EventId,
+        standing: &'a Standing,
+        runtime: &Runtime,
+        about: &AboutPolicies,
+    ) -> Option<Self> {
+        let state = standing.word()?;
+        let known = match standing {
+            Standing::Settled(known) => known.as_ref(),
+            _ => None,
+        };
+        Some(Self {
+            id: id.to_string(),
+            state,
+            outcome: known.map(|known| known.end.word()),
+            why: known.map(|known| EndBody::of(known, runtime, about)),
+            waiting: standing.waiting().map(waiting_body),
+        })
+    }
+}
+
+/// The same as JSON.
 pub(super) fn state(
     id: EventId,
     standing: &Standing,
     runtime: &Runtime,
     about: &AboutPolicies,
 ) -> Option<Vec<u8>> {
-    let state = standing.word()?;
-    let known = match standing {
-        Standing::Settled(known) => known.as_ref(),
-        _ => None,
-    };
-    Some(json(&StateBody {
-        id: id.to_string(),
-        state,
-        outcome: known.map(|known| known.end.word()),
-        why: known.map(|known| EndBody::of(known, runtime, about)),
-        waiting: standing.waiting().map(waiting_body),
-    }))
+    StateBody::of(id, standing, runtime, about).map(|body| json(&body))
 }
 
 fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {

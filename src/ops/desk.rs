@@ -25,7 +25,7 @@ use crate::ops::explain::Explainer;
 use crate::ops::policies::PolicyViews;
 use crate::ops::verbs::PolicyVerb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc, verbs};
+use crate::ops::{authoring, doc, events, verbs};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
@@ -60,7 +60,7 @@ pub(crate) struct Desk {
 pub(super) type OpsAnswer = Result<Response, Box<Problem>>;
 pub(super) type PathName = Result<Path<String>, PathRejection>;
 
-/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
+/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`, and the changes of events.
 pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
@@ -71,6 +71,7 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
             get(show).post(act).put(authoring::put).delete(authoring::delete).fallback(other_method),
         )
         .route("/v1/explain", get(explain))
+        .merge(events::routes())
         .with_state(desk)
 }
 

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, desk, doubts, status as status_route, usage, verbs};
+use crate::ops::{authoring, desk, doubts, events, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -39,6 +39,10 @@ pub(crate) fn api_doc() -> OpenApi {
         verbs::purge,
         usage::set_usage,
         desk::explain,
+        events::list::list,
+        events::cancel,
+        events::delay,
+        events::send_now,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -99,6 +103,15 @@ refuses! {
     /// What the verbs of policies may be refused with.
     Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What `GET /v1/events` may be refused with.
+    ListEvents: INVALID_PARAMETER STORAGE_ERROR SHUTTING_DOWN;
+    /// What `DELETE /v1/events/{id}` may be refused with.
+    Cancel: INVALID_ID NOT_FOUND EVENT_NOT_FOUND EVENT_INFLIGHT EVENT_ENDED STORAGE_ERROR EVENT_UNREAD STORE_HELD STORE_SLOW
+        OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What the verbs of events may be refused with.
+    EventVerb: INVALID_ID INVALID_JSON INCOMPLETE_BODY NOT_FOUND EVENT_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT EVENT_INFLIGHT
+        EVENT_ENDED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR
+        EVENT_UNREAD STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.

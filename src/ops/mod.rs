@@ -5,6 +5,7 @@
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
+//!               -> events: cancel, delay, send-now -> queue
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
@@ -18,6 +19,7 @@ mod candidates;
 mod desk;
 mod doc;
 mod doubts;
+mod events;
 mod explain;
 mod figures;
 mod held;

@@ -56,6 +56,8 @@ codes! {
         "there are as many policies as there may be; see `manage.max_policies` and `manage.max_policies_per_dialect`";
     TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "Too many accounts", "more than 1 000 accounts";
     NOT_APPLICABLE = "not_applicable", 409, "The verb does not apply", "the verb means nothing for a doubt of this kind; the answer names those that do";
+    EVENT_INFLIGHT = "event_inflight", 409, "The event is under way", "its call is under way, or its end is not on record yet: it is not changed";
+    EVENT_ENDED = "event_ended", 409, "The event has ended", "it has ended already, otherwise than was asked for; the answer says how";
     WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt than was confirmed; the answer names it";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",
         "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";

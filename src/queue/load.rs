@@ -55,6 +55,7 @@ impl HandOut {
         let gone = lanes.end_reading(lane);
         // Not before `end_reading`, which a read that failed needs as well.
         let (mut due, mut plain, exhausted) = read?;
+        let read_to = plain.last().map(|entry| entry.id);
         due.entries.retain(|entry| !gone.contains(&entry.id));
         plain.retain(|entry| !gone.contains(&entry.id));
         lanes.sized(lane, due.entries.iter().chain(&plain).map(|entry| entry.record.len()));
@@ -65,6 +66,7 @@ impl HandOut {
             &LoadEnd {
                 plain: &plain_ids,
                 put_off: &put_off_ids,
+                read_to,
                 next_due: asked_due.then_some(due.next_due),
                 exhausted,
                 changed: start.changed,

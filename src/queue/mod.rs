@@ -7,6 +7,7 @@
 //! Must not know: policies, limits, HTTP.
 
 mod accept;
+mod change;
 mod counters;
 mod ends;
 mod hosts;
@@ -14,6 +15,7 @@ mod ledger;
 mod load;
 mod lost;
 mod records;
+mod search;
 mod settle;
 mod sizes;
 mod standing;
@@ -38,6 +40,8 @@ use crate::store::{
 use crate::telemetry::EventSource;
 
 use accept::Acceptance;
+use change::Changes;
+pub(crate) use change::{Change, Changed};
 use ends::RecentEnds;
 pub(crate) use ends::{End, KnownEnd};
 pub(crate) use ledger::Ledger;
@@ -45,6 +49,8 @@ use load::HandOut;
 pub(crate) use load::LoadedPage;
 use lost::Losses;
 use records::RecordReader;
+use search::Searcher;
+pub(crate) use search::{Found, Search};
 pub(crate) use settle::Completed;
 use settle::Settler;
 use standing::Standings;
@@ -92,6 +98,8 @@ struct QueueParts {
     acceptance: Acceptance,
     hand_out: HandOut,
     standings: Standings,
+    changes: Arc<Changes>,
+    searcher: Searcher,
     settler: Arc<Settler>,
     losses: Arc<Losses>,
 }
@@ -168,10 +176,20 @@ impl Queue {
             losses: Arc::clone(&losses),
             settler: Arc::clone(&settler),
         };
+        let changes = Arc::new(Changes {
+            store: Arc::clone(&store),
+            lanes: lanes.clone(),
+            records: Arc::clone(&records),
+            settler: Arc::clone(&settler),
+            ended: ended.clone(),
+        });
+        let searcher =
+            Searcher { store: Arc::clone(&store), lanes: lanes.clone(), records: Arc::clone(&records) };
         let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts = QueueParts { store, lanes, acceptance, hand_out, standings, settler, losses };
+        let parts =
+            QueueParts { store, lanes, acceptance, hand_out, standings, changes, searcher, settler, losses };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -259,6 +277,30 @@ impl Queue {
         taken_up_by: &dyn ReadAhead,
     ) -> Result<Standing, QueueError> {
         self.0.standings.of(id, taken_up_by).await
+    }
+
+    /// Looks for events that are owed an end: at most 10 000 of them, or for 50 ms, whichever comes first. A page may be
+    /// empty and lead on.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the store cannot be read.
+    pub(crate) async fn search(&self, search: &Search) -> Result<Found, QueueError> {
+        self.0.searcher.page(search).await
+    }
+
+    /// Changes an event that waits, for an operator: durable on return, and a caller that goes away cannot stop it
+    /// half-way. A call under way is left alone.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read, or does not take the change.
+    pub(crate) async fn change(
+        &self,
+        id: EventId,
+        change: Change,
+        taken_up_by: Arc<dyn ReadAhead>,
+    ) -> Result<Changed, QueueError> {
+        let changes = Arc::clone(&self.0.changes);
+        RunToEnd::new(async move { changes.make(id, change, &*taken_up_by).await }).await
     }
 
     /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it

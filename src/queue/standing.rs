@@ -3,12 +3,13 @@
 //!
 //! Must not know: how calls are made, how answers are written.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, LaneKey, Reason, Why};
+use crate::event::{Entry, Event, EventId, LaneKey, Reason, Why};
 use crate::queue::QueueError;
 use crate::queue::ends::{KnownEnd, RecentEnds};
 use crate::queue::records::RecordReader;
@@ -84,9 +85,23 @@ pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
     /// because its page is on its way, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
+
+    /// Hands over those of these entries that the lane has read ahead: whoever asked settles them. From then on it waits for
+    /// none of them but those whose calls are under way. Nothing is handed over when nobody takes entries up any more.
+    fn let_go(&self, lane: LaneKey, ids: HashSet<EventId>) -> BoxFuture<'_, Vec<Entry>>;
 }
 
 impl Standing {
+    /// Of an entry that is owed an end, by who has it at `now`.
+    pub(super) fn of(held: Held, waiting: WaitingEntry, now: Timestamp) -> Self {
+        let waits_for_due = waiting.due_at.is_some_and(|due_at| due_at > now);
+        match Place::of(held, waits_for_due) {
+            Place::Ready => Self::Ready(waiting),
+            Place::Delayed => Self::Delayed(waiting),
+            Place::InFlight => Self::InFlight(waiting),
+        }
+    }
+
     /// The state in a word, as answers and metrics name it; `None` of what is unknown.
     #[must_use]
     pub(crate) const fn word(&self) -> Option<&'static str> {
@@ -143,12 +158,7 @@ impl Standings {
         }
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
-        let waits_for_due = due_at.is_some_and(|due_at| due_at > self.records.clock.now());
         let waiting = WaitingEntry { lane, attempts: stored.tries.attempts(), due_at, event, place };
-        Ok(match Place::of(is_held, waits_for_due) {
-            Place::Ready => Standing::Ready(waiting),
-            Place::Delayed => Standing::Delayed(waiting),
-            Place::InFlight => Standing::InFlight(waiting),
-        })
+        Ok(Standing::of(is_held, waiting, self.records.clock.now()))
     }
 }

@@ -1,6 +1,8 @@
 //! The queue over the in-memory model.
 
+mod change;
 mod ledger;
+mod search;
 mod slow;
 mod standing;
 

@@ -25,6 +25,7 @@ pub(crate) mod memory;
 mod owner;
 pub mod record;
 mod run_to_end;
+mod scan;
 mod turn;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use error::StoreError;
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
+pub(crate) use scan::{LanePick, Scan, ScanPage, ScanPlace, Scanned};
 pub(crate) use turn::AppendTurn;
 
 use std::collections::HashSet;
@@ -270,6 +272,10 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
+
+    /// One step of a walk over all that is owed an end, in an order of the store's own. An entry that is owed an end from
+    /// the first step of a walk to its last is returned by one of them, and none twice, whatever is settled meanwhile.
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>>;
 
     /// Where the event of this id stands, as far as that is known.
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;

@@ -201,6 +201,7 @@ mod tests {
         EventsRejected { reason: "unmatched", count: 1 }.emit();
         EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
         EventEnded { outcome: "delivered", reason: "delivered" }.emit();
+        EventsChanged { change: "cancel", count: 1 }.emit();
         AttemptFinished { lane, series, result: "2xx", took }.emit();
         RetryScheduled { lane, series, cause: "5xx" }.emit();
         QueueWaited { series, waited: took }.emit();

@@ -22,6 +22,7 @@ mod doubts;
 mod due_first;
 mod endpoints;
 mod enqueue;
+mod event_changes;
 mod faults;
 mod figures;
 mod finds;

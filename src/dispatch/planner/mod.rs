@@ -21,11 +21,12 @@ pub(super) mod starts;
 mod timers;
 mod trust;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket};
-use crate::event::{EventId, Lane, LaneKey, PolicyId};
+use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
 use crate::telemetry::defect;
@@ -187,6 +188,25 @@ impl Planner {
     /// The purges that are done since the last call, each with the number of entries that it dropped.
     pub(crate) fn take_purged(&mut self) -> Vec<(PurgeId, u64)> {
         self.purges.take_done()
+    }
+
+    /// Hands over those of these entries that the lane has read ahead, and forgets all of them. Calls under way are left
+    /// alone.
+    pub(crate) fn let_go(
+        &mut self,
+        lane: &LaneKey,
+        ids: &HashSet<EventId>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Entry> {
+        let Some(id) = self.roster.lanes().find(lane) else { return Vec::new() };
+        let mut entries = Vec::new();
+        if let Some(lane) = self.roster.lane_mut(id) {
+            lane.dues.forget(ids);
+        }
+        self.roster.take_if(id, |entry| ids.contains(&entry.id), |_, entry| entries.push(*entry));
+        self.roster.tend(id, now, effects);
+        entries
     }
 
     /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the

@@ -166,13 +166,23 @@ impl Roster {
         how: impl Fn(&Entry) -> Settlement,
         effects: &mut Vec<Effect>,
     ) -> usize {
+        self.take_if(id, over, |lane, entry| {
+            let settlement = how(&entry);
+            effects.push(settled(entry, lane.clone(), settlement));
+        })
+    }
+
+    /// Takes out what a lane has read ahead and is `meant`; returns how many entries those are.
+    pub(super) fn take_if(
+        &mut self,
+        id: LaneId,
+        meant: impl Fn(&Entry) -> bool,
+        mut out: impl FnMut(&Lane, Box<Entry>),
+    ) -> usize {
         let Some(lane) = self.lanes.get_mut(id) else { return 0 };
         let before = (lane.buffer.len(), lane.buffer.bytes());
         let name = &lane.lane;
-        let promised = lane.buffer.take_if(over, |entry| {
-            let settlement = how(&entry);
-            effects.push(settled(entry, name.clone(), settlement));
-        });
+        let promised = lane.buffer.take_if(meant, |entry| out(name, entry));
         let dropped = before.0 - lane.buffer.len();
         self.ahead.gave(dropped, before.1 - lane.buffer.bytes());
         self.redeem(id, promised);

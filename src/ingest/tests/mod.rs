@@ -31,7 +31,7 @@ use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -122,6 +122,10 @@ impl EntryStore for TestStore {
         let find = |key: &Dedup| known.get(&key.key).map(|(_, id)| Appended::Duplicate(*id));
         let found = keys.iter().map(find).collect();
         async move { Ok(found) }.boxed()
+    }
+
+    fn scan(&self, _: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        async { Ok(ScanPage::default()) }.boxed()
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {

@@ -55,6 +55,7 @@ mod restored;
 mod retry;
 pub(crate) mod rollback;
 mod salt;
+mod scan;
 mod scrub;
 mod sealed;
 mod shared;
@@ -94,7 +95,7 @@ use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
     AppendTurn, Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES,
-    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -396,6 +397,10 @@ impl EntryStore for EmbeddedStore {
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(self.read(move |reads| reads.lookup(id)))
+    }
+
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(self.read(move |reads| reads.scan(&scan)))
     }
 
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {

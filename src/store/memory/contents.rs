@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
     Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
-    Loss, NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
+    Loss, NewEntry, ReadLimit, Scan, ScanPage, ScanPlace, Scanned, SettleRequest, StoredEntry, Version,
 };
 
 /// What a crash leaves.
@@ -251,6 +251,28 @@ impl Contents {
             None if self.settled.contains(&id) => Lookup::Settled(self.whys.get(&id).cloned()),
             None => Lookup::Unknown,
         }
+    }
+
+    /// In the order of ids.
+    pub(super) fn scan(&self, scan: &Scan) -> ScanPage {
+        let place = |id: EventId| ScanPlace(u128::from_be_bytes(id.to_bytes()));
+        let after = scan.after.map(|ScanPlace(bits)| EventId::from_bytes(bits.to_be_bytes()));
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let (mut page, mut bytes) = (ScanPage::default(), 0_usize);
+        for (id, lane) in self.homes.range((start, std::ops::Bound::Unbounded)) {
+            if !scan.lanes.has(lane) || id.accepted_at() < scan.accepted_from {
+                continue;
+            }
+            let Some(row) = self.lanes.get(lane).and_then(|rows| rows.entries.get(id)) else { continue };
+            bytes = bytes.saturating_add(row.record.len());
+            let is_full = page.entries.len() >= scan.limit.entries || bytes > scan.limit.bytes;
+            if is_full && let Some(last) = page.entries.last() {
+                page.next = Some(last.place);
+                return page;
+            }
+            page.entries.push(Scanned { place: place(*id), lane: lane.clone(), entry: row.stored(*id) });
+        }
+        page
     }
 
     pub(super) fn count_before(&self, lane: &LaneKey, id: EventId) -> u64 {

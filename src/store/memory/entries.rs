@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -81,6 +81,10 @@ impl EntryStore for MemoryStore {
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(async move { self.read(|contents| contents.lookup(id)) })
+    }
+
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.scan(&scan)) })
     }
 
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
