@@ -1,9 +1,11 @@
-//! `tidegate events`: the events of a running daemon that wait.
+//! `tidegate events`: the events of a running daemon that wait, listed and changed.
+
+mod bulk;
 
 use std::fmt::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
@@ -21,6 +23,15 @@ Examples:
 
 Exit codes: 0 shown, 69 no daemon answers";
 
+const CHANGE_EXAMPLES: &str = "\
+Examples:
+  tidegate events cancel --policy crm --label org=ACME
+  tidegate events delay --url-prefix https://api.example.org/ --for 30m --yes
+
+What is meant is counted first, and then has to be confirmed.
+
+Exit codes: 0 all of them were looked at, or none is meant, 1 refused, not confirmed, stopped or failed, 69 no daemon answers";
+
 /// Events that one page brings at most.
 const PAGE: u64 = 1000;
 
@@ -34,6 +45,15 @@ pub(super) struct Arguments {
 enum Verb {
     /// List events that wait, lane by lane, in a lane in the order of acceptance
     List(List),
+    /// Cancel those that are meant; calls under way are left alone
+    #[command(after_help = CHANGE_EXAMPLES)]
+    Cancel(bulk::Change),
+    /// Put those that are meant to another time
+    #[command(after_help = CHANGE_EXAMPLES)]
+    Delay(bulk::Delay),
+    /// Send those that are meant ahead of their turn, within every limit
+    #[command(after_help = CHANGE_EXAMPLES)]
+    SendNow(bulk::Change),
 }
 
 #[derive(Debug, Args)]
@@ -89,23 +109,45 @@ impl State {
 }
 
 impl Filter {
+    /// Its members, for a request that changes what is meant.
+    fn members(&self) -> Map<String, Value> {
+        let labels: Map<String, Value> =
+            self.label.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
+        let named = self.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
+        let labels = (!labels.is_empty()).then(|| ("labels".to_owned(), Value::Object(labels)));
+        named.chain(labels).collect()
+    }
+
     /// Its parameters with their values.
     fn pairs(&self) -> Vec<(String, String)> {
-        let state = self.state.map(|state| state.word().to_owned());
-        let named = [
-            ("policy", &self.policy),
-            ("state", &state),
-            ("url_prefix", &self.url_prefix),
-            ("accepted_after", &self.accepted_after),
-        ];
-        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let named = self.named().into_iter().map(|(name, value)| (name.to_owned(), value));
         let labels = self.label.iter().map(|(label, value)| (format!("label.{label}"), value.clone()));
         named.chain(labels).collect()
+    }
+
+    /// What is given beside labels.
+    fn named(&self) -> Vec<(&'static str, String)> {
+        let state = self.state.map(|state| state.word().to_owned());
+        let named = [
+            ("policy", self.policy.clone()),
+            ("state", state),
+            ("url_prefix", self.url_prefix.clone()),
+            ("accepted_after", self.accepted_after.clone()),
+        ];
+        named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Verb::List(arguments) = arguments.verb;
+    match arguments.verb {
+        Verb::List(arguments) => shown(arguments).await,
+        Verb::Cancel(change) => change.run("cancel", Map::new()).await,
+        Verb::SendNow(change) => change.run("send-now", Map::new()).await,
+        Verb::Delay(delay) => delay.run().await,
+    }
+}
+
+async fn shown(arguments: List) -> Result<(), Failure> {
     let mut client = Client::connect(arguments.config.load()?.config.listen.address).await?;
     let (mut events, mut unread, mut cursor) = (Vec::new(), 0, None);
     loop {

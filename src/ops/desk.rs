@@ -21,6 +21,7 @@ use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ingest::{AboutPolicies, CallRouter};
 use crate::limit::Outlooks;
+use crate::ops::events::Runs;
 use crate::ops::explain::Explainer;
 use crate::ops::policies::PolicyViews;
 use crate::ops::verbs::PolicyVerb;
@@ -55,6 +56,8 @@ pub(crate) struct Desk {
     pub router: CallRouter,
     /// What answers say about policies beside what policies know themselves.
     pub about: AboutPolicies,
+    /// The changes of many events that go on or have ended.
+    pub runs: Runs,
 }
 
 pub(super) type OpsAnswer = Result<Response, Box<Problem>>;

@@ -40,6 +40,12 @@ pub(crate) fn api_doc() -> OpenApi {
         usage::set_usage,
         desk::explain,
         events::list::list,
+        events::bulk::cancel,
+        events::bulk::delay,
+        events::bulk::send_now,
+        events::progress::list,
+        events::progress::show,
+        events::progress::stop,
         events::cancel,
         events::delay,
         events::send_now,
@@ -112,6 +118,16 @@ refuses! {
     EventVerb: INVALID_ID INVALID_JSON INCOMPLETE_BODY NOT_FOUND EVENT_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT EVENT_INFLIGHT
         EVENT_ENDED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR
         EVENT_UNREAD STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What changes of many events may be refused with.
+    BulkVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT CHANGE_NOT_CONFIRMED CHANGE_UNDER_WAY PAYLOAD_TOO_LARGE
+        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
+    /// What `GET /v1/event-changes` may be refused with.
+    ListRuns: ;
+    /// What `GET /v1/event-changes/{id}` may be refused with.
+    ShowRun: NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED;
+    /// What `POST /v1/event-changes/{id}:stop` may be refused with.
+    StopRun: INVALID_JSON INCOMPLETE_BODY NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT PAYLOAD_TOO_LARGE
+        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORE_HELD;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.

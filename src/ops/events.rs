@@ -3,9 +3,13 @@
 //!
 //! Must not know: how an event is taken out of its lane.
 
+pub(super) mod bulk;
+mod confirmation;
 mod doc;
 mod filter;
 pub(super) mod list;
+pub(super) mod progress;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +36,8 @@ use crate::queue::{Change, Changed, End, KnownEnd, QueueError};
 use crate::store::StoreError;
 use crate::telemetry::EventsChanged;
 
+pub(crate) use runs::Runs;
+
 /// Exactly one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +56,11 @@ struct SendNowRequest {}
 
 /// The list, and the changes of single events.
 pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/v1/events", get(list::list)).route("/v1/events/{id}", delete(take_back).post(act))
+    Router::new()
+        .route("/v1/events", get(list::list))
+        .route("/v1/events/{id}", delete(take_back).post(act))
+        .merge(bulk::routes())
+        .merge(progress::routes())
 }
 
 async fn take_back(State(desk): State<Desk>, path: PathName) -> Response {

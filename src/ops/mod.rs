@@ -5,7 +5,7 @@
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
-//!               -> events: cancel, delay, send-now -> queue
+//!               -> events: list, cancel, delay, send-now, one or many -> queue
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
@@ -56,6 +56,7 @@ use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
+pub(crate) use events::Runs;
 pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.

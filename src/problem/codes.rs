@@ -45,6 +45,7 @@ codes! {
     POLICY_NOT_FOUND = "policy_not_found", 404, "No such policy", "no such policy";
     DOUBT_NOT_FOUND = "doubt_not_found", 404, "No such doubt", "no such doubt, or it has ended";
     ACCOUNT_NOT_FOUND = "account_not_found", 404, "No such account", "no such account";
+    CHANGE_NOT_FOUND = "change_not_found", 404, "No such change", "no such change of many events since the start";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed", "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "The body did not come", "the body stopped coming";
     FILE_ACCOUNT = "file_account", 409, "The account is one of the file", "the account stands in the configuration file; change it there";
@@ -58,6 +59,9 @@ codes! {
     NOT_APPLICABLE = "not_applicable", 409, "The verb does not apply", "the verb means nothing for a doubt of this kind; the answer names those that do";
     EVENT_INFLIGHT = "event_inflight", 409, "The event is under way", "its call is under way, or its end is not on record yet: it is not changed";
     EVENT_ENDED = "event_ended", 409, "The event has ended", "it has ended already, otherwise than was asked for; the answer says how";
+    CHANGE_NOT_CONFIRMED = "change_not_confirmed", 409, "The change is not confirmed",
+        "the confirmation is of another change of many events, or older than ten minutes";
+    CHANGE_UNDER_WAY = "change_under_way", 409, "A change is under way", "another change of many events goes on";
     WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt than was confirmed; the answer names it";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",
         "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";

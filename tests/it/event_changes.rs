@@ -131,3 +131,47 @@ async fn a_call_under_way_is_left_alone_and_what_waits_behind_it_can_be_changed(
     let (status, answer) = change(&api, "DELETE", &first, "", &Value::Null).await;
     assert_eq!((status, &answer["outcome"]), (200, &json!("cancelled")), "{answer}");
 }
+
+/// Counted and confirmed by the command; what it says holds over a kill.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_events_are_cancelled_by_filter_and_the_others_stay() {
+    let world = Configured::new(Receiver::start().await);
+    world.write(&format!("{}{}", world.policy("p", "pace = 1000"), world.policy("q", "pace = 1000")));
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let pause = json!({"reason": "a test"});
+    for name in ["p", "q"] {
+        assert_eq!(api.json("POST", &format!("/v1/policies/{name}:pause"), &pause).await.0, 200);
+    }
+    api.enqueue(&world.receiver.url("/p/x"), 0..1_500).await;
+    api.enqueue(&world.receiver.url("/q/x"), 0..50).await;
+    // Page by page: how much one looks at depends on how fast the machine is.
+    let listed = async |api: &Api, policy: &str| {
+        let (mut found, mut cursor) = (0, String::new());
+        loop {
+            let (status, text) = api.get(&format!("/v1/events?policy={policy}&limit=1000{cursor}")).await;
+            assert_eq!(status, 200, "{text}");
+            let page: Value = serde_json::from_str(&text).expect("JSON");
+            found += page["events"].as_array().map_or(0, Vec::len);
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!((listed(&api, "p").await, listed(&api, "q").await), (1_500, 50));
+    let unconfirmed = command(&server, &["events", "cancel", "--policy", "p"]);
+    assert_eq!(unconfirmed.status.code(), Some(2), "nobody is there who could confirm it");
+    let cancelled = command(&server, &["events", "cancel", "--policy", "p", "--yes", "--json"]);
+    assert_eq!(cancelled.status.code(), Some(0), "{}", String::from_utf8_lossy(&cancelled.stderr));
+    let run: Value = serde_json::from_slice(&cancelled.stdout).expect("JSON");
+    assert_eq!((&run["changed"], &run["state"]), (&json!(1_500), &json!("done")), "{run}");
+    server.kill();
+    let server = Server::start(&world.options);
+    let api = server.api();
+    assert_eq!((listed(&api, "p").await, listed(&api, "q").await), (0, 50));
+    let shown = command(&server, &["events", "list", "--policy", "q", "--limit", "7", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!(shown["events"].as_array().map(Vec::len), Some(7));
+    assert_eq!(world.receiver.count(), 0);
+}

@@ -158,6 +158,7 @@ impl Behind<'_> {
             clock: self.clock.clone(),
             router,
             about: ABOUT,
+            runs: ops::Runs::default(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Filter {
     labels: Vec<(String, String)>,
     url_prefix: Option<String>,
     accepted_after: Option<Timestamp>,
+    /// What was accepted later is not meant.
+    accepted_until: Option<Timestamp>,
 }
 
 impl Filter {
@@ -66,7 +68,13 @@ impl Filter {
             labels,
             url_prefix: given.url_prefix.map(str::to_owned),
             accepted_after: accepted_after.transpose()?,
+            accepted_until: None,
         })
+    }
+
+    /// The same, of what was accepted until then.
+    pub(super) fn until(self, accepted_until: Timestamp) -> Self {
+        Self { accepted_until: Some(accepted_until), ..self }
     }
 
     /// A page of such events.
@@ -100,6 +108,7 @@ impl Filter {
         // Without the query, which may carry secrets: a search must not tell them letter by letter.
         let url = event.url.without_query();
         self.accepted_after.is_none_or(|after| id.accepted_at() > after)
+            && self.accepted_until.is_none_or(|until| id.accepted_at() <= until)
             && self.url_prefix.as_ref().is_none_or(|prefix| url.starts_with(prefix.as_str()))
             && self.labels.iter().all(is_so)
     }
@@ -146,6 +155,15 @@ mod tests {
         );
         let after = |date| Given { accepted_after: Some(date), ..Given::default() };
         assert!(means(after("1970-01-01T00:00:04Z")) && !means(after("1970-01-01T00:00:05Z")));
+    }
+
+    #[test]
+    fn what_comes_later_is_not_meant() {
+        let means = |ms| {
+            let filter = Filter::default().until(Timestamp::from_millis(ms));
+            filter.means(EventId::new(5_000, 1), &event(), &Labels::default())
+        };
+        assert!(means(5_000) && !means(4_999));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
 use crate::event::{Event, EventId, Outcome};
 use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
-use crate::ops::{Desk, desk_routes};
+use crate::ops::{Desk, Runs, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
@@ -119,6 +119,7 @@ pub(super) async fn world() -> World {
             }),
         },
         about: AboutPolicies::NOTHING,
+        runs: Runs::default(),
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
