@@ -78,6 +78,7 @@ async fn own_worker(deliverer: HttpDeliverer, url: CanonicalUrl) -> anyhow::Resu
             headers: HeaderMap::new(),
             body: Bytes::from_static(BODY),
             timeout: Some(Duration::from_secs(30)),
+            options: None,
         };
         let outcome = deliverer.attempt(call).await;
         ensure!(outcome == Outcome::Delivered { status: 200 }, "the call ended as {outcome:?}");

@@ -29,8 +29,8 @@ use crate::queue::Queue;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled, PolicyInfo,
-    TraceSpans,
+    self, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled,
+    PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -99,6 +99,7 @@ impl App {
             signals,
             policies: policies.follow(),
             deliver: Arc::clone(&deliver),
+            endpoints: live.endpoints(),
             clock: clock.clone(),
             options: options::dispatch_options(config, &shares, is_held),
             gate,
@@ -148,6 +149,7 @@ fn show_series(config: &Config, clock: &Clock) {
     telemetry::max_policies(config.metrics.max_policies);
     Defect::show();
     TraceSpans::show();
+    CallAmbiguous::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
     dialects::show_words();

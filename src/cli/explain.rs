@@ -84,6 +84,7 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
         ("drains", "/draining_until"),
         ("expires", "/expires_at"),
         ("lane", "/lane/name"),
+        ("endpoint", "/endpoint"),
     ] {
         if !text(explained, pointer).is_empty() {
             rows.push((name, until(text(explained, pointer), now)));
@@ -132,7 +133,7 @@ mod tests {
             "method": "POST", "url": "http://a.test/", "policies": [
                 {"policy": "orders", "verdict": "applies", "text": "It applies."},
             ],
-            "lane": {"name": "orders@1"}, "ahead": 1200, "held": {"by": "limit", "text": "No room."},
+            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200, "held": {"by": "limit", "text": "No room."},
             "starts_at": "2030-01-31T08:00:15Z", "due_at": null, "expires_first": true,
         });
         let shown = lines(&explained, Style::of_stdout(), now);
@@ -140,6 +141,7 @@ mod tests {
         for line in [
             "held by    limit: No room.\n",
             "starts     2030-01-31T08:00:15Z (in 5 s)\n",
+            "endpoint   crm\n",
             "ahead      1 200 events of its lane\n",
             "POLICY  VERDICT  WHY\norders  applies  It applies.\n",
         ] {

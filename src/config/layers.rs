@@ -16,10 +16,11 @@ use crate::policy::nearest;
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
 const PREFIX: &str = "TIDEGATE_";
-/// The blocks that are not settings: `[[policy]]` and `[[cloudevents]]`, in the order in which they are printed.
-pub(super) const BLOCKS: [&str; 2] = [CLOUDEVENTS, POLICY];
+/// The blocks that are not settings, as `[[policy]]`, in the order in which they are printed.
+pub(super) const BLOCKS: [&str; 3] = [CLOUDEVENTS, ENDPOINT, POLICY];
 pub(super) const POLICY: &str = "policy";
 pub(super) const CLOUDEVENTS: &str = "cloudevents";
+pub(super) const ENDPOINT: &str = "endpoint";
 /// Longest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -334,7 +335,11 @@ fn typed(value: &DeValue<'_>) -> toml::Value {
 }
 
 fn no_block(place: ConfigPlace, name: &str) -> ConfigProblem {
-    let what = if name == POLICY { "policies" } else { "targets of CloudEvents" };
+    let what = match name {
+        POLICY => "policies",
+        ENDPOINT => "rules for endpoints",
+        _ => "targets of CloudEvents",
+    };
     let detail = format!("{what} stand in blocks of their own, each under a line [[{name}]]");
     ConfigProblem { place, subject: name.to_owned(), detail }
 }

@@ -8,9 +8,11 @@
 //!
 //! Must not know: what the settings do.
 
+mod blocks;
 mod check;
 mod cloudevents;
 mod dialects;
+mod endpoints;
 mod environment;
 mod error;
 mod layers;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
-use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::dispatch::{BreakerPolicy, DueShare, Endpoints, RetryPolicy};
 use crate::event::Labels;
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
@@ -56,6 +58,8 @@ pub struct Config {
     pub dispatch: Dispatch,
     /// `[retry]`; `cap` is not below `base`.
     pub retry: RetryPolicy,
+    /// `[retry] max_share`: how far due events go ahead of those that were never tried.
+    pub due_share: DueShare,
     /// `[breaker]`; `max_hold` is not below `min_hold`.
     pub breaker: BreakerPolicy,
     /// `[delivery]`; `total` is not below the other two.
@@ -82,6 +86,8 @@ pub struct Config {
     pub policies: Vec<FilePolicy>,
     /// `[[cloudevents]]`: which calls are made for the CloudEvents of which sources; no two are for the same.
     pub cloudevents: Vec<Target>,
+    /// `[[endpoint]]`: what holds for the calls to which urls.
+    pub endpoints: Endpoints,
 }
 
 /// Where the HTTP doors listen, and their bounds.

@@ -8,6 +8,7 @@ mod client;
 mod egress;
 mod guards;
 mod hears;
+mod options;
 mod request;
 mod resolve;
 mod shortages;
@@ -17,6 +18,7 @@ pub(crate) mod testing;
 mod tests;
 mod withheld;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +33,7 @@ pub use client::{DeliveryOptions, HttpDeliverer};
 pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Answer, Hears, Words, until_edge};
+pub(crate) use options::CallOptions;
 
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub struct Call {
     pub body: Bytes,
     /// The longest the whole attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
+    /// What is set for its endpoint; `None` where nothing is.
+    pub options: Option<Arc<CallOptions>>,
 }
 
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.

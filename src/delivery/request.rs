@@ -1,4 +1,5 @@
-//! From a [`Call`] to the outgoing request: the producer's headers, then tidegate's own over them.
+//! From a [`Call`] to the outgoing request: the producer's headers, those that are set for its endpoint over them, then
+//! tidegate's own over all.
 //!
 //! Must not know: how the request travels.
 
@@ -25,6 +26,9 @@ pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
     debug_assert!(call.attempt > 0, "attempts count from 1");
     let mut request = Request::new(call.method, call.url.as_url().clone());
     let mut headers = call.headers;
+    if let Some(options) = &call.options {
+        options.add_to(&mut headers);
+    }
     // A printed id is plain ASCII: the value is always valid.
     if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
         headers.insert(WEBHOOK_ID, id);
@@ -44,10 +48,13 @@ pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use http::{HeaderMap, Method};
 
     use super::*;
+    use crate::delivery::CallOptions;
     use crate::event::{CanonicalUrl, EventId};
 
     fn call(headers: &[(&'static str, &'static str)], body: &'static str) -> Call {
@@ -63,6 +70,7 @@ mod tests {
             headers,
             body: Bytes::from_static(body.as_bytes()),
             timeout: None,
+            options: None,
         }
     }
 
@@ -79,6 +87,20 @@ mod tests {
         assert_eq!(headers["traceparent"], "00-1-2-01");
         assert_eq!(request.url().as_str(), "https://h.org/a%2Fb?q=1");
         assert_eq!(request.method(), Method::PUT);
+    }
+
+    #[test]
+    fn headers_of_the_endpoint_take_the_place_of_the_producers() {
+        let mut of_endpoint = HeaderMap::new();
+        for value in ["1", "2"] {
+            of_endpoint.append("x-set", HeaderValue::from_static(value));
+        }
+        let mut call = call(&[("x-set", "producer"), ("x-own", "kept")], "x");
+        call.options = Some(Arc::new(CallOptions { headers: of_endpoint }));
+        let request = build(call, Timestamp::ZERO, &Begun::default());
+        let values = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("x-set"), ["1", "2"]);
+        assert_eq!(values("x-own"), ["kept"]);
     }
 
     #[test]

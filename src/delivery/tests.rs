@@ -133,6 +133,7 @@ fn call(url: &str) -> Call {
         headers: HeaderMap::new(),
         body: Bytes::new(),
         timeout: Some(Duration::from_secs(5)),
+        options: None,
     }
 }
 

@@ -7,27 +7,34 @@
 
 mod ahead;
 mod buffer;
+mod endpoints;
 mod groups;
 mod handle;
 mod hold;
 mod input;
 mod lanes;
+mod mix;
 mod planner;
 mod retry;
+mod rules;
 mod service;
 mod shares;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod unread;
+mod windows;
 
+pub(crate) use endpoints::{Endpoint, Endpoints, EndpointsInForce};
 pub(crate) use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub(crate) use hold::{BreakerPolicy, Hold, HoldReason};
 #[cfg(test)]
 pub(crate) use input::{AttemptReport, Effect, Input, SettledEntry, Ticket};
 pub(crate) use input::{PlannerFigures, PlannerOptions};
+pub(crate) use mix::DueShare;
 #[cfg(test)]
 pub(crate) use planner::Planner;
 pub(crate) use planner::report::{BlockedLimit, LaneReport};
 pub(crate) use retry::RetryPolicy;
+pub(crate) use rules::{RetryRules, StatusRule, StatusRules};
 pub(crate) use service::{DispatcherParts, Service};

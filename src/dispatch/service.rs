@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
+use crate::dispatch::endpoints::EndpointsInForce;
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
@@ -27,7 +28,7 @@ use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
+use crate::telemetry::{AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled};
 use crate::traces::Tracer;
 
 use commands::OpenQuestions;
@@ -50,6 +51,8 @@ pub(crate) struct DispatcherParts {
     pub policies: Follower,
     /// Makes the calls; it is asked only for calls that have their permits.
     pub deliver: Arc<dyn Deliver>,
+    /// What is set for endpoints; looked up when a call starts.
+    pub endpoints: EndpointsInForce,
     /// The steady clock that the queue uses, too.
     pub clock: Clock,
     /// Bounds on calls in flight and on the read-ahead, the rules of retries and of the breaker.
@@ -73,6 +76,7 @@ pub(crate) struct Service {
     /// What the planner acts by: older ones that come late are left alone.
     ruled_by: Arc<Runtime>,
     deliver: Arc<dyn Deliver>,
+    endpoints: EndpointsInForce,
     clock: Clock,
     records: UsageRecorder,
     tracer: Tracer,
@@ -130,6 +134,7 @@ impl Service {
             policies: parts.policies,
             ruled_by: runtime,
             deliver: parts.deliver,
+            endpoints: parts.endpoints,
             clock: parts.clock,
             records: UsageRecorder::new(parts.usages, reports.0.clone()),
             tracer: parts.tracer,
@@ -292,8 +297,9 @@ impl Service {
 
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
-        let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let Start { entry, lane, series, timeout, waited } = start;
+        let endpoints = self.endpoints.load();
+        let start = self.planner.confirm(ticket, &endpoints, started_at, &mut self.effects);
+        let Some(Start { entry, lane, series, timeout, options, waited }) = start else { return };
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
@@ -304,6 +310,7 @@ impl Service {
             headers,
             body: std::mem::take(&mut entry.event.body),
             timeout,
+            options,
         };
         self.queue.started(entry);
         QueueWaited { series: &series, waited }.emit();
@@ -338,6 +345,10 @@ impl Service {
             AttemptFinished { lane, series, result, took: attempt.took }.emit();
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
                 RetryScheduled { lane, series, cause: cause.label() }.emit();
+            }
+            if let Some(cause) = attempt.cause.as_ref().filter(|_| attempt.is_ambiguous) {
+                let then = settled.settlement.outcome_label().unwrap_or("retried");
+                CallAmbiguous { cause: cause.label(), then }.emit();
             }
         }
         let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());

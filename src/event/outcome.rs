@@ -63,6 +63,12 @@ impl Outcome {
         }
     }
 
+    /// Whether the request was sent, at least in part, and no answer says whether the endpoint has acted on it.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self.end(), Self::Retry { cause, .. } if cause.status().is_none())
+    }
+
     /// How long the endpoint wants to be left alone although it has taken or refused the call.
     #[must_use]
     pub const fn next(&self) -> Option<Wait> {
@@ -184,7 +190,7 @@ pub enum Settlement {
     },
     /// Parked for a person, as a dead letter.
     Dead {
-        /// A short fact such as `http_404` or `attempts_exhausted: timeout`.
+        /// A short fact such as `http_404`, `attempts_exhausted: timeout` or `ambiguous: closed`.
         reason: String,
         /// Attempts that counted, in all.
         attempts: u16,

@@ -11,6 +11,7 @@ use crate::event::{EventId, LaneKey};
 use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
+use crate::ingest::route::EndpointOf;
 use crate::limit::Forecast;
 use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
@@ -116,6 +117,9 @@ struct WaitingBody<'a> {
     method: &'a str,
     /// The URL of the call without its query.
     url: &'a str,
+    /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
+    #[schema(required)]
+    endpoint: Option<String>,
 }
 
 fn date(at: Option<Timestamp>) -> Option<String> {
@@ -145,6 +149,7 @@ pub(super) fn state(
     standing: &Standing,
     runtime: &Runtime,
     about: &AboutPolicies,
+    endpoint_of: &EndpointOf,
 ) -> Option<Vec<u8>> {
     let state = standing.word()?;
     let known = match standing {
@@ -156,11 +161,11 @@ pub(super) fn state(
         state,
         outcome: known.map(|known| known.end.word()),
         why: known.map(|known| EndBody::of(known, runtime, about)),
-        waiting: standing.waiting().map(waiting_body),
+        waiting: standing.waiting().map(|waiting| waiting_body(waiting, endpoint_of)),
     }))
 }
 
-fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
+fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),
@@ -169,6 +174,7 @@ fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
         expires_at: waiting.event.expires_at.to_string(),
         method: waiting.event.method.as_str(),
         url: waiting.event.url.without_query(),
+        endpoint: endpoint_of(&waiting.event.url),
     }
 }
 

@@ -341,7 +341,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Err(problem) => return problem.into_response(),
     };
     let runtime = intake.policies().runtime();
-    match answer::state(id, &standing, &runtime, &intake.refusals().about) {
+    match answer::state(id, &standing, &runtime, &intake.refusals().about, intake.endpoint_of()) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);

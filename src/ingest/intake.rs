@@ -23,7 +23,7 @@ use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
 use crate::ingest::prospects::{Doomed, Prospects, Refusals, doomed};
-use crate::ingest::route::CallRouter;
+use crate::ingest::route::{CallRouter, EndpointOf};
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
@@ -150,6 +150,10 @@ impl Intake {
 
     pub(super) fn policies(&self) -> &Policies {
         &self.0.parts.policies
+    }
+
+    pub(super) fn endpoint_of(&self) -> &EndpointOf {
+        &self.0.parts.router.endpoint_of
     }
 
     pub(super) fn refusals(&self) -> &Refusals {

@@ -40,4 +40,4 @@ pub(crate) use ended::EndBody;
 pub(crate) use http::routes;
 pub(crate) use intake::{Intake, IntakeParts};
 pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
-pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};
+pub(crate) use route::{CallRouter, Defaults, EgressCheck, EndpointOf, NoRoute, Unmatched};

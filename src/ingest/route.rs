@@ -26,6 +26,9 @@ pub enum Unmatched {
 /// Refuses urls whose literal address may not be called, with the reason.
 pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
 
+/// The name of the `[[endpoint]]` block that rules the calls to a url, if one does.
+pub(crate) type EndpointOf = Arc<dyn Fn(&CanonicalUrl) -> Option<String> + Send + Sync>;
+
 /// The labels that a call implies, where its event carries none: a system is told apart there by its url, its headers or
 /// its body.
 pub(crate) type ImpliedLabels = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
@@ -52,6 +55,8 @@ pub(crate) struct CallRouter {
     pub unmatched: Unmatched,
     /// Which literal addresses may be called.
     pub egress: EgressCheck,
+    /// What is set for their endpoints, by its name alone.
+    pub endpoint_of: EndpointOf,
     /// What calls say of themselves.
     pub implied: ImpliedLabels,
 }

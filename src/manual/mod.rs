@@ -28,6 +28,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "events",
     "errors",
     "limits",
+    "endpoints",
     "systems",
     "throttling",
     "capping",

@@ -266,6 +266,7 @@ pub(super) fn explained_call() -> Value {
     json!({
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
+        "endpoint": null,
         "policies": [verdict],
         "lane": {
             "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},

@@ -50,6 +50,9 @@ pub(super) struct ExplainBody {
     attempts: Option<u16>,
     method: String,
     url: String,
+    /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
+    #[schema(required)]
+    endpoint: Option<String>,
     policies: Vec<CandidateBody>,
     #[schema(required)]
     lane: Option<LaneBody>,
@@ -342,6 +345,7 @@ impl Explainer<'_> {
             method: call.method.to_string(),
             // The query may hold credentials or personal data.
             url: call.url.without_query().to_owned(),
+            endpoint: (self.router.endpoint_of)(call.url),
             policies: candidates
                 .into_iter()
                 .map(|candidate| CandidateBody::of(candidate, call.method, &runtime))

@@ -1,4 +1,4 @@
-//! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
+//! Handing out: a bounded page of a lane, due entries in up to half of it, then the plain order after the lane's cursor.
 //!
 //! Must not know: how entries come in, what becomes of them.
 
@@ -92,6 +92,12 @@ impl HandOut {
         limit: ReadLimit,
     ) -> Result<(DuePage, Vec<StoredEntry>, bool), StoreError> {
         let due = match until {
+            // Half of the page at most: what is due must not keep from the dispatcher what was never tried. A purge
+            // wants what is put off.
+            Some(until) if until < Timestamp::MAX => {
+                let half = ReadLimit { entries: limit.entries.div_ceil(2), ..limit };
+                self.store.read_due(lane, until, &start.skip, half).await?
+            }
             Some(until) => self.store.read_due(lane, until, &start.skip, limit).await?,
             None => DuePage::default(),
         };

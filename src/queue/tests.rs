@@ -1,5 +1,6 @@
 //! The queue over the in-memory model.
 
+mod halves;
 mod ledger;
 mod slow;
 mod standing;

@@ -4,6 +4,7 @@
 //! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
 //! causes), never a URL, a host or an event id.
 
+mod ambiguous;
 mod connections;
 mod defects;
 mod descriptors;
@@ -27,6 +28,7 @@ mod spans;
 pub(crate) mod testing;
 mod zero;
 
+pub(crate) use ambiguous::CallAmbiguous;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};

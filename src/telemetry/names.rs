@@ -135,6 +135,12 @@ pub(super) const RETRIES_SCHEDULED: Metric = counter(
     &["policy", "cause"],
     "Retries put off, by what made them needed, under each policy of the event.",
 );
+pub(super) const AMBIGUOUS_CALLS: Metric = counter(
+    "tidegate_ambiguous_calls_total",
+    &["cause", "then"],
+    "Calls that were sent and not answered, so that nobody knows whether the endpoint has acted on them, by kind of failure \
+     and by what becomes of the event: retried, or its outcome.",
+);
 pub(super) const QUEUE_WAIT: Metric = histogram(
     "tidegate_queue_wait_seconds",
     Buckets::Waits,
@@ -321,6 +327,7 @@ pub const ALL: &[Metric] = &[
     CALL_ATTEMPTS,
     CALL_DURATION,
     RETRIES_SCHEDULED,
+    AMBIGUOUS_CALLS,
     QUEUE_WAIT,
     QUEUE_EVENTS,
     QUEUE_OLDEST_ENQUEUED,

@@ -203,6 +203,7 @@ mod tests {
         EventEnded { outcome: "delivered", reason: "delivered" }.emit();
         AttemptFinished { lane, series, result: "2xx", took }.emit();
         RetryScheduled { lane, series, cause: "5xx" }.emit();
+        CallAmbiguous { cause: "timeout", then: "retried" }.emit();
         QueueWaited { series, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();

@@ -20,6 +20,7 @@ mod descriptors;
 mod doors;
 mod doubts;
 mod due_first;
+mod endpoint_blocks;
 mod endpoints;
 mod enqueue;
 mod faults;

@@ -58,6 +58,7 @@ impl Behind<'_> {
             }),
             unmatched: config.queue.unmatched,
             egress: live.egress_check(),
+            endpoint_of: live.endpoint_of(),
             implied: manage::implied(&config.dialects, self.policies),
         }
     }

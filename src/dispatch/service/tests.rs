@@ -71,7 +71,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
     let calls = Arc::clone(&endpoint.0);
     let retry = RetryPolicy {
         base: Duration::from_millis(2),
-        max_attempts: std::num::NonZeroU16::MIN.saturating_add(1),
+        max_attempts: std::num::NonZeroU16::new(2),
         ..RetryPolicy::default()
     };
     let (service, handle) = Service::new(DispatcherParts {
@@ -79,6 +79,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         signals,
         policies: Follower::new(runtime).0,
         deliver: Arc::new(endpoint),
+        endpoints: Arc::default(),
         clock: clock.clone(),
         options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),

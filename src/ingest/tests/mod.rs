@@ -256,6 +256,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            endpoint_of: Arc::new(|url| url.path().starts_with("/crm").then(|| "crm".to_owned())),
             implied: Arc::new(|call| {
                 let header = |label, name: &str| {
                     let value = call.headers.get(name).and_then(|value| value.to_str().ok())?;

@@ -236,3 +236,17 @@ async fn a_call_is_explained_with_the_labels_that_it_implies() {
     assert_eq!(lane("keyed/b&label.key=c").await, json!({"key": "c"}), "a given label goes first");
     assert_eq!(lane("plain").await, json!(null), "the control");
 }
+
+#[tokio::test]
+async fn the_block_that_rules_the_calls_of_a_url_is_named() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &[])).await;
+    for (url, endpoint) in [
+        ("https://api.test/crm", json!("crm")),
+        ("https://api.test/x", Value::Null),
+        ("https://ungoverned.test/crm", json!("crm")),
+    ] {
+        let told = world.get(&format!("/v1/explain?method=POST&url={url}")).await;
+        assert_eq!(told.body["endpoint"], endpoint, "{url}");
+    }
+}

@@ -84,6 +84,7 @@ pub(super) async fn world() -> World {
         signals,
         policies: policies.follow(),
         deliver: Arc::new(Door(endpoint.clone())),
+        endpoints: Arc::default(),
         clock: clock.clone(),
         options: PlannerOptions::default(),
         gate: Gate::new(),
@@ -113,6 +114,7 @@ pub(super) async fn world() -> World {
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            endpoint_of: Arc::new(|url| url.path().starts_with("/crm").then(|| "crm".to_owned())),
             implied: Arc::new(|call| {
                 let key = call.url.path().strip_prefix("/keyed/");
                 key.map(|key| ("key", key.to_owned())).into_iter().collect()
