@@ -3,7 +3,9 @@
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::warn;
@@ -66,6 +68,24 @@ impl Live {
     pub(super) fn endpoint_of(&self) -> EndpointOf {
         let endpoints = self.endpoints();
         Arc::new(move |url| endpoints.load().find(url).map(|endpoint| endpoint.name.to_string()))
+    }
+
+    /// Has connections given up that have reached the age that is set for their endpoint.
+    pub(super) async fn renew_connections(&self) {
+        let endpoints = self.endpoints.load_full();
+        let ages = endpoints.list().iter().filter_map(|endpoint| endpoint.calls.connection_max_age);
+        let ages: BTreeSet<Duration> = ages.collect();
+        if ages.is_empty() {
+            return;
+        }
+        // It may read certificates, which may be on a slow disk.
+        let deliver = Arc::clone(&self.deliver);
+        match tokio::task::spawn_blocking(move || deliver.renew(&ages)).await {
+            Ok(Ok(Some(turnover))) => turnover(),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => warn!(%error, "connections are kept beyond their age"),
+            Err(error) => warn!(%error, "connections are kept beyond their age"),
+        }
     }
 
     /// Judges literal addresses by the guard that is active when it is asked.

@@ -19,7 +19,7 @@ use crate::event::{PolicyId, TraceContext, forbidden_header};
 use crate::policy::{Fault, Given, UrlPattern, is_tie};
 
 /// All members, in the order in which they are written.
-const MEMBERS: [&str; 4] = ["name", "url", "retry", "headers"];
+const MEMBERS: [&str; 5] = ["name", "url", "retry", "headers", "connection_max_age_seconds"];
 /// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
 
@@ -103,7 +103,10 @@ impl EndpointReader<'_> {
         let name = self.name();
         let url = self.url();
         let retry = retry::retry(&mut self.block, self.for_all);
-        let calls = Arc::new(CallOptions { headers: self.headers() });
+        let headers = self.headers();
+        let connection_max_age =
+            self.block.number("connection_max_age_seconds", 1..=86_400).map(Duration::from_secs);
+        let calls = Arc::new(CallOptions { headers, connection_max_age });
         Some(Endpoint { name: name?, url: url?, retry: retry?, calls })
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,16 @@ use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, ClientBuilder, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
+use super::aged::AgedClients;
 use super::begun::Begun;
 use super::guards::Guards;
 use super::hears::Answer;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{BlockedAddress, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
+use super::{
+    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Hears, Turnover, classify, hears, request,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
@@ -113,6 +117,15 @@ pub struct HttpDeliverer {
 struct Guarded {
     client: Client,
     guards: Guards,
+    aged: AgedClients,
+}
+
+impl Guarded {
+    /// The client for calls that are made like this.
+    fn client(&self, options: Option<&CallOptions>) -> &Client {
+        let age = options.and_then(|options| options.connection_max_age);
+        age.and_then(|age| self.aged.get(age)).unwrap_or(&self.client)
+    }
 }
 
 impl HttpDeliverer {
@@ -133,7 +146,8 @@ impl HttpDeliverer {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
         let client = guarded_client(&options, options.egress.clone(), &names, change)?;
-        let guarded = Guarded { client, guards: Guards::first(options.egress.clone(), clock.now()) };
+        let guards = Guards::first(options.egress.clone(), clock.now());
+        let guarded = Guarded { client, guards, aged: AgedClients::default() };
         Ok(Self {
             guarded: Arc::new(ArcSwap::from_pointee(guarded)),
             options: Arc::new(options),
@@ -157,10 +171,11 @@ impl HttpDeliverer {
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
+        let client = guarded.client(call.options.as_deref());
         let request = request::build(call, self.clock.wall(), &begun);
         // A call with a shorter time of its own does not wait for the head beyond it.
         let head_end = started + self.options.deadlines.head.min(total);
-        let head = timeout_at(head_end, guarded.client.execute(request)).await;
+        let head = timeout_at(head_end, client.execute(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -254,8 +269,26 @@ impl Deliver for HttpDeliverer {
         Ok(Box::new(move || {
             let guards = place.load().guards.then(egress, clock.now());
             // Idle connections of the client before it are closed with its last call.
-            place.store(Arc::new(Guarded { client, guards }));
+            place.store(Arc::new(Guarded { client, guards, aged: AgedClients::default() }));
         }))
+    }
+
+    fn renew(&self, ages: &BTreeSet<Duration>) -> Result<Option<Turnover>, DeliveryError> {
+        let (seen, now) = (self.guarded.load_full(), self.clock.now());
+        let missing = seen.aged.missing(ages, now);
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let made = missing.into_iter().map(|age| {
+            let egress = seen.guards.present().clone();
+            Ok((age, guarded_client(&self.options, egress, &self.names, self.change)?))
+        });
+        let made = made.collect::<Result<Vec<_>, DeliveryError>>()?;
+        let aged = seen.aged.with(made, ages, now);
+        let renewed = Guarded { client: seen.client.clone(), guards: seen.guards.clone(), aged };
+        let (place, renewed) = (Arc::clone(&self.guarded), Arc::new(renewed));
+        // Not where another guard has come meanwhile: these clients connect by the one before.
+        Ok(Some(Box::new(move || drop(place.compare_and_swap(&seen, renewed)))))
     }
 
     fn egress_state(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod aged;
 mod begun;
 mod classify;
 mod client;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 mod tests;
 mod withheld;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +74,16 @@ pub trait Deliver: Send + Sync + 'static {
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         let _nothing_is_guarded = egress;
         Ok(Box::new(|| {}))
+    }
+
+    /// Prepares to give up connections that have reached an age, of those that are set for endpoints; `None` while none has.
+    /// Until it was called for an age, the calls with it share the connections of all others.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] when there can be no client for further connections; nothing has changed then.
+    fn renew(&self, ages: &BTreeSet<Duration>) -> Result<Option<Turnover>, DeliveryError> {
+        let _nothing_is_kept = ages;
+        Ok(None)
     }
 
     /// Whether calls are held because a guard denies their address, in a sentence; `None` where none is.

@@ -3,6 +3,7 @@
 //! Must not know: which calls these are.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -11,6 +12,8 @@ use http::HeaderMap;
 pub struct CallOptions {
     /// Sent in place of the producer's headers of the same names; none belongs to the connection or to tidegate itself.
     pub headers: HeaderMap,
+    /// Connections that are about this old are not used for further calls; `None`: they are as long as they last.
+    pub connection_max_age: Option<Duration>,
 }
 
 impl CallOptions {
@@ -29,6 +32,9 @@ impl CallOptions {
 impl fmt::Debug for CallOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.keys().map(http::HeaderName::as_str).collect();
-        f.debug_struct("CallOptions").field("headers", &names).finish()
+        f.debug_struct("CallOptions")
+            .field("headers", &names)
+            .field("connection_max_age", &self.connection_max_age)
+            .finish()
     }
 }

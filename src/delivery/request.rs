@@ -96,7 +96,7 @@ mod tests {
             of_endpoint.append("x-set", HeaderValue::from_static(value));
         }
         let mut call = call(&[("x-set", "producer"), ("x-own", "kept")], "x");
-        call.options = Some(Arc::new(CallOptions { headers: of_endpoint }));
+        call.options = Some(Arc::new(CallOptions { headers: of_endpoint, ..CallOptions::default() }));
         let request = build(call, Timestamp::ZERO, &Begun::default());
         let values = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("x-set"), ["1", "2"]);

@@ -1,5 +1,6 @@
 //! Real sockets on loopback: what the client makes of good and bad endpoints.
 
+mod aged;
 mod http2;
 mod names;
 mod unprocessed;

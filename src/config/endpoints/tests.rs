@@ -99,6 +99,10 @@ fn every_bad_member_is_told_with_its_line_and_the_way_out() {
         ("retry = { max_attempts = 1001 }", "retry.max_attempts: must be a whole number from "),
         ("retry = { min_delay_ms = \"1\" }", "retry.min_delay_ms: must be a whole number from 1 to 3600000"),
         ("retry = { min_delay_ms = 400000 }", "retry.min_delay_ms: must not exceed max_delay_ms"),
+        (
+            "connection_max_age_seconds = 0",
+            "connection_max_age_seconds: must be a whole number from 1 to 86400",
+        ),
         ("headers = { host = \"a\" }", "headers.host: belongs to the connection or to tidegate itself"),
         ("headers = { tidegate-x = \"a\" }", "headers.tidegate-x: belongs to the connection or to tidegate"),
         ("headers = { traceparent = \"a\" }", "headers.traceparent: belongs to the trace of each event"),
