@@ -91,7 +91,7 @@ impl TargetReader<'_> {
 
     fn url(&mut self) -> Option<CanonicalUrl> {
         let text = self.block.required_text("url", "the http or https address to call")?;
-        match CanonicalUrl::parse(text) {
+        match CanonicalUrl::handed_in(text) {
             Ok(url) => Some(url),
             Err(error) => {
                 self.block.note(&["url"], format!("must be an absolute http or https address: {error}"));

@@ -24,7 +24,7 @@ const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
 /// begins to be written.
 pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
     debug_assert!(call.attempt > 0, "attempts count from 1");
-    let mut request = Request::new(call.method, call.url.as_url().clone());
+    let mut request = Request::new(call.method, call.url.called().clone());
     let mut headers = call.headers;
     if let Some(options) = &call.options {
         options.add_to(&mut headers);
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(headers["webhook-timestamp"], "1700000123");
         assert_eq!(headers["tidegate-attempt"], "3");
         assert_eq!(headers["traceparent"], "00-1-2-01");
-        assert_eq!(request.url().as_str(), "https://h.org/a%2Fb?q=1");
+        assert_eq!(request.url().as_str(), "https://h.org/a%2fb?q=1");
         assert_eq!(request.method(), Method::PUT);
     }
 

@@ -187,7 +187,7 @@ impl Decoder {
         if let Some(url) = self.urls.get(text) {
             return Some(url.clone());
         }
-        match CanonicalUrl::parse(text) {
+        match CanonicalUrl::handed_in(text) {
             Ok(url) => {
                 if self.urls.len() >= URL_CACHE {
                     // Cleared as a whole, which needs no record of use: a stream with few urls fills it again at once.

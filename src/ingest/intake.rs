@@ -395,7 +395,7 @@ fn weight(event: &Event) -> usize {
     let headers: usize =
         event.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 16).sum();
     let labels: usize = event.labels.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
-    event.body.len() + event.url.as_str().len() + headers + labels + 256
+    event.body.len() + event.url.called().as_str().len() + headers + labels + 256
 }
 
 fn record_answer(verdict: &mut IntakeAnswer, appended: Option<&Appended>) {

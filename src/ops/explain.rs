@@ -210,7 +210,7 @@ impl Explainer<'_> {
     }
 
     async fn explain_call(&self, parameters: &Parameters, url: &str) -> OpsAnswer {
-        let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
+        let url = CanonicalUrl::handed_in(url).map_err(|error| invalid("url", error.to_string()))?;
         let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
         let method = method.map_err(|error| invalid("method", error.to_string()))?;
         let defaults = &self.router.defaults;

@@ -76,7 +76,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 pub fn encode(event: &Event) -> Result<Bytes, RecordError> {
     let record = RecordV1 {
         method: event.method.as_str(),
-        url: event.url.as_str(),
+        url: event.url.called().as_str(),
         headers: event
             .headers
             .iter()
@@ -87,7 +87,7 @@ pub fn encode(event: &Event) -> Result<Bytes, RecordError> {
         expires_ms: event.expires_at.as_millis(),
         body: Raw(&event.body),
     };
-    let mut out = Vec::with_capacity(event.body.len() + event.url.as_str().len() + 128);
+    let mut out = Vec::with_capacity(event.body.len() + event.url.called().as_str().len() + 128);
     out.push(if event.is_dated { VERSION_DATED } else { VERSION });
     rmp_serde::encode::write(&mut out, &record).map_err(|error| RecordError::Malformed(error.to_string()))?;
     Ok(out.into())
@@ -142,7 +142,7 @@ mod tests {
         headers.append("x-a", HeaderValue::from_bytes(b"\xe9").expect("opaque bytes"));
         Event {
             method: Method::POST,
-            url: CanonicalUrl::parse("https://h.org/a?b=%20c").expect("valid"),
+            url: CanonicalUrl::handed_in("https://h.org./a%2fb?b=%20c%zz").expect("valid"),
             headers,
             body: Bytes::from_static(b"{\"x\":1}\0\xff"),
             labels: Labels::new([("org".to_owned(), "ACME".to_owned())]).expect("valid"),
@@ -169,6 +169,7 @@ mod tests {
             b"\x01\x97\xa4POST\xb1https://h.org/a?b\x92\xc4\x01x\xc4\x011\x92\xa3org\xa1A\xc0\x09\xc4\x02hi";
         let event = decode(&Bytes::from_static(old)).expect("the fixture");
         assert_eq!(event.url.as_str(), "https://h.org/a?b");
+        assert_eq!(event.url.called().as_str(), "https://h.org/a?b", "the form in which it was kept");
         assert_eq!(event.labels.get("org"), Some("A"));
         assert_eq!(&event.body[..], b"hi");
     }
