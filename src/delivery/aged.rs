@@ -9,8 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reqwest::Client;
-
+use super::client::HttpClient;
 use crate::clock::Timestamp;
 
 /// The clients in use by the age of their connections; all were made under one guard.
@@ -21,13 +20,13 @@ pub(super) struct AgedClients {
 
 #[derive(Clone)]
 struct Aged {
-    client: Client,
+    client: HttpClient,
     made_at: Timestamp,
 }
 
 impl AgedClients {
     /// The client for connections of at most this age; `None` until the first one is made.
-    pub(super) fn get(&self, age: Duration) -> Option<&Client> {
+    pub(super) fn get(&self, age: Duration) -> Option<&HttpClient> {
         self.by_age.get(&age).map(|aged| &aged.client)
     }
 
@@ -41,7 +40,7 @@ impl AgedClients {
     /// The same with these clients, made at `now`, and without those of other ages than `ages`.
     pub(super) fn with(
         &self,
-        made: impl IntoIterator<Item = (Duration, Client)>,
+        made: impl IntoIterator<Item = (Duration, HttpClient)>,
         ages: &BTreeSet<Duration>,
         now: Timestamp,
     ) -> Self {

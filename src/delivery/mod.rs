@@ -3,11 +3,14 @@
 //! Must not know: the queue, limits, policies.
 
 mod aged;
+mod asked;
 mod begun;
 mod classify;
 mod client;
+mod connect;
 mod egress;
 mod guards;
+mod heads;
 mod hears;
 mod options;
 mod request;
@@ -17,6 +20,7 @@ mod shortages;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
 mod withheld;
 
 use std::collections::BTreeSet;
@@ -29,7 +33,7 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
-pub(crate) use classify::retry_after;
+pub(crate) use asked::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
 pub(crate) use egress::BlockedAddress;

@@ -3,9 +3,8 @@
 //!
 //! Must not know: how the request travels.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method};
-use reqwest::{Body, Request};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::Call;
 use super::begun::{Begun, NotedBody};
@@ -17,14 +16,16 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 /// Which attempt this is, from 1.
 const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
+/// Who calls, where the producer does not say.
+const SELF: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 
 /// Builds the request of an attempt made at the wall time `at`. The host comes from the URL, the length from
-/// the body, `user-agent` from the client unless the producer gave one; a body of unknown kind is
+/// the body; `user-agent` and `accept` are tidegate's own unless the producer gave them; a body of unknown kind is
 /// `application/octet-stream`; everything else, `traceparent` included, goes out as it was given. `begun` learns when it
-/// begins to be written.
-pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
+/// begins to be written. `None` for a URL that no request can be made for.
+pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Option<Request<NotedBody>> {
     debug_assert!(call.attempt > 0, "attempts count from 1");
-    let mut request = Request::new(call.method, call.url.called().clone());
+    let uri: Uri = call.url.called().as_str().parse().ok()?;
     let mut headers = call.headers;
     if let Some(options) = &call.options {
         options.add_to(&mut headers);
@@ -37,13 +38,15 @@ pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
     headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
     if !call.body.is_empty() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
-    } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+    } else if matches!(call.method, Method::POST | Method::PUT | Method::PATCH) {
         // The client names no length for an empty body, and some servers answer 411 to that (RFC 9110 8.6).
         headers.insert(CONTENT_LENGTH, HeaderValue::from(0_u16));
     }
-    *request.body_mut() = Some(Body::wrap(NotedBody::new(call.body, begun.clone())));
-    *request.headers_mut() = headers;
-    request
+    headers.entry(USER_AGENT).or_insert(SELF);
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    let mut request = Request::new(NotedBody::new(call.body, begun.clone()));
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (call.method, uri, headers);
+    Some(request)
 }
 
 #[cfg(test)]
@@ -79,13 +82,14 @@ mod tests {
         let call =
             call(&[("webhook-id", "forged"), ("tidegate-attempt", "9"), ("traceparent", "00-1-2-01")], "x");
         let id = call.id.to_string();
-        let request = build(call, Timestamp::from_millis(1_700_000_123_999), &Begun::default());
+        let request =
+            build(call, Timestamp::from_millis(1_700_000_123_999), &Begun::default()).expect("a request");
         let headers = request.headers();
         assert_eq!(headers["webhook-id"], id.as_str());
         assert_eq!(headers["webhook-timestamp"], "1700000123");
         assert_eq!(headers["tidegate-attempt"], "3");
         assert_eq!(headers["traceparent"], "00-1-2-01");
-        assert_eq!(request.url().as_str(), "https://h.org/a%2fb?q=1");
+        assert_eq!(request.uri().to_string(), "https://h.org/a%2fb?q=1");
         assert_eq!(request.method(), Method::PUT);
     }
 
@@ -97,7 +101,7 @@ mod tests {
         }
         let mut call = call(&[("x-set", "producer"), ("x-own", "kept")], "x");
         call.options = Some(Arc::new(CallOptions { headers: of_endpoint, ..CallOptions::default() }));
-        let request = build(call, Timestamp::ZERO, &Begun::default());
+        let request = build(call, Timestamp::ZERO, &Begun::default()).expect("a request");
         let values = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("x-set"), ["1", "2"]);
         assert_eq!(values("x-own"), ["kept"]);
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn a_kind_is_named_only_for_a_body_that_has_none() {
         let kind = |headers, body| {
-            let request = build(call(headers, body), Timestamp::ZERO, &Begun::default());
+            let request = build(call(headers, body), Timestamp::ZERO, &Begun::default()).expect("a request");
             request.headers().get(CONTENT_TYPE).cloned()
         };
         assert_eq!(kind(&[], "x").expect("set"), "application/octet-stream");

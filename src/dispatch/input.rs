@@ -127,6 +127,8 @@ pub(crate) struct AttemptReport {
     pub took: Duration,
     /// The series of its lane, in which it counts.
     pub series: LaneSeries,
+    /// Whether its endpoint asked to be left alone for longer than the event lives, which was cut.
+    pub asks_too_much: bool,
 }
 
 /// A confirmed start: the call is to be made at once.

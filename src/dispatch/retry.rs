@@ -1,13 +1,13 @@
 //! What follows an attempt: one pure, exhaustive function.
 //!
 //! - Waits grow exponentially with full jitter: uniformly between nothing and `base * 2^(tries - 1)`, at
-//!   most `cap`. A `Retry-After` of the endpoint prevails when it asks for longer.
+//!   most `cap`. A time to come back that the endpoint names prevails when it is later.
 //! - A try is an attempt and counts against the limit of attempts, unless it is proven that the endpoint has processed
 //!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
 //! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried. The same after the egress guard
 //!   has withheld a call, at a slow pace.
-//! - A wait that the endpoint imposes is as long as it says and uses up no attempt; what
-//!   ends one that never ends is the TTL.
+//! - A wait that the endpoint imposes is as long as it says and uses up no attempt, whether it said so in words of its own
+//!   or beside a failure; what ends one that never ends is the TTL. One beyond the life of the entry lasts to its end.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - A wait that would end after the entry's life is drawn from what is left of it, as long as that is more than the bound
 //!   of the first wait: it is tried to the end of its life.
@@ -23,9 +23,6 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome, Settlement, Tries, Wait};
-
-/// The longest wait that an endpoint can ask for by `Retry-After`.
-pub(crate) const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
 
 /// The longest wait after a shortage of tidegate's own; the shortest is half of it.
 const SHORTAGE_WAIT: Duration = Duration::from_secs(1);
@@ -100,6 +97,18 @@ pub(crate) struct EndedAttempt<'a> {
 }
 
 impl EndedAttempt<'_> {
+    /// What is left of the entry's life, by two milliseconds less: a due time is rounded up to a whole one and has to lie
+    /// before the end.
+    fn left(&self) -> Duration {
+        self.expires_at.since(self.now).saturating_sub(Duration::from_millis(2))
+    }
+
+    /// The entry comes back after `wait`, or at the end of its life if that is before: whoever imposed the wait may think
+    /// better of it.
+    fn leave_alone(&self, wait: Duration, tries: Tries) -> Settlement {
+        self.put_off(wait.min(self.left()).max(Wait::SHORTEST), tries)
+    }
+
     /// The entry comes back after `wait` with these tries on record, if it may still start then.
     fn put_off(&self, wait: Duration, tries: Tries) -> Settlement {
         let due_at = next_milli(self.now, wait);
@@ -151,6 +160,9 @@ pub(crate) fn settle(ended: EndedAttempt<'_>, policy: &RetryPolicy, roll: f64) -
         Outcome::Retry { cause, .. } if ended.is_parked => {
             Settlement::Dead { reason: format!("ambiguous: {cause}"), attempts }
         }
+        Outcome::Retry { retry_after: Some(asked), .. } if ended.retry_until.is_none() => {
+            ended.leave_alone(policy.backoff(free, roll).max(*asked), free)
+        }
         end @ (Outcome::Retry { cause, .. } | Outcome::Unprocessed { cause }) => {
             let is_unprocessed = matches!(end, Outcome::Unprocessed { .. });
             let is_free = (is_unprocessed || ended.is_probe) && ended.retry_until.is_none();
@@ -158,23 +170,18 @@ pub(crate) fn settle(ended: EndedAttempt<'_>, policy: &RetryPolicy, roll: f64) -
                 return Settlement::Dead { reason: exhausted(cause), attempts };
             }
             let tries = if is_free { free } else { counted };
-            let asked = if let Outcome::Retry { retry_after, .. } = end { *retry_after } else { None };
-            // The bound of every wait that an endpoint imposes.
-            let asked = asked.unwrap_or_default().min(MAX_RETRY_AFTER);
-            ended.repeat(policy, roll, asked, tries, cause)
+            ended.repeat(policy, roll, end.asked().unwrap_or_default(), tries, cause)
         }
         Outcome::Shortage { .. } => {
             ended.put_off(SHORTAGE_WAIT.mul_f64(0.5 + 0.5 * share(roll)), ended.tries)
         }
         Outcome::Withheld => {
             // To the end of its life: the guard may allow it in the last moment.
-            // By two milliseconds earlier: a due time is rounded up to a whole one and has to lie before the end.
-            let left = ended.expires_at.since(ended.now).saturating_sub(Duration::from_millis(2));
-            ended.put_off(WITHHELD_WAIT.min(left), ended.tries)
+            ended.put_off(WITHHELD_WAIT.min(ended.left()), ended.tries)
         }
         Outcome::Wait(wait) => {
             let shortest = if ended.is_lane_held { Duration::ZERO } else { SHORTEST_WAIT_ALONE };
-            ended.put_off(wait.length().max(shortest), ended.tries)
+            ended.leave_alone(wait.length().max(shortest), ended.tries)
         }
     }
 }

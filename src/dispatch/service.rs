@@ -28,7 +28,9 @@ use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled};
+use crate::telemetry::{
+    AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled,
+};
 use crate::traces::Tracer;
 
 use commands::OpenQuestions;
@@ -343,6 +345,9 @@ impl Service {
             let (lane, series) = (settled.lane.key(), &attempt.series);
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
             AttemptFinished { lane, series, result, took: attempt.took }.emit();
+            if attempt.asks_too_much {
+                AnswerTimeIgnored { why: "beyond_life" }.emit();
+            }
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
                 RetryScheduled { lane, series, cause: cause.label() }.emit();
             }

@@ -70,7 +70,7 @@ reasons! {
     Refused = 15, "refused", "the endpoint refused the stream";
     Shortage = 16, "shortage", "tidegate was short of something for the call";
     Blocked = 17, "blocked", "the egress guard denied the address";
-    Malformed = 18, "malformed", "the answer was not HTTP, or its head was too large";
+    Malformed = 18, "malformed", "the answer was not HTTP, its head was too large, or its `Content-Length` or `Transfer-Encoding` was broken";
     Internal = 19, "internal", "the attempt died inside tidegate";
     OverPace = 30, "over_pace", "it was over the pace of a policy that turns calls away";
     OverWindow = 31, "over_window", "the same over its window";

@@ -33,12 +33,12 @@ pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefu
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};
 pub(crate) use descriptors::{DescriptorShortage, DescriptorsAllotted};
-pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use events::{
-    ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered, EventsRejected, LifeSettled,
-    LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation,
-    policy_list, policy_names,
+    AnswerAmended, AnswerTimeIgnored, ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered,
+    EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled,
+    StoreFailed, StoreOperation, policy_list, policy_names,
 };
+pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;

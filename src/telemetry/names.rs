@@ -263,6 +263,18 @@ pub(super) const NAME_LOOKUPS: Metric = counter(
     "Names looked up for new connections, by where the addresses come from: hosts, cache, a question under way (joined), \
      a new question (asked), or nowhere because too many names wait (full).",
 );
+pub(super) const ANSWER_LINES_AMENDED: Metric = counter(
+    "tidegate_answer_lines_amended_total",
+    &["why"],
+    "Header lines of answers that were joined, trimmed or left out, by why: broken (the line breaks the grammar of HTTP; the \
+     connection is closed after the answer) or surplus (beyond the hundred that are read).",
+);
+pub(super) const ANSWER_TIMES_IGNORED: Metric = counter(
+    "tidegate_answer_times_ignored_total",
+    &["why"],
+    "Times to come back in answers that are not waited for as they stand there, by why: unreadable (passed over) or beyond_life \
+     (cut to the life of the event).",
+);
 pub(super) const NAME_QUESTIONS: Metric = counter(
     "tidegate_name_questions_total",
     &["result"],
@@ -354,6 +366,8 @@ pub const ALL: &[Metric] = &[
     DOUBTS,
     DOUBT_EVENTS,
     NAME_LOOKUPS,
+    ANSWER_LINES_AMENDED,
+    ANSWER_TIMES_IGNORED,
     NAME_QUESTIONS,
     NAME_QUESTION_DURATION,
     DISPATCH_LAG,

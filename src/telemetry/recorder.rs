@@ -217,6 +217,8 @@ mod tests {
         LifeSettled { ttl: took }.emit();
         ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
+        AnswerAmended { host: "api.example", broken: 1, surplus: 0, closes: true }.emit();
+        AnswerTimeIgnored { why: "unreadable" }.emit();
         NameLookedUp { from: "cache" }.emit();
         NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();

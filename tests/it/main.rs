@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod adobe;
+mod answers;
 mod api_doc;
 mod backup;
 mod basics;

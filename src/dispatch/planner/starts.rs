@@ -24,6 +24,8 @@ use crate::event::{Entry, Limited, Outcome, Settlement};
 use crate::limit::Decision;
 use crate::telemetry::defect;
 
+/// For so long an endpoint is left alone that asks for it, however short the life of the event was.
+const GRANTED_ANYWAY: Duration = Duration::from_secs(60 * 60);
 /// A limiter is not asked again sooner than this, whatever it says: one that names the present moment must not make the
 /// dispatcher spin.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
@@ -299,6 +301,12 @@ impl Starts {
         let rules = endpoint.as_ref().map(|endpoint| &endpoint.retry);
         let judged = rules.and_then(|rules| rules.judged(reported));
         let outcome = judged.as_ref().unwrap_or(reported);
+        // Whatever an endpoint asks for, it holds its lane no longer than the event lives whose call it answered. An hour is
+        // granted anyway: others in the lane may live longer.
+        let life = entry.event.expires_at.since(entry.id.accepted_at()).max(GRANTED_ANYWAY);
+        let cut = outcome.asked().filter(|asked| *asked > life).map(|_| outcome.within(life));
+        let asks_too_much = cut.is_some();
+        let outcome = cut.as_ref().unwrap_or(outcome);
         let is_time_trusted = roster.is_time_trusted();
         let is_lane_held = roster.lanes().get(id).is_some_and(DispatchLane::has_endpoint);
         let ended = retry::EndedAttempt {
@@ -337,9 +345,9 @@ impl Starts {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
-        let is_ambiguous = reported.is_ambiguous();
+        let (is_ambiguous, cause) = (reported.is_ambiguous(), reported.cause());
         let series = lane.series().clone();
-        let attempt = Some(AttemptReport { cause: reported.cause(), is_ambiguous, took, series });
+        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);

@@ -44,6 +44,11 @@ fn due(due_ms: u64, attempts: u16) -> Settlement {
     due_after(due_ms, Tries::of(attempts))
 }
 
+/// After this many tries, of which the last one was free.
+fn free(tries: u16) -> Tries {
+    Tries::of(tries - 1).and_free()
+}
+
 fn due_after(due_ms: u64, tries: Tries) -> Settlement {
     Settlement::Reschedule { due_at: Timestamp::from_millis(due_ms), tries, doubted_at: None }
 }
@@ -64,10 +69,15 @@ fn every_outcome_has_its_settlement() {
         (retry(Cause::Timeout, None), 1, 0.5, long, due(10_501, 1)),
         (retry(Cause::Timeout, None), 1, 0.0, long, due(10_001, 1)),
         (retry(Cause::Timeout, None), 3, 1.0, long, due(14_001, 3)),
-        (retry(Cause::Status(503), Some(30)), 1, 0.5, long, due(40_001, 1)),
+        // A time to come back costs no attempt, not even the last one.
+        (retry(Cause::Status(503), Some(30)), 1, 0.5, long, due_after(40_001, free(1))),
+        (retry(Cause::Status(403), Some(7_200)), 8, 0.5, long, due_after(7_210_001, free(8))),
         // The longer of both prevails.
-        (retry(Cause::Status(503), Some(1)), 7, 1.0, long, due(74_001, 7)),
-        (retry(Cause::Status(429), Some(u64::MAX)), 1, 0.5, long, due(3_610_001, 1)),
+        (retry(Cause::Status(503), Some(1)), 7, 1.0, long, due_after(74_001, free(7))),
+        // To the end of its life at most.
+        (retry(Cause::Status(429), Some(u64::MAX)), 1, 0.5, long, due_after(21_609_999, free(1))),
+        (retry(Cause::Status(429), Some(30)), 1, 0.5, 500, due_after(10_499, free(1))),
+        (retry(Cause::Status(429), Some(30)), 1, 0.5, 100, Settlement::Expired),
         (retry(Cause::Status(500), None), 8, 0.5, long, dead("attempts_exhausted: http_500", 8)),
         (retry(Cause::Closed, None), 1_000, 0.5, long, dead("attempts_exhausted: closed", 1_000)),
         // Only the TTL forbids another attempt.
@@ -89,9 +99,10 @@ fn a_wait_is_as_long_as_it_says_and_uses_up_no_attempt() {
             (wait(0), 3_600_000, due(10_101, attempts - 1)),
             (wait(1_500), 3_600_000, due(11_501, attempts - 1)),
             // The TTL alone ends it.
-            (wait(1_500), 1_501, due(11_501, attempts - 1)),
-            (wait(1_500), 1_500, Settlement::Expired),
-            (wait(u64::MAX), 3_600_000, Settlement::Expired),
+            (wait(1_500), 1_502, due(11_501, attempts - 1)),
+            (wait(1_500), 1_000, due(11_000 - 1, attempts - 1)),
+            (wait(u64::MAX), 3_600_000, due(3_610_000 - 1, attempts - 1)),
+            (wait(1_500), 100, Settlement::Expired),
         ];
         for (outcome, ttl_ms, expected) in table {
             assert_eq!(after(&outcome, attempts, roll, ttl_ms), expected, "{outcome:?} {attempts}");
@@ -185,7 +196,8 @@ fn a_wait_beyond_the_end_of_its_life_is_drawn_from_what_is_left_of_it() {
     assert_eq!(after(&outcome, 60_000, 1.0), due(69_999, 21));
     assert_eq!(after(&outcome, 1_001, 0.5), due(10_500, 21));
     assert_eq!(after(&outcome, 1_000, 0.5), Settlement::Expired, "less than the bound of the first wait");
-    assert_eq!(after(&asked, 60_000, 0.5), Settlement::Expired, "its endpoint has asked for more");
+    let last = due_after(69_999, Tries::of(20).and_free());
+    assert_eq!(after(&asked, 60_000, 0.5), last, "its endpoint has asked for more");
 }
 
 #[test]
@@ -242,19 +254,24 @@ proptest! {
             cause: Cause::Timeout,
             retry_after: asked_ms.map(Duration::from_millis),
         };
-        let asked = Duration::from_millis(asked_ms.unwrap_or(0)).min(MAX_RETRY_AFTER);
-        let ended = EndedAttempt { now, expires_at, ..ended(&outcome, Tries::of(attempts - 1)) };
+        let asked = Duration::from_millis(asked_ms.unwrap_or(0));
+        let before = Tries::of(attempts - 1);
+        let ended = EndedAttempt { now, expires_at, ..ended(&outcome, before) };
         match settle(ended, &policy, roll) {
             Settlement::Reschedule { due_at, tries: recorded, doubted_at: None } => {
                 prop_assert!(due_at > now && due_at < expires_at);
                 prop_assert_eq!(due_at, Timestamp::from_millis(due_at.as_millis()));
-                prop_assert!(due_at >= now + asked);
-                prop_assert!(due_at <= now + policy.cap.max(asked) + Duration::from_millis(1));
-                prop_assert_eq!(recorded, Tries::of(attempts));
+                // As asked, or at the end of its life.
+                let is_last = asked_ms.is_some() && due_at + Duration::from_millis(3) >= expires_at;
+                prop_assert!(due_at >= now + asked || is_last);
+                let longest = policy.cap.max(asked).max(Wait::SHORTEST);
+                prop_assert!(due_at <= now + longest + Duration::from_millis(1));
+                let wanted = if asked_ms.is_some() { before.and_free() } else { before.and_attempt() };
+                prop_assert_eq!(recorded, wanted);
             }
             Settlement::Expired => {
-                let longest = policy.cap.max(asked) + Duration::from_millis(1);
-                prop_assert!(now + longest >= expires_at);
+                let longest = if asked_ms.is_some() { Wait::SHORTEST } else { policy.cap };
+                prop_assert!(now + longest + Duration::from_millis(1) >= expires_at);
             }
             other => prop_assert!(false, "{:?}", other),
         }
