@@ -90,7 +90,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["traces/collector", "delivery/tests"]),
     ("rustls", &["delivery/"]),
     ("hyper_rustls", &["delivery/connect"]),
-    ("rustls_platform_verifier", &["delivery/connect"]),
+    ("rustls_platform_verifier", &["delivery/tls"]),
     // The log filter names its modules.
     ("hickory_resolver", &["names/", "telemetry/logging"]),
     ("axum", &["problem", "ingest/", "manage/", "ops/", "app/"]),
@@ -104,8 +104,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pulldown_cmark", &["manual/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
-    // For digests; its other parts are the business of the TLS library.
-    ("ring", &["cli/enqueue"]),
+    // For digests and signatures; its other parts are the business of the TLS library.
+    ("ring", &["cli/enqueue", "delivery/signing"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),

@@ -121,7 +121,7 @@ impl App {
         };
         let router = behind.router(&live);
         let intake = behind.intake(&router, live.targets(), tracer);
-        let probes = behind.probes(&deliver, &metrics, descriptors, &pulse);
+        let probes = behind.probes(&deliver, &live, &metrics, descriptors, &pulse);
         let doors = behind.doors(&intake, router, probes, &shares, &mut dice)?;
         Ok(Self {
             doors,

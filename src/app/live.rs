@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::delivery::{Deliver, EgressGuard, Turnover};
 use crate::dispatch::{Endpoints, EndpointsInForce};
 use crate::ingest::{EgressCheck, EndpointOf, Targets};
+use crate::ops::DeliveryState;
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
@@ -68,6 +69,22 @@ impl Live {
     pub(super) fn endpoint_of(&self) -> EndpointOf {
         let endpoints = self.endpoints();
         Arc::new(move |url| endpoints.load().find(url).map(|endpoint| endpoint.name.to_string()))
+    }
+
+    /// Warns of proxies that find the addresses of endpoints themselves, where one is set when it is asked.
+    pub(super) fn proxy_state(&self) -> DeliveryState {
+        let endpoints = self.endpoints();
+        Arc::new(move || {
+            let endpoints = endpoints.load();
+            let trusting = endpoints.list().iter().filter_map(|endpoint| {
+                let proxy = endpoint.calls.proxy.as_ref().filter(|proxy| proxy.resolves)?;
+                Some(format!("{} through {}", endpoint.name, proxy.address()))
+            });
+            let trusting: Vec<String> = trusting.collect();
+            let warning =
+                "warning: the guard does not judge the addresses of calls through proxies that resolve names";
+            (!trusting.is_empty()).then(|| format!("{warning}: {}", trusting.join(", ")))
+        })
     }
 
     /// Has connections given up that have reached the age that is set for their endpoint.

@@ -73,7 +73,9 @@ pub(super) fn check(
         retry: retry.unwrap_or_default(),
         total_timeout: delivery.unwrap_or_default().total,
     };
-    let endpoints = endpoints::endpoints(layers.blocks(ENDPOINT), for_all, problems);
+    // Who only asks a running daemon need not be allowed to read them.
+    let secrets = (!keep_blocks).then(|| layers.secret_places());
+    let endpoints = endpoints::endpoints(layers.blocks(ENDPOINT), for_all, secrets.as_ref(), problems);
     Some(Config {
         listen: listen?,
         store: store?,

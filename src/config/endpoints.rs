@@ -3,7 +3,11 @@
 //!
 //! Must not know: how calls are made and repeated.
 
+mod proxy;
 mod retry;
+mod secret_headers;
+mod signing;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +16,7 @@ use std::time::Duration;
 use crate::config::blocks::BlockReader;
 use crate::config::layers::ConfigBlock;
 use crate::config::policies::{members, place, problem};
+use crate::config::secrets::SecretPlaces;
 use crate::config::{ConfigPlace, ConfigProblem};
 use crate::delivery::CallOptions;
 use crate::dispatch::{Endpoint, Endpoints, RetryPolicy};
@@ -19,7 +24,17 @@ use crate::event::{PolicyId, TraceContext, forbidden_header};
 use crate::policy::{Fault, Given, UrlPattern, is_tie};
 
 /// All members, in the order in which they are written.
-const MEMBERS: [&str; 5] = ["name", "url", "retry", "headers", "connection_max_age_seconds"];
+const MEMBERS: [&str; 9] = [
+    "name",
+    "url",
+    "retry",
+    "headers",
+    "secret_headers",
+    "signing",
+    "tls",
+    "proxy",
+    "connection_max_age_seconds",
+];
 /// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
 
@@ -32,10 +47,11 @@ pub(super) struct ForAllCalls {
     pub(super) total_timeout: Duration,
 }
 
-/// Checks all blocks and notes every problem.
+/// Checks all blocks and notes every problem. Without `secrets` none is read, and no call is signed.
 pub(super) fn endpoints(
     blocks: &[ConfigBlock],
     for_all: ForAllCalls,
+    secrets: Option<&SecretPlaces>,
     problems: &mut Vec<ConfigProblem>,
 ) -> Endpoints {
     let mut found: Vec<(Endpoint, &ConfigBlock)> = Vec::with_capacity(blocks.len());
@@ -44,7 +60,7 @@ pub(super) fn endpoints(
         let members = members(block);
         // By its number until its name is known to be one.
         let mut called = format!("endpoint {}", at + 1);
-        let mut reader = EndpointReader { block: BlockReader::new(&members), for_all };
+        let mut reader = EndpointReader { block: BlockReader::new(&members), for_all, secrets };
         if at == MAX_BLOCKS {
             reader.block.note(&[], format!("is one too many; at most {MAX_BLOCKS} blocks are read"));
         }
@@ -94,6 +110,7 @@ fn note_ties(found: &[(Endpoint, &ConfigBlock)], problems: &mut Vec<ConfigProble
 struct EndpointReader<'a> {
     block: BlockReader<'a>,
     for_all: ForAllCalls,
+    secrets: Option<&'a SecretPlaces>,
 }
 
 impl EndpointReader<'_> {
@@ -103,10 +120,14 @@ impl EndpointReader<'_> {
         let name = self.name();
         let url = self.url();
         let retry = retry::retry(&mut self.block, self.for_all);
-        let headers = self.headers();
+        let mut headers = self.headers();
+        secret_headers::add(&mut self.block, self.secrets, &mut headers);
+        let signing = signing::signing(&mut self.block, self.secrets);
+        let tls = tls::tls(&mut self.block, self.secrets);
+        let proxy = proxy::proxy(&mut self.block, self.secrets);
         let connection_max_age =
             self.block.number("connection_max_age_seconds", 1..=86_400).map(Duration::from_secs);
-        let calls = Arc::new(CallOptions { headers, connection_max_age });
+        let calls = Arc::new(CallOptions { headers, signing, tls, proxy, connection_max_age });
         Some(Endpoint { name: name?, url: url?, retry: retry?, calls })
     }
 
@@ -134,15 +155,18 @@ impl EndpointReader<'_> {
     }
 
     fn headers(&mut self) -> http::HeaderMap {
-        self.block.headers("headers = { x-team = \"crm\" }", |name| {
-            if forbidden_header(name) {
-                Some("belongs to the connection or to tidegate itself; leave it out")
-            } else if TraceContext::is_name(name) {
-                Some("belongs to the trace of each event; leave it out")
-            } else {
-                None
-            }
-        })
+        self.block.headers("headers = { x-team = \"crm\" }", refused_header)
+    }
+}
+
+/// Why a block may not set this header, if it may not.
+fn refused_header(name: &http::HeaderName) -> Option<&'static str> {
+    if forbidden_header(name) {
+        Some("belongs to the connection or to tidegate itself; leave it out")
+    } else if TraceContext::is_name(name) {
+        Some("belongs to the trace of each event; leave it out")
+    } else {
+        None
     }
 }
 

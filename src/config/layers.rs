@@ -10,6 +10,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{FILE_VARIABLE, Variable};
+use crate::config::secrets::{CREDENTIALS_VARIABLE, SecretPlaces};
 use crate::config::{ConfigPlace, ConfigProblem, DEFAULTS};
 use crate::policy::nearest;
 
@@ -101,6 +102,8 @@ pub(super) struct Layers {
     /// Blocks in the order of the file, by their name as in [`BLOCKS`].
     blocks: BTreeMap<&'static str, Vec<ConfigBlock>>,
     warnings: Vec<ConfigProblem>,
+    /// The directory of the unit's credentials, where systemd has given one.
+    credentials: Option<PathBuf>,
 }
 
 impl Inputs {
@@ -132,6 +135,11 @@ impl Inputs {
 }
 
 impl Layers {
+    /// Where secrets are found.
+    pub(super) fn secret_places(&self) -> SecretPlaces {
+        SecretPlaces { credentials: self.credentials.clone() }
+    }
+
     /// Reads all layers, the lowest first: a later one covers an earlier one.
     pub(super) fn read(inputs: &Inputs, problems: &mut Vec<ConfigProblem>) -> Self {
         let mut layers = Self::default();
@@ -142,6 +150,8 @@ impl Layers {
             layers.lay_file(&path, required, &known, problems);
         }
         layers.lay_environment(&inputs.environment, &known, problems);
+        let given = inputs.environment.iter().find(|(name, _)| name == CREDENTIALS_VARIABLE);
+        layers.credentials = given.map(|(_, directory)| PathBuf::from(directory));
         for flag in &inputs.flags {
             let place = ConfigPlace::Flag { flag: flag.flag };
             let given = match flag.values.as_slice() {

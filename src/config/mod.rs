@@ -18,6 +18,7 @@ mod error;
 mod layers;
 mod policies;
 mod print;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -191,7 +192,8 @@ impl Config {
     }
 
     /// The same without how the policies are written, which takes more memory than the policies themselves:
-    /// [`LoadedConfig::to_toml`] does not show them.
+    /// [`LoadedConfig::to_toml`] does not show them. Only here the files of secrets are read, which those who ask a
+    /// running daemon need not be allowed to.
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.

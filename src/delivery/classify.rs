@@ -88,6 +88,11 @@ pub(super) const fn unbuildable() -> Outcome {
     Outcome::Reject { cause: Cause::Internal }
 }
 
+/// The outcome where TLS cannot be spoken as it is set for the endpoint: that can be mended.
+pub(super) const fn without_tls() -> Outcome {
+    Outcome::Unprocessed { cause: Cause::Tls }
+}
+
 /// The outcome of an attempt that ran out of time.
 pub(super) fn timed_out(begun: bool) -> Outcome {
     failed(Cause::Timeout, begun)

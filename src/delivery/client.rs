@@ -7,7 +7,7 @@
 //! Must not know: the queue, limits, policies.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use tokio::time::{Instant, timeout_at};
 
 use super::aged::AgedClients;
@@ -29,7 +31,8 @@ use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
 use super::{
-    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Hears, Turnover, asked, classify, hears, request,
+    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Hears, ProxyOptions, Turnover, asked, classify,
+    hears, request, tls,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
@@ -126,19 +129,18 @@ pub struct HttpDeliverer {
 struct Guarded {
     client: HttpClient,
     guards: Guards,
+    /// Verifies certificates where nothing else is set.
+    system: Arc<dyn ServerCertVerifier>,
+    /// For endpoints that are reached in a way of their own, each with connections of its own.
+    others: Arc<Mutex<OtherClients>>,
     aged: AgedClients,
 }
 
 /// Makes requests, over connections of its own.
 pub(super) type HttpClient = Client<Connector, NotedBody>;
 
-impl Guarded {
-    /// The client for calls that are made like this.
-    fn client(&self, options: Option<&CallOptions>) -> &HttpClient {
-        let age = options.and_then(|options| options.connection_max_age);
-        age.and_then(|age| self.aged.get(age)).unwrap_or(&self.client)
-    }
-}
+/// Each for the calls that are made like this.
+type OtherClients = Vec<(Arc<CallOptions>, HttpClient)>;
 
 /// What is spoken to endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +169,12 @@ impl HttpDeliverer {
     ) -> Result<Self, DeliveryError> {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
-        let client = guarded_client(&options, options.egress.clone(), &names, protocol)?;
+        let system = tls::system(options.extra_ca_pem.as_deref())?;
+        let usual = tls::usual(&system)?;
+        let client = guarded_client(&options, options.egress.clone(), &names, protocol, (usual, None));
         let guards = Guards::first(options.egress.clone(), clock.now());
-        let guarded = Guarded { client, guards, aged: AgedClients::default() };
+        let guarded =
+            Guarded { client, guards, system, others: Arc::default(), aged: AgedClients::default() };
         Ok(Self {
             guarded: Arc::new(ArcSwap::from_pointee(guarded)),
             options: Arc::new(options),
@@ -190,10 +195,12 @@ impl HttpDeliverer {
         if let Err(blocked) = guarded.guards.present().check_literal(&call.url) {
             return self.denied(&guarded.guards, &blocked, accepted_at);
         }
+        let Ok(client) = self.client_for(&guarded, call.options.as_ref()) else {
+            return classify::without_tls();
+        };
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
-        let client = guarded.client(call.options.as_deref()).clone();
         let Some(request) = request::build(call, self.clock.wall(), &begun) else {
             return classify::unbuildable();
         };
@@ -213,6 +220,33 @@ impl HttpDeliverer {
             Err(_elapsed) => return classify::timed_out(begun.get()),
         };
         self.judge(response, started + total).await
+    }
+
+    /// The client that reaches an endpoint in this way, made when it is first asked for.
+    fn client_for(
+        &self,
+        guarded: &Guarded,
+        options: Option<&Arc<CallOptions>>,
+    ) -> Result<HttpClient, DeliveryError> {
+        let Some(options) = options else { return Ok(guarded.client.clone()) };
+        if options.tls.is_none() && options.proxy.is_none() {
+            let of_age = options.connection_max_age.and_then(|age| guarded.aged.get(age));
+            return Ok(of_age.unwrap_or(&guarded.client).clone());
+        }
+        // Every change is complete before anything can panic.
+        let mut others = guarded.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = others.iter().find(|(known, _)| Arc::ptr_eq(known, options)) {
+            return Ok(client.clone());
+        }
+        // What nobody else has any more is set no longer; its calls under way end as they began.
+        others.retain(|(known, _)| Arc::strong_count(known) > 1);
+        let tls = options.tls.as_ref();
+        let config = tls.map_or_else(|| tls::usual(&guarded.system), |tls| tls.config(&guarded.system))?;
+        let egress = guarded.guards.present().clone();
+        let way = (config, options.proxy.clone());
+        let client = guarded_client(&self.options, egress, &self.names, self.protocol, way);
+        others.push((Arc::clone(options), client.clone()));
+        Ok(client)
     }
 
     fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
@@ -260,27 +294,28 @@ fn guarded_client(
     egress: EgressGuard,
     names: &Names,
     protocol: Protocol,
-) -> Result<HttpClient, DeliveryError> {
+    (tls, proxy): (ClientConfig, Option<Arc<ProxyOptions>>),
+) -> HttpClient {
     let speaks_http2 = protocol != Protocol::Negotiated;
     let connector = Connector::new(ConnectOptions {
         names: GuardedNames { names: names.clone(), egress },
         within: options.deadlines.connect,
-        extra_ca_pem: options.extra_ca_pem.as_deref(),
+        proxy,
+        tls,
         speaks_http2,
         report: note_mended,
-    })?;
+    });
     // The library follows no redirect, asks no proxy and repeats nothing that may have been written: no limit has been
     // asked for any of that. What it does repeat is a call whose kept connection turns out closed before a byte of it is
     // written.
-    let client = Client::builder(TokioExecutor::new())
+    Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(options.pool_max_idle_per_host)
         .http2_only(speaks_http2)
         .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
-        .build(connector);
-    Ok(client)
+        .build(connector)
 }
 
 fn note_mended(host: &str, mended: heads::Mended) {
@@ -295,12 +330,20 @@ impl Deliver for HttpDeliverer {
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         // Before anything changes, so that an error leaves the present client as it is. A client of its own, because a
         // kept connection may lead to an address that the new guard denies.
-        let client = guarded_client(&self.options, egress.clone(), &self.names, self.protocol)?;
+        let system = tls::system(self.options.extra_ca_pem.as_deref())?;
+        let usual = tls::usual(&system)?;
+        let client = guarded_client(&self.options, egress.clone(), &self.names, self.protocol, (usual, None));
         let (place, clock) = (Arc::clone(&self.guarded), self.clock.clone());
         Ok(Box::new(move || {
             let guards = place.load().guards.then(egress, clock.now());
             // Idle connections of the client before it are closed with its last call.
-            place.store(Arc::new(Guarded { client, guards, aged: AgedClients::default() }));
+            place.store(Arc::new(Guarded {
+                client,
+                guards,
+                system,
+                others: Arc::default(),
+                aged: AgedClients::default(),
+            }));
         }))
     }
 
@@ -312,11 +355,17 @@ impl Deliver for HttpDeliverer {
         }
         let made = missing.into_iter().map(|age| {
             let egress = seen.guards.present().clone();
-            Ok((age, guarded_client(&self.options, egress, &self.names, self.protocol)?))
+            let usual = tls::usual(&seen.system)?;
+            Ok((age, guarded_client(&self.options, egress, &self.names, self.protocol, (usual, None))))
         });
         let made = made.collect::<Result<Vec<_>, DeliveryError>>()?;
-        let aged = seen.aged.with(made, ages, now);
-        let renewed = Guarded { client: seen.client.clone(), guards: seen.guards.clone(), aged };
+        let renewed = Guarded {
+            client: seen.client.clone(),
+            guards: seen.guards.clone(),
+            system: Arc::clone(&seen.system),
+            others: Arc::default(),
+            aged: seen.aged.with(made, ages, now),
+        };
         let (place, renewed) = (Arc::clone(&self.guarded), Arc::new(renewed));
         // Not where another guard has come meanwhile: these clients connect by the one before.
         Ok(Some(Box::new(move || drop(place.compare_and_swap(&seen, renewed)))))

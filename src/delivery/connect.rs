@@ -14,17 +14,14 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::client::DeliveryError;
 use super::heads::{Report, Screened};
+use super::proxy::Route;
 use super::resolve::GuardedNames;
+use super::{EgressGuard, ProxyOptions};
 
 /// How long a connection is silent before it is tried whether the other side is still there, and between two tries.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -33,13 +30,12 @@ const KEEPALIVE_TRIES: u32 = 3;
 /// For how long what was sent may stay unacknowledged.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
-type Tcp = HttpConnector<GuardedNames>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<Tcp>,
+    https: HttpsConnector<Route>,
     /// The longest for all of it.
     within: Duration,
     speaks_http2: bool,
@@ -47,13 +43,15 @@ pub(super) struct Connector {
 }
 
 /// What connections are made with.
-pub(super) struct ConnectOptions<'a> {
+pub(super) struct ConnectOptions {
     /// Which names may be called, and where they are.
     pub(super) names: GuardedNames,
     /// The longest for resolving, connecting and the TLS handshake together.
     pub(super) within: Duration,
-    /// Certificates in PEM form that are trusted beside those of the system.
-    pub(super) extra_ca_pem: Option<&'a [u8]>,
+    /// The proxy that connections go through, if any.
+    pub(super) proxy: Option<Arc<ProxyOptions>>,
+    /// How TLS is spoken; which protocol over it is set here.
+    pub(super) tls: ClientConfig,
     /// Whether HTTP/2 is spoken without being negotiated.
     pub(super) speaks_http2: bool,
     /// Hears of heads that had to be mended.
@@ -61,13 +59,14 @@ pub(super) struct ConnectOptions<'a> {
 }
 
 impl Connector {
-    /// Sets up TLS; connects to nothing yet.
-    ///
-    /// # Errors
-    /// [`DeliveryError`] when certificates cannot be loaded.
-    pub(super) fn new(options: ConnectOptions<'_>) -> Result<Self, DeliveryError> {
-        let ConnectOptions { names, within, extra_ca_pem, speaks_http2, report } = options;
-        let mut tcp = HttpConnector::new_with_resolver(names);
+    /// Connects to nothing yet.
+    pub(super) fn new(options: ConnectOptions) -> Self {
+        let ConnectOptions { names, within, proxy, tls, speaks_http2, report } = options;
+        let through = proxy.map(|proxy| (proxy, names.clone()));
+        // The operator has named the proxy: the guard has no say about it.
+        let reached =
+            if through.is_some() { GuardedNames { egress: EgressGuard::open(), ..names } } else { names };
+        let mut tcp = HttpConnector::new_with_resolver(reached);
         // TLS is the business of the connector around it.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -77,36 +76,13 @@ impl Connector {
         tcp.set_keepalive_retries(Some(KEEPALIVE_TRIES));
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(extra_ca_pem)?)
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(tcp);
-        Ok(Self { https, within, speaks_http2, report })
+            .wrap_connector(Route { tcp, through });
+        Self { https, within, speaks_http2, report }
     }
-}
-
-/// Certificates are always verified, by those of the system and the extra ones.
-fn tls(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, DeliveryError> {
-    let provider = CryptoProvider::get_default().cloned();
-    let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
-    let extra: Vec<CertificateDer<'static>> = match extra_ca_pem {
-        Some(pem) => {
-            let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            found.map_err(|error| DeliveryError::ExtraCa(Box::new(error)))?
-        }
-        None => Vec::new(),
-    };
-    let client = |error: rustls::Error| DeliveryError::Client(Box::new(error));
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(client)?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(client)?
-        // The verifier of the platform: nothing is left out by it.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
 }
 
 impl Service<Uri> for Connector {

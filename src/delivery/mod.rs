@@ -13,14 +13,17 @@ mod guards;
 mod heads;
 mod hears;
 mod options;
+mod proxy;
 mod request;
 mod resolve;
 mod shortages;
+mod signing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod times;
+mod tls;
 mod withheld;
 
 use std::collections::BTreeSet;
@@ -40,6 +43,9 @@ pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Answer, Hears, Words, until_edge};
 pub(crate) use options::CallOptions;
+pub(crate) use proxy::ProxyOptions;
+pub(crate) use signing::SigningSecret;
+pub(crate) use tls::{TlsFiles, TlsOptions};
 
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]

@@ -6,14 +6,16 @@
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-use super::Call;
 use super::begun::{Begun, NotedBody};
+use super::{Call, signing};
 use crate::clock::Timestamp;
 
 /// The event's id, the same for every attempt (Standard Webhooks).
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// Unix seconds of this attempt (Standard Webhooks).
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+/// That both and the body come from whoever knows the secret (Standard Webhooks).
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 /// Which attempt this is, from 1.
 const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
 /// Who calls, where the producer does not say.
@@ -30,11 +32,16 @@ pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Option<Request<
     if let Some(options) = &call.options {
         options.add_to(&mut headers);
     }
+    let (id, seconds) = (call.id.to_string(), at.as_millis() / 1000);
+    let secrets = call.options.as_ref().map_or(&[][..], |options| &options.signing);
+    if let Some(signature) = signing::signature(secrets, &id, seconds, &call.body) {
+        headers.insert(WEBHOOK_SIGNATURE, signature);
+    }
     // A printed id is plain ASCII: the value is always valid.
-    if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+    if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(WEBHOOK_ID, id);
     }
-    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at.as_millis() / 1000));
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
     if !call.body.is_empty() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));

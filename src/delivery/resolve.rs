@@ -5,7 +5,8 @@
 //! Must not know: where addresses come from, events.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -22,7 +23,19 @@ pub(super) struct GuardedNames {
     pub(super) egress: EgressGuard,
 }
 
-/// A name that has one foot inside is not trusted with the other: one denied address denies all.
+impl GuardedNames {
+    /// The addresses of a name, at least one. A name that has one foot inside is not trusted with the other: one denied
+    /// address denies all.
+    pub(super) async fn judged(&self, name: &str) -> Result<Arc<[IpAddr]>, Box<dyn Error + Send + Sync>> {
+        let found = self.names.addresses(name).await?;
+        debug_assert!(!found.is_empty(), "a name that resolves has an address");
+        for address in found.iter() {
+            self.egress.check(*address)?;
+        }
+        Ok(found)
+    }
+}
+
 impl Service<Name> for GuardedNames {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = Box<dyn Error + Send + Sync>;
@@ -33,13 +46,9 @@ impl Service<Name> for GuardedNames {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (names, egress) = (self.names.clone(), self.egress.clone());
+        let guarded = self.clone();
         Box::pin(async move {
-            let found = names.addresses(name.as_str()).await?;
-            debug_assert!(!found.is_empty(), "a name that resolves has an address");
-            for address in found.iter() {
-                egress.check(*address)?;
-            }
+            let found = guarded.judged(name.as_str()).await?;
             // The connector puts the port of the url in place of 0.
             let found: Vec<SocketAddr> = found.iter().map(|address| (*address, 0).into()).collect();
             Ok(found.into_iter())

@@ -98,6 +98,7 @@ impl Behind<'_> {
     pub(super) fn probes(
         &self,
         deliver: &Arc<dyn Deliver>,
+        live: &Live,
         metrics: &MetricsHandle,
         descriptors: Arc<str>,
         pulse: &Pulse,
@@ -109,6 +110,7 @@ impl Behind<'_> {
             policies: self.policies.clone(),
             closing: self.closing.clone(),
             egress_state: Arc::new(move || egress.egress_state()),
+            proxy_state: live.proxy_state(),
             name_state: Arc::new(move || names.name_state()),
             descriptors,
             dispatch: self.dispatch.clone(),

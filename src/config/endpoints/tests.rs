@@ -125,3 +125,139 @@ fn every_bad_member_is_told_with_its_line_and_the_way_out() {
     let variable = problems("endpoint = 1\n", &[], Vec::new());
     assert!(variable[0].contains("rules for endpoints stand in blocks of their own"), "{variable:?}");
 }
+
+/// Loads as the daemon does, with the files of secrets.
+fn to_run(text: &str) -> Result<Endpoints, String> {
+    let loaded = Config::load_to_run(&inputs(&file(text), &[], Vec::new()));
+    loaded.map(|loaded| loaded.config.endpoints).map_err(|error| error.to_string())
+}
+
+#[test]
+fn secrets_are_read_by_the_daemon_alone_and_no_problem_shows_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("written");
+        dir.path().join(name).display().to_string()
+    };
+    let block = |signing: &str| {
+        format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\nsigning = {signing}\n")
+    };
+    let listed = |places: &[&str]| block(&format!("{{ secrets = {places:?} }}"));
+    const ONE: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let (one, two) = (place("one", ONE), place("two", &format!("{ONE}\n{ONE}\n")));
+    let signing = |endpoints: &Endpoints| endpoints.list()[0].calls.signing.len();
+    assert_eq!(signing(&to_run(&listed(&[&one])).expect("valid")), 1);
+    assert_eq!(signing(&to_run(&listed(&[&one, &two])).expect("valid")), 3);
+    assert_eq!(signing(&load(&listed(&[&one, "/does/not/exist"]))), 0, "nobody else needs to read them");
+    let wrong = place("wrong", "whsec_CANARY!");
+    for (text, rule) in [
+        (listed(&[&wrong]), "must be base64"),
+        (listed(&["/does/not/exist"]), "cannot be opened"),
+        (listed(&["one"]), "absolute path"),
+        (listed(&["credential:one"]), "systemd has handed over none"),
+        (listed(&[]), "at least one file"),
+        (listed(&[&two, &two, &two]), "at most 5"),
+        (block("\"x\""), "must be a table"),
+        (block("{ secrets = [1] }"), "place 1"),
+        (block("{ keys = [] }"), "unknown member"),
+    ] {
+        let problem = to_run(&text).expect_err(&text);
+        assert!(problem.contains(rule) && !problem.contains("CANARY"), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn tls_is_checked_by_the_daemon_and_verification_cannot_be_switched_off() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("written");
+        dir.path().join(name).display().to_string()
+    };
+    let block = |tls: &str| format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\ntls = {tls}\n");
+    let empty = place("empty", "-----BEGIN CERTIFICATE-----\nCANARY\n-----END CERTIFICATE-----\n");
+    let only = to_run(&block("{ min_version = \"1.3\" }")).expect("valid");
+    assert!(only.list()[0].calls.tls.is_some());
+    assert!(
+        load(&block("{ ca = \"/does/not/exist\" }")).list()[0].calls.tls.is_none(),
+        "nobody else needs to read it"
+    );
+    for (tls, rule) in [
+        (format!("{{ ca = {empty:?} }}"), "ca: holds no certificate"),
+        (format!("{{ certificate = {empty:?} }}"), "key: needs both"),
+        (format!("{{ certificate = {empty:?}, key = {empty:?} }}"), "key: holds no private key"),
+        ("{ ca = \"/does/not/exist\" }".to_owned(), "cannot be opened"),
+        ("{ ca = 1 }".to_owned(), "must name a file"),
+        ("{ min_version = \"1.1\" }".to_owned(), "must be \"1.2\" or \"1.3\""),
+        ("{ verify = false }".to_owned(), "unknown member"),
+        ("false".to_owned(), "must be a table"),
+    ] {
+        let problem = to_run(&block(&tls)).expect_err(&tls);
+        assert!(problem.contains(rule) && !problem.contains("CANARY"), "{tls}: {problem}");
+    }
+}
+
+#[test]
+fn secret_headers_are_read_by_the_daemon_and_no_problem_shows_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("written");
+        dir.path().join(name).display().to_string()
+    };
+    let block = |members: &str| format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\n{members}\n");
+    let token = place("token", "Bearer CANARY\n");
+    let text =
+        block(&format!("headers = {{ x-team = \"crm\" }}\nsecret_headers = {{ Authorization = {token:?} }}"));
+    let endpoints = to_run(&text).expect("valid");
+    let headers = &endpoints.list()[0].calls.headers;
+    assert_eq!(
+        (&headers["authorization"], &headers["x-team"]),
+        (&"Bearer CANARY".parse().expect("a value"), &"crm".parse().expect("a value"))
+    );
+    assert!(headers["authorization"].is_sensitive() && !format!("{endpoints:?}").contains("CANARY"));
+    assert!(
+        !load(&text).list()[0].calls.headers.contains_key("authorization"),
+        "nobody else needs to read it"
+    );
+    let (two, odd) = (place("two", "CANARY\nCANARY\n"), place("odd", "CANARY\u{fc}\u{1}"));
+    for (members, rule) in [
+        (format!("secret_headers = {{ x = {two:?} }}"), "must hold one line"),
+        (format!("secret_headers = {{ x = {odd:?} }}"), "visible ASCII"),
+        (format!("secret_headers = {{ host = {token:?} }}"), "belongs to the connection"),
+        (format!("secret_headers = {{ traceparent = {token:?} }}"), "belongs to the trace"),
+        (format!("secret_headers = {{ \"a b\" = {token:?} }}"), "is not a header name"),
+        (format!("headers = {{ x = \"y\" }}\nsecret_headers = {{ X = {token:?} }}"), "is given twice"),
+        ("secret_headers = { x = 1 }".to_owned(), "must name a file"),
+        ("secret_headers = { x = \"/does/not/exist\" }".to_owned(), "cannot be opened"),
+        ("secret_headers = 1".to_owned(), "must be a table"),
+    ] {
+        let problem = to_run(&block(&members)).expect_err(&members);
+        assert!(problem.contains(rule) && !problem.contains("CANARY"), "{members}: {problem}");
+    }
+}
+
+#[test]
+fn a_proxy_is_named_by_its_address_and_shows_no_credentials() {
+    let block =
+        |proxy: &str| format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\nproxy = {proxy}\n");
+    let endpoints = load(&block("{ url = \"http://p.org:3128\", resolves = true }"));
+    let proxy = endpoints.list()[0].calls.proxy.as_ref().expect("a proxy");
+    assert_eq!((proxy.address(), proxy.resolves), ("p.org:3128", true));
+    let dir = tempfile::tempdir().expect("a directory");
+    let user = dir.path().join("user");
+    std::fs::write(&user, "CANARY").expect("written");
+    for (proxy, rule) in [
+        ("{ url = \"https://p.org\" }".to_owned(), "must be http://"),
+        ("{ url = \"http://p.org/x\" }".to_owned(), "must be http://"),
+        ("{ url = \"http://u:p@p.org\" }".to_owned(), "user name or password"),
+        ("{ resolves = true }".to_owned(), "is missing"),
+        ("{ url = \"http://p.org\", resolves = 1 }".to_owned(), "must be true or false"),
+        (
+            format!("{{ url = \"http://p.org\", credentials = {:?} }}", user.display().to_string()),
+            "user:password",
+        ),
+        ("\"http://p.org\"".to_owned(), "must be a table"),
+    ] {
+        let problem = to_run(&block(&proxy)).expect_err(&proxy);
+        assert!(problem.contains(rule) && !problem.contains("CANARY"), "{proxy}: {problem}");
+    }
+}

@@ -85,6 +85,11 @@ pub(super) fn end(came: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// The status of a head, where its status line can be read.
+pub(super) fn status_of(head: &[u8]) -> Option<u16> {
+    lines::status(lines::split_line(without_empty_lines(head)).0)
+}
+
 /// Empty lines before a status line are passed over, as the HTTP library does.
 fn without_empty_lines(came: &[u8]) -> &[u8] {
     let first = came.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
