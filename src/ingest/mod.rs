@@ -10,6 +10,7 @@
 
 mod accepted;
 mod answer;
+mod asked;
 mod batch;
 mod cloudevents;
 mod decode;
@@ -33,6 +34,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use asked::AskedCall;
 pub(crate) use cloudevents::{Target, Targets};
 pub(crate) use doc::api_doc;
 pub(crate) use door::{is_for_events, is_stream};

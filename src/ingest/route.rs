@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use crate::event::{Call, CanonicalUrl, LabelError, Labels, Lane, LaneError};
 use crate::policy::Runtime;
+use crate::problem::Problem;
 use crate::problem::codes::{self, Code};
 use crate::queue::Queue;
 
@@ -29,6 +30,10 @@ pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + 
 /// The labels that a call implies, where its event carries none: a system is told apart there by its url, its headers or
 /// its body.
 pub(crate) type ImpliedLabels = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
+
+/// Reads the labels that a request carries in its headers for all of its events, or says which header cannot be read.
+pub(crate) type CarriedLabels =
+    Arc<dyn Fn(&HeaderMap) -> Result<Vec<(&'static str, String)>, Box<Problem>> + Send + Sync>;
 
 /// What events are filled up and measured with.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub(crate) struct CallRouter {
     pub egress: EgressCheck,
     /// What calls say of themselves.
     pub implied: ImpliedLabels,
+    /// What requests say of all their events.
+    pub carried: CarriedLabels,
 }
 
 /// Why a call has no lane.

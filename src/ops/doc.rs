@@ -39,6 +39,7 @@ pub(crate) fn api_doc() -> OpenApi {
         verbs::purge,
         usage::set_usage,
         desk::explain,
+        desk::explain_event,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -67,19 +68,19 @@ pub(super) enum Explained {
     Settled(Box<SettledBody>),
 }
 
-/// Query parameters whose names begin with `label.`.
-pub(super) struct LabelParameters;
+/// Query parameters whose names begin with `label.` or `header.`.
+pub(super) struct CallParameters;
 
-impl PartialSchema for LabelParameters {
+impl PartialSchema for CallParameters {
     fn schema() -> RefOr<Schema> {
         let text = |pattern: Option<&str>| ObjectBuilder::new().schema_type(Type::String).pattern(pattern);
         let any_text = Schema::from(text(None));
-        let schema = ObjectBuilder::new().property_names(Some(text(Some(r"^label\..+"))));
+        let schema = ObjectBuilder::new().property_names(Some(text(Some(r"^(label|header)\..+"))));
         schema.additional_properties(Some(any_text)).into()
     }
 }
 
-impl ToSchema for LabelParameters {}
+impl ToSchema for CallParameters {}
 
 refuses! {
     /// What `GET /v1/policies` may be refused with.
@@ -94,8 +95,11 @@ refuses! {
     Delete: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED POLICY_OWNED PRECONDITION_FAILED INTERNAL
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
     /// What `GET /v1/explain` may be refused with.
-    Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR
-        EVENT_UNREAD SHUTTING_DOWN;
+    Explain: INVALID_PARAMETER INVALID_HEADER EVENT_NOT_FOUND INVALID_EVENT TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL
+        STORAGE_ERROR EVENT_UNREAD SHUTTING_DOWN;
+    /// What `POST /v1/explain` may be refused with.
+    ExplainEvent: INVALID_JSON INVALID_HEADER INCOMPLETE_BODY BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
+        UNSUPPORTED_ENCODING INVALID_EVENT TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL SHUTTING_DOWN;
     /// What the verbs of policies may be refused with.
     Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
@@ -257,6 +261,10 @@ pub(super) fn policy_with_keys() -> Value {
         "drains_in_seconds": 0.06,
     }]);
     policy
+}
+
+pub(super) fn asked_event() -> Value {
+    json!({"url": "http://127.0.0.1:9000/orders", "headers": {"x-source": "shop"}, "body": {"order": 17}})
 }
 
 pub(super) fn explained_call() -> Value {

@@ -12,6 +12,7 @@
 //!
 //! Must not know: how what it shows comes about; where metrics come from.
 
+mod asked;
 mod authoring;
 mod body;
 mod candidates;

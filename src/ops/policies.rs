@@ -42,7 +42,7 @@ impl<'d> From<&'d Desk> for PolicyViews<'d> {
 
 impl PolicyViews<'_> {
     pub(super) async fn list(&self, uri: &Uri) -> OpsAnswer {
-        let parameters = Parameters::read(uri, &["limit", "cursor"], None)?;
+        let parameters = Parameters::read(uri, &["limit", "cursor"], &[])?;
         let limit = parameters.page("limit")?;
         let after = match parameters.cursor("cursor")? {
             Some(last) => {
@@ -75,7 +75,7 @@ impl PolicyViews<'_> {
 
     pub(super) async fn show(&self, id: &str, uri: &Uri) -> OpsAnswer {
         let id = policy_id(id)?;
-        let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], None)?;
+        let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], &[])?;
         let limit = parameters.page("keys_limit")?;
         let after = parameters.cursor("keys_cursor")?;
         let book = self.policies.book();

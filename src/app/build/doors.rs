@@ -59,6 +59,7 @@ impl Behind<'_> {
             unmatched: config.queue.unmatched,
             egress: live.egress_check(),
             implied: manage::implied(&config.dialects, self.policies),
+            carried: manage::carried(&config.dialects),
         }
     }
 
@@ -82,7 +83,6 @@ impl Behind<'_> {
                 usage: dialects::usage_headers(config),
                 about: ABOUT,
             },
-            carried: manage::carried(&config.dialects),
             outlooks: self.outlooks.clone(),
             targets,
             tracer,

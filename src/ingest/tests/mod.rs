@@ -263,6 +263,10 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
                 };
                 [header("account", "x-account"), header("org", "x-org")].into_iter().flatten().collect()
             }),
+            carried: Arc::new(|headers| {
+                let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+                Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
+            }),
         },
         policies,
         clock,
@@ -278,10 +282,6 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
                 ..AboutPolicies::NOTHING
             },
         },
-        carried: Arc::new(|headers| {
-            let org = headers.get("x-org").and_then(|org| org.to_str().ok());
-            Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
-        }),
         outlooks: Arc::default(),
         targets: targets.clone(),
         tracer: Tracer::default(),

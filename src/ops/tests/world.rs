@@ -115,7 +115,13 @@ pub(super) async fn world() -> World {
             }),
             implied: Arc::new(|call| {
                 let key = call.url.path().strip_prefix("/keyed/");
-                key.map(|key| ("key", key.to_owned())).into_iter().collect()
+                let header = call.headers.get("x-key").and_then(|key| key.to_str().ok());
+                let body = call.body.strip_prefix(b"{\"key\":").map(|_| "from_the_body");
+                key.or(header).or(body).map(|key| ("key", key.to_owned())).into_iter().collect()
+            }),
+            carried: Arc::new(|headers| {
+                let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+                Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
             }),
         },
         about: AboutPolicies::NOTHING,

@@ -71,7 +71,11 @@ fn own() -> Vec<Step> {
         Step { example: "event", takes: &[("id", "/id")], ..step("enqueue", 202) },
         step("show_event", 200),
         Step { query: "?id={id}", ..step("explain", 200) },
-        Step { query: "?url=http://127.0.0.1:9000/orders&label.org=ACME", ..step("explain", 200) },
+        Step {
+            query: "?url=http://127.0.0.1:9000/orders&label.org=ACME&header.x-key=1",
+            ..step("explain", 200)
+        },
+        step("explain_event", 200),
         Step { example: "list", ..step("enqueue", 200) },
         Step { example: "", ..step("enqueue", 200) },
         step("list_policies", 200),
