@@ -193,10 +193,8 @@ async fn open_book(
         // A book written now would take the place of the one that is in doubt.
         Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
         None => {
-            // A book of an older format has the policies that an older version derived from its objects.
-            if policies.was_older() {
-                manage::settle(&policies, clock.now(), config.queue.drain).await;
-            }
+            // Another version may have derived other policies from the same objects.
+            manage::derive_anew(&policies, clock.now(), config.queue.drain).await;
             let bounded = policies.bounded(config.manage.bounds);
             reload::start(&bounded, &listed, clock, config.queue.drain).await?;
         }

@@ -10,9 +10,9 @@ use http::HeaderMap;
 use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey, PolicyId};
+use crate::event::{Event, Lane, LaneKey};
 use crate::limit::{Forecast, LaneOutlook, LimitKind, LimiterFigures, Outlooks, OverLimit};
-use crate::policy::{Limit, Origin, Runtime, RuntimePolicy, Spec};
+use crate::policy::{Limit, Runtime, RuntimePolicy};
 use crate::problem::codes::{self, Code};
 use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, RefusalRenderer, RefusedCall};
 use crate::queue::Queue;
@@ -146,8 +146,6 @@ impl Refusals {
 /// What answers say about policies and labels beside what policies know themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct AboutPolicies {
-    /// The id that the system of a policy gave to its config, as the id of the policy says it.
-    pub config_of: for<'p> fn(&Origin, &'p PolicyId) -> Option<&'p str>,
     /// Where a label comes from when an event does not carry it, as a clause for people.
     pub source_of: fn(&str) -> Option<String>,
 }
@@ -155,7 +153,7 @@ pub(crate) struct AboutPolicies {
 impl AboutPolicies {
     /// Where nothing beside is known, as in tests of other rooms.
     #[cfg(test)]
-    pub(crate) const NOTHING: Self = Self { config_of: |_, _| None, source_of: |_| None };
+    pub(crate) const NOTHING: Self = Self { source_of: |_| None };
 
     /// A policy by all that it is known by.
     pub(crate) fn policy(&self, policy: &RuntimePolicy) -> NamedPolicy {
@@ -164,18 +162,8 @@ impl AboutPolicies {
             id: id.to_string(),
             name: spec.title.as_deref().map(str::to_owned),
             system: Some(origin.as_str().to_owned()),
-            config: self.config(origin, id, Some(spec)).map(str::to_owned),
+            config: spec.config.as_deref().map(str::to_owned),
         }
-    }
-
-    /// The id that the system of a policy gave to its config; `None` where there is none.
-    pub(crate) fn config<'p>(
-        &self,
-        origin: &Origin,
-        id: &'p PolicyId,
-        spec: Option<&'p Spec>,
-    ) -> Option<&'p str> {
-        spec.and_then(|spec| spec.config.as_deref()).or_else(|| (self.config_of)(origin, id))
     }
 }
 

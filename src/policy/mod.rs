@@ -67,7 +67,7 @@ pub enum PolicyError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stored book was written by a newer version.
-    #[error("the policy book has format {found}; this version reads up to {known}")]
+    #[error("the policy book has format {found}; this version reads up to {known}: start a version that reads it")]
     Format {
         /// The format that the stored book has.
         found: u32,

@@ -31,8 +31,8 @@ use crate::traces::Tracer;
 /// How long a request waits for its share of the bytes that may be under way before it is turned away.
 const BYTES_WAIT: Duration = Duration::from_secs(5);
 
-/// What answers say about policies and labels: the dialects know it.
-const ABOUT: AboutPolicies = AboutPolicies { config_of: manage::config_of, source_of: manage::source_of };
+/// What answers say about labels: the dialects know it.
+const ABOUT: AboutPolicies = AboutPolicies { source_of: manage::source_of };
 
 /// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {

@@ -277,10 +277,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
             render: Arc::new(|_| None),
             as_foreign: false,
             usage: None,
-            about: AboutPolicies {
-                source_of: |label| Some(format!("where {label} comes from")),
-                ..AboutPolicies::NOTHING
-            },
+            about: AboutPolicies { source_of: |label| Some(format!("where {label} comes from")) },
         },
         outlooks: Arc::default(),
         targets: targets.clone(),

@@ -42,7 +42,7 @@ fn runtime() -> Runtime {
         subject: "lists".into(),
     };
     let worded = Spec { wording: Some(wording), ..spec("https://h.org/*", 1.0) };
-    let worded = worded.called("CRM lists");
+    let worded = Spec { config: Some("c1".into()), ..worded.called("CRM lists") };
     let mut book = Book::default();
     for (name, origin) in [("a", "system"), ("b", "other")] {
         book.put(&Origin::new(origin), &id(name), worded.clone()).expect("free");
@@ -56,7 +56,7 @@ async fn refused(
     kind: LimitKind,
     free_at: Timestamp,
 ) -> (StatusCode, HeaderMap, String) {
-    let about = AboutPolicies { config_of: |_, _| Some("c1"), ..AboutPolicies::NOTHING };
+    let about = AboutPolicies::NOTHING;
     let refusals = Refusals { render: Arc::new(told), as_foreign: as_told, usage: None, about };
     let over = OverLimit { policy: id(policy), kind, free_at };
     let lane = Lane::parse(&LaneKey::new("a@1").expect("short")).expect("a lane");
