@@ -22,7 +22,7 @@ use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
-use crate::ingest::prospects::{Doomed, Prospects, Refusals, doomed};
+use crate::ingest::prospects::{Doomed, Prospects, Refusals};
 use crate::ingest::route::CallRouter;
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
@@ -256,7 +256,8 @@ impl Intake {
                 // A call tried at the door is refused in the words of the dialect that owns the limit.
                 let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
                 if forecast.expires_first && judged {
-                    return Err(Box::new(doomed(forecast, expires_at)));
+                    let about = &parts.refusals.about;
+                    return Err(Box::new(prospects.doomed(forecast, &lane, &decoded.event, about)));
                 }
                 // Refused events have a place among the answers, but none in the batch.
                 places.push(verdicts.len());

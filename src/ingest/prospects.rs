@@ -59,14 +59,39 @@ impl<'a> Prospects<'a> {
         self.last = Some((key, outlook, ahead + u64::from(event.due_at.is_none())));
         forecast
     }
+
+    /// The refusal of the event that was asked about last: it would outlive its time before its start.
+    pub(super) fn doomed(
+        &self,
+        forecast: Forecast,
+        lane: &Lane,
+        event: &Event,
+        about: &AboutPolicies,
+    ) -> Problem {
+        let cause = self.last.as_ref().and_then(|(_, outlook, ahead)| {
+            let (policy, kind) = outlook.slowest(ahead.saturating_sub(u64::from(event.due_at.is_none())))?;
+            Some((self.runtime.get(policy)?, kind))
+        });
+        let by = match cause {
+            Some((policy, Some(kind))) => format!(" by the {} of policy {}", kind.word(), policy.id),
+            Some((policy, None)) => format!(" by the pause of policy {}", policy.id),
+            None => String::new(),
+        };
+        let about = About {
+            policy: cause.map(|(policy, _)| about.policy(policy)),
+            limit: cause.and_then(|(policy, kind)| Some(limit(policy, kind?, lane))),
+            ..About::default()
+        };
+        doomed(forecast, event.expires_at, &by).about(about)
+    }
 }
 
-/// The event would outlive its time before its start.
-pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
+/// The event would outlive its time before its start; `by` says what makes it late.
+fn doomed(forecast: Forecast, expires_at: Timestamp, by: &str) -> Problem {
     let (when, seconds) = match forecast.starts_at {
         // The event would be late by this time. An hour at most, because backlogs and limits change.
-        Some(at) => (format!("would start at {at}"), at.since(expires_at).as_secs().clamp(1, 3600)),
-        None => ("is held without an end".to_owned(), 60),
+        Some(at) => (format!("would start at {at}{by}"), at.since(expires_at).as_secs().clamp(1, 3600)),
+        None => (format!("is held without an end{by}"), 60),
     };
     let detail = format!(
         "the event {when} at the present limits and expires at {expires_at}; this call was not taken in, come back \

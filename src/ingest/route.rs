@@ -105,7 +105,8 @@ impl CallRouter {
     /// A label of the event goes first: its producer knows what it calls. What the call implies goes before every default,
     /// also before those that stand for all events of a request: the system that is called counts by what it gets, and a
     /// default in its place would let the call past its limit. What is implied is kept with the event like the labels
-    /// that it carries: by them its lane was found.
+    /// that it carries: by them its lane was found. No metric counts how many are implied: limits count by a label whoever
+    /// gave it, and what an operator has to act on is a label that is missing, which `unmatched` counts and its answer names.
     ///
     /// # Errors
     /// [`NoRoute::Label`] when what is implied cannot be a label: without it the call would be past its limit.
