@@ -12,7 +12,7 @@ use serde_json::Number;
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey};
 use crate::limit::{Forecast, LaneOutlook, LimitKind, LimiterFigures, Outlooks, OverLimit};
-use crate::policy::{Limit, Runtime, RuntimePolicy};
+use crate::policy::{Limit, Period, Runtime, RuntimePolicy};
 use crate::problem::codes::{self, Code};
 use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, RefusalRenderer, RefusedCall};
 use crate::queue::Queue;
@@ -197,18 +197,15 @@ pub(super) fn limit(policy: &RuntimePolicy, kind: LimitKind, lane: &Lane) -> Lim
     let key = lane.scope_key(policy.spec.scope.labels());
     let limits = policy.spec.limits_of(&key);
     let mut numbers = LimitNumbers { kind: kind.word(), key: key.to_string(), ..LimitNumbers::default() };
-    match limits.metered_by(kind) {
-        Some(Limit::Pace(pace)) => numbers.per_second = Number::from_f64(pace.starts_per_second()),
-        Some(Limit::Window(window)) => {
-            numbers.calls = window.calls().map(NonZeroU32::get);
-            // A window has 31 days at most.
-            numbers.per_ms = u64::try_from(window.length().as_millis()).ok();
-        }
-        Some(Limit::Quota(quota)) => {
-            (numbers.calls, numbers.per) = (quota.calls.map(NonZeroU32::get), Some(quota.per.name()));
-        }
-        None if kind == LimitKind::Slots => numbers.calls = limits.slots.map(NonZeroU32::get),
-        None => {}
-    }
+    let Some(terms) = limits.metered_by(kind).map(Limit::terms) else {
+        // Others have no number but this one.
+        numbers.calls = limits.slots.filter(|_| kind == LimitKind::Slots).map(NonZeroU32::get);
+        return numbers;
+    };
+    numbers.calls = terms.calls.map(NonZeroU32::get);
+    // A window has 31 days at most.
+    numbers.per_ms = terms.length.and_then(|length| u64::try_from(length.as_millis()).ok());
+    numbers.per = terms.period.map(Period::name);
+    numbers.per_second = terms.per_second.and_then(Number::from_f64);
     numbers
 }

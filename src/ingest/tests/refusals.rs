@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::START;
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey};
+use crate::ingest::doc::OwnRefusals;
 use crate::ingest::{AboutPolicies, Refusals};
 use crate::limit::{LimitKind, OverLimit};
 use crate::policy::testing::{id, spec};
@@ -90,6 +91,15 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     let (_, headers, body) = refused(false, "b", LimitKind::Quota, soon).await;
     assert!(body.contains(r#""code":"over_quota""#) && body.contains("no room before"), "{body}");
     assert!(!headers.contains_key("x-system-code"));
+}
+
+/// The door is described with the code of every kind of limit that turns calls away.
+#[test]
+fn the_description_of_the_door_has_every_kind_of_limit() {
+    let of = |code: &str| OwnRefusals::CODES.iter().any(|known| known.word == code);
+    let turn_away = |kind: &LimitKind| kind.counts_starts() || *kind == LimitKind::Closed;
+    let missing = LimitKind::ALL.into_iter().filter(turn_away).filter(|kind| !of(kind.own_code()));
+    assert_eq!(missing.collect::<Vec<_>>(), [], "ingest/doc.rs");
 }
 
 #[tokio::test]
