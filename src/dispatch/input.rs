@@ -89,7 +89,7 @@ pub(crate) enum Effect {
     },
     /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
     Record(Vec<Reservation>),
-    /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
+    /// A permit is there: call [`Planner::confirm`](super::planner::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {
         /// The attempt that is to be confirmed.

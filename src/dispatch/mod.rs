@@ -1,6 +1,6 @@
 //! Dispatch: what is sent next, and what follows an attempt.
 //!
-//! The [`Planner`] decides and knows no I/O; the [`Service`] runs it over the queue, the limits and the
+//! The [`Planner`](planner::Planner) decides and knows no I/O; the [`Service`] runs it over the queue, the limits and the
 //! delivery in one task. The same planner runs under a virtual clock in the simulation tests.
 //!
 //! Must not know: sockets, files, dialects.

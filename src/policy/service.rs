@@ -86,10 +86,10 @@ impl Policies {
         Self::open_sharing(documents, clock, std::iter::empty()).await
     }
 
-    /// As [`Policies::open`]; what the book has as it is in `listed` is not kept in memory a second time.
+    /// As `Policies::open`; what the book has as it is in `listed` is not kept in memory a second time.
     ///
     /// # Errors
-    /// As for [`Policies::open`].
+    /// As for `Policies::open`.
     pub async fn open_sharing(
         documents: Arc<dyn DocumentStore>,
         clock: Clock,

@@ -37,7 +37,7 @@ impl FoundLetters {
     /// Scans `dir`; `marked` is what the account says of its end.
     ///
     /// # Errors
-    /// As [`scan`].
+    /// As [`scan()`].
     pub(crate) fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
         let mut stand = LetterIndex::default();
         let salt = Some(salt);
@@ -60,7 +60,7 @@ impl DeadLog {
     /// Scans `dir` with repair and begins a new segment. Letters are kept for `retention` at least.
     ///
     /// # Errors
-    /// As [`scan`] and [`Journal::open`].
+    /// As [`scan()`] and `Journal::open`.
     #[cfg(test)]
     pub(crate) fn open(
         dir: &Path,
@@ -75,7 +75,7 @@ impl DeadLog {
     /// Begins a new segment after a scan, on this disk. The segment's number is greater than `above`.
     ///
     /// # Errors
-    /// As [`Journal::open`].
+    /// As `Journal::open`.
     pub(crate) fn open_on(
         dir: &Path,
         options: JournalOptions,
