@@ -72,12 +72,14 @@ async fn own_worker(deliverer: HttpDeliverer, url: CanonicalUrl) -> anyhow::Resu
     for _ in 0..CALLS_PER_WORKER {
         let call = Call {
             id: EventId::new(1, 1),
+            name: EventId::new(1, 1),
             attempt: 1,
             method: Method::POST,
             url: url.clone(),
             headers: HeaderMap::new(),
             body: Bytes::from_static(BODY),
             timeout: Some(Duration::from_secs(30)),
+            options: None,
         };
         let outcome = deliverer.attempt(call).await;
         ensure!(outcome == Outcome::Delivered { status: 200 }, "the call ended as {outcome:?}");

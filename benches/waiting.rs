@@ -1,5 +1,5 @@
 //! A million events waiting: how fast they are accepted over HTTP, what they cost in memory and on disk, and
-//! how long a restart takes until the daemon is ready again.
+//! how long a restart takes until the daemon is ready again, and how long a page of a search through all of them takes.
 
 #![expect(
     clippy::expect_used,
@@ -15,6 +15,7 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidegate::testkit::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +79,9 @@ async fn main() {
         let server = Server::start(&options);
         while server.api().get("/readyz").await.0 != 200 {}
         println!("ready:   {:.2?} {how}, {} MB", clock.now().since(started), rss_bytes(server.pid()) >> 20);
+        if how == "after an orderly stop" {
+            search(&server.api(), &clock).await;
+        }
         server.kill();
     }
     std::fs::remove_dir_all(options.data_dir.join("index")).expect("an index");
@@ -89,6 +93,23 @@ async fn main() {
         clock.now().since(started),
         rss_bytes(server.pid()) >> 20
     );
+}
+
+/// Pages that find nothing, so that each looks at as much as it may.
+async fn search(api: &world::Api, clock: &Clock) {
+    let (begun, mut worst, mut pages) = (clock.now(), Duration::ZERO, 0_u32);
+    let mut path = "/v1/events?label.none=such".to_owned();
+    loop {
+        let started = clock.now();
+        let (status, text) = api.get(&path).await;
+        assert_eq!(status, 200, "{text}");
+        worst = worst.max(clock.now().since(started));
+        pages += 1;
+        let page: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/v1/events?label.none=such&cursor={cursor}");
+    }
+    println!("search:  {pages} pages in {:.2?}, the worst in {worst:.2?}", clock.now().since(begun));
 }
 
 async fn feed(addr: std::net::SocketAddr, endpoint: Arc<str>, next: Arc<AtomicU64>) {

@@ -155,11 +155,12 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     text.split(&start).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
 }
 
-/// What `tidegate check-config` says about a file; nothing when it is good.
+/// What `tidegate print-config` says about a file; nothing when it is good. It does not read the files of secrets, which
+/// the examples only name.
 fn check_config(text: &str) -> Option<String> {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("tidegate.toml"), text).expect("written");
-    let checked = tidegate(&["check-config"], directory.path());
+    let checked = tidegate(&["print-config"], directory.path());
     (!checked.status.success()).then(|| String::from_utf8_lossy(&checked.stderr).into_owned())
 }
 

@@ -25,12 +25,12 @@ use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
 use crate::ops::Pulse;
 use crate::policy::{Policies, Runtime};
-use crate::queue::Queue;
+use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsRecovered, LifeSettled, PolicyInfo,
-    TraceSpans,
+    self, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsChanged, EventsRecovered,
+    LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -82,9 +82,12 @@ impl App {
         let descriptors = descriptors::report(&shares, config);
         let mut dice = fastrand::Rng::new();
         let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
-        let OpenedBook { policies, before, is_held } = open_book(config, documents, &*store, &clock).await?;
+        let OpenedBook { policies, before, is_held } =
+            open_book(config, Arc::clone(&documents), &*store, &clock).await?;
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
+        // Before anything of the store is shown or handed out.
+        let parked = Parked::open(&queue, documents, clock.clone()).await?;
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
@@ -99,6 +102,7 @@ impl App {
             signals,
             policies: policies.follow(),
             deliver: Arc::clone(&deliver),
+            endpoints: live.endpoints(),
             clock: clock.clone(),
             options: options::dispatch_options(config, &shares, is_held),
             gate,
@@ -113,6 +117,7 @@ impl App {
             config,
             clock: &clock,
             queue: &queue,
+            parked: &parked,
             policies: &policies,
             dispatch: &dispatch,
             outlooks: &outlooks,
@@ -120,7 +125,7 @@ impl App {
         };
         let router = behind.router(&live);
         let intake = behind.intake(&router, live.targets(), tracer);
-        let probes = behind.probes(&deliver, &metrics, descriptors, &pulse);
+        let probes = behind.probes(&deliver, &live, &metrics, descriptors, &pulse);
         let doors = behind.doors(&intake, router, probes, &shares, &mut dice)?;
         Ok(Self {
             doors,
@@ -148,8 +153,11 @@ fn show_series(config: &Config, clock: &Clock) {
     telemetry::max_policies(config.metrics.max_policies);
     Defect::show();
     TraceSpans::show();
+    CallAmbiguous::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
+    LettersRemoved::show();
+    EventsChanged::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();
@@ -193,10 +201,8 @@ async fn open_book(
         // A book written now would take the place of the one that is in doubt.
         Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
         None => {
-            // A book of an older format has the policies that an older version derived from its objects.
-            if policies.was_older() {
-                manage::settle(&policies, clock.now(), config.queue.drain).await;
-            }
+            // Another version may have derived other policies from the same objects.
+            manage::derive_anew(&policies, clock.now(), config.queue.drain).await;
             let bounded = policies.bounded(config.manage.bounds);
             reload::start(&bounded, &listed, clock, config.queue.drain).await?;
         }

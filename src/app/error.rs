@@ -101,6 +101,8 @@ impl From<PolicyError> for AppError {
             PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } | PolicyError::Full(_) => {
                 Self { kind: AppErrorKind::Config, detail: error.to_string() }
             }
+            // As a directory of a newer format.
+            PolicyError::Format { .. } => Self { kind: AppErrorKind::Store, detail: error.to_string() },
             other => Self::other(other.to_string()),
         }
     }

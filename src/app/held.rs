@@ -20,9 +20,10 @@ pub(super) fn guard(routes: Router, doubts: Doubts) -> Router {
     routes.layer(middleware::from_fn_with_state(doubts, refuse))
 }
 
-/// Whether a request changes nothing. Dialects may list with POST what matches a filter.
+/// Whether a request changes nothing. An event is explained with POST, and dialects may list with it what matches a filter.
 pub(super) fn only_asks(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || path == "/v1/explain"
         || manage::all().iter().flat_map(|dialect| dialect.asks_with_post()).any(|list| path.ends_with(list))
 }
 

@@ -1,4 +1,4 @@
-//! What has to be done now and then: gauges, forecasts, histogram upkeep, the end of drain windows.
+//! What has to be done now and then: gauges, forecasts, histogram upkeep, the end of drain windows and of connections.
 //!
 //! Must not know: HTTP.
 
@@ -14,6 +14,7 @@ use crate::app::clock_watch::ClockWatch;
 use crate::app::drain_ends::DrainEnds;
 use crate::app::in_doubt;
 use crate::app::known::KnownPolicies;
+use crate::app::live::Live;
 use crate::app::snapshot::{self, HousekeepingView};
 use crate::app::spent::SpentLimits;
 use crate::app::worked::WorkCounter;
@@ -50,6 +51,8 @@ pub(super) struct Housekeeper {
     pub(super) pulse: Pulse,
     /// Keeps the doubt about lost usages up to date.
     pub(super) spent: SpentLimits,
+    /// What applies to endpoints at present.
+    pub(super) live: Live,
 }
 
 impl Housekeeper {
@@ -77,6 +80,7 @@ impl Housekeeper {
                 worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
+            self.live.renew_connections().await;
             self.metrics.upkeep();
             let is_over = self.drain_end(&mut ends).is_some_and(|end| end <= begun);
             if is_over || begun.since(expired_at) >= EXPIRE_EVERY {

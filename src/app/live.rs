@@ -1,9 +1,11 @@
-//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets
-//! of CloudEvents.
+//! What becomes active without a restart, beside the policies: the level of the log, the egress guard, the targets of
+//! CloudEvents and what is set for endpoints.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::warn;
@@ -11,15 +13,18 @@ use tracing::warn;
 use crate::app::AppError;
 use crate::config::Config;
 use crate::delivery::{Deliver, EgressGuard, Turnover};
-use crate::ingest::{EgressCheck, Targets};
+use crate::dispatch::{Endpoints, EndpointsInForce};
+use crate::ingest::{EgressCheck, EndpointOf, Targets};
+use crate::ops::DeliveryState;
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
 const LEVEL: &str = "log.level";
 /// The setting of the egress guard.
 const EGRESS: &str = "egress.allow";
-/// The blocks of the configuration file, which are no setting.
+/// The blocks of the configuration file, which are no settings.
 const TARGETS: &str = "[[cloudevents]]";
+const ENDPOINTS: &str = "[[endpoint]]";
 
 /// What applies at present. Clones share it.
 #[derive(Clone)]
@@ -27,6 +32,7 @@ pub(super) struct Live {
     deliver: Arc<dyn Deliver>,
     egress: Arc<ArcSwap<EgressGuard>>,
     targets: Arc<ArcSwap<Targets>>,
+    endpoints: EndpointsInForce,
 }
 
 /// What is about to become active; from here on nothing of it can fail.
@@ -34,6 +40,7 @@ pub(super) struct Prepared {
     level: String,
     egress: Option<(EgressGuard, Turnover)>,
     targets: Targets,
+    endpoints: Endpoints,
 }
 
 impl Live {
@@ -44,12 +51,58 @@ impl Live {
     pub(super) fn new(config: &Config, deliver: Arc<dyn Deliver>) -> Self {
         let guard = EgressGuard::new(&config.egress.allow);
         let targets = Arc::new(ArcSwap::from_pointee(targets(config)));
-        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets }
+        let endpoints = Arc::new(ArcSwap::from_pointee(config.endpoints.clone()));
+        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets, endpoints }
     }
 
     /// What is called for the CloudEvents of which sources.
     pub(super) fn targets(&self) -> Arc<ArcSwap<Targets>> {
         Arc::clone(&self.targets)
+    }
+
+    /// What is set for endpoints.
+    pub(super) fn endpoints(&self) -> EndpointsInForce {
+        Arc::clone(&self.endpoints)
+    }
+
+    /// Names what is set for the endpoint of a url when it is asked.
+    pub(super) fn endpoint_of(&self) -> EndpointOf {
+        let endpoints = self.endpoints();
+        Arc::new(move |url| endpoints.load().find(url).map(|endpoint| endpoint.name.to_string()))
+    }
+
+    /// Warns of proxies that find the addresses of endpoints themselves, where one is set when it is asked.
+    pub(super) fn proxy_state(&self) -> DeliveryState {
+        let endpoints = self.endpoints();
+        Arc::new(move || {
+            let endpoints = endpoints.load();
+            let trusting = endpoints.list().iter().filter_map(|endpoint| {
+                let proxy = endpoint.calls.proxy.as_ref().filter(|proxy| proxy.resolves)?;
+                Some(format!("{} through {}", endpoint.name, proxy.address()))
+            });
+            let trusting: Vec<String> = trusting.collect();
+            let warning =
+                "warning: the guard does not judge the addresses of calls through proxies that resolve names";
+            (!trusting.is_empty()).then(|| format!("{warning}: {}", trusting.join(", ")))
+        })
+    }
+
+    /// Has connections given up that have reached the age that is set for their endpoint.
+    pub(super) async fn renew_connections(&self) {
+        let endpoints = self.endpoints.load_full();
+        let ages = endpoints.list().iter().filter_map(|endpoint| endpoint.calls.connection_max_age);
+        let ages: BTreeSet<Duration> = ages.collect();
+        if ages.is_empty() {
+            return;
+        }
+        // It may read certificates, which may be on a slow disk.
+        let deliver = Arc::clone(&self.deliver);
+        match tokio::task::spawn_blocking(move || deliver.renew(&ages)).await {
+            Ok(Ok(Some(turnover))) => turnover(),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => warn!(%error, "connections are kept beyond their age"),
+            Err(error) => warn!(%error, "connections are kept beyond their age"),
+        }
     }
 
     /// Judges literal addresses by the guard that is active when it is asked.
@@ -64,7 +117,8 @@ impl Live {
         let guard = EgressGuard::new(&config.egress.allow);
         // Where the guard is the same the client stays, with its open connections.
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
-        Ok(Prepared { level: config.log.level.clone(), egress, targets: targets(config) })
+        let (level, endpoints) = (config.log.level.clone(), config.endpoints.clone());
+        Ok(Prepared { level, egress, targets: targets(config), endpoints })
     }
 
     /// Reads certificates, which may be on a slow disk.
@@ -88,6 +142,10 @@ impl Live {
         if **self.targets.load() != prepared.targets {
             self.targets.store(Arc::new(prepared.targets));
             changed.push(TARGETS);
+        }
+        if **self.endpoints.load() != prepared.endpoints {
+            self.endpoints.store(Arc::new(prepared.endpoints));
+            changed.push(ENDPOINTS);
         }
         match logging::set_level(&prepared.level) {
             Ok(true) => changed.push(LEVEL),

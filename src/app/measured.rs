@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -32,6 +32,7 @@ impl Measured {
             "find_keys",
             "lookup",
             "count_before",
+            "scan",
             "lanes",
             "close",
         ] {
@@ -119,6 +120,10 @@ impl EntryStore for Measured {
         Box::pin(self.measure("lookup", self.store.lookup(id)))
     }
 
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(self.measure("scan", self.store.scan(scan)))
+    }
+
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(self.measure("count_before", self.store.count_before(lane, id)))
     }
@@ -133,6 +138,10 @@ impl EntryStore for Measured {
 
     fn doubts(&self) -> Doubts {
         self.store.doubts()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::clone(&self.store).letters()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -71,6 +71,7 @@ pub(super) fn spawn(app: App) -> Running {
         outlooks: app.outlooks,
         pulse: app.pulse,
         spent: app.spent,
+        live: app.live.clone(),
     };
     Running {
         addr: app.doors.listener.address(),

@@ -12,7 +12,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = arguments.config.load()?;
+    // With the files of secrets, as the daemon reads it.
+    let loaded = arguments.config.read_to_run()?;
     crate::app::check(&loaded.config)?;
     for warning in loaded.warnings() {
         note(&format!("warning: {warning}"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -72,12 +72,27 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        self.exchange(method, path, &[JSON], body).await
+        let is_change = method != Method::GET;
+        self.exchange(method, path, &[JSON], text(body), is_change).await
     }
 
     /// Asks for a JSON answer. Any status but 200 is a failure in the daemon's words.
     pub(super) async fn get(&mut self, path: &str) -> Result<serde_json::Value, Failure> {
-        let (status, answer) = self.call(Method::GET, path, None).await?;
+        self.ask(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// Asks for a JSON answer, with headers of the caller and with the text of a JSON body or none. Any status but 200 is a
+    /// failure in the daemon's words.
+    pub(super) async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<serde_json::Value, Failure> {
+        let given = headers.iter().map(|(name, value)| (name.clone(), value.as_bytes()));
+        let headers: Vec<_> = [(JSON.0, JSON.1.as_bytes())].into_iter().chain(given).collect();
+        let (status, answer) = self.exchange(method, path, &headers, body, false).await?;
         if status != StatusCode::OK {
             return Err(refusal("it was refused", status, &answer));
         }
@@ -102,6 +117,36 @@ impl Client {
         Err(refusal("the events were refused", status, &answer))
     }
 
+    /// Asks for an answer of lines, which may take as long as it takes.
+    pub(super) async fn lines(&mut self, path: &str) -> Result<AnswerLines, Failure> {
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let response = self.send::<&str>(Method::GET, path, &[], body).await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(AnswerLines { body: response.into_body(), buffer: BytesMut::new() });
+        }
+        let answer = whole(response.into_body()).await?;
+        Err(refusal("it was refused", status, &answer))
+    }
+
+    /// Sends lines of JSON and reads the whole answer. Any status but 200 is a failure in the daemon's words.
+    pub(super) async fn post_lines(
+        &mut self,
+        path: &str,
+        lines: Bytes,
+    ) -> Result<serde_json::Value, Failure> {
+        let body = Full::new(lines).map_err(|never| match never {}).boxed();
+        let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+        let response = self.send(Method::POST, path, &headers, body).await?;
+        let status = response.status();
+        let answer = whole(response.into_body()).await?;
+        if status != StatusCode::OK {
+            return Err(refusal("it was refused", status, &answer));
+        }
+        serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
+    }
+
     /// Sends a JSON body, or none, that is to be taken only under a condition, and reads the whole answer.
     pub(super) async fn change(
         &mut self,
@@ -110,19 +155,19 @@ impl Client {
         condition: (HeaderName, &str),
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        self.exchange(method, path, &[JSON, condition], body).await
+        self.exchange(method, path, &[JSON, condition], text(body), true).await
     }
 
-    async fn exchange(
+    async fn exchange<V: AsRef<[u8]>>(
         &mut self,
         method: Method,
         path: &str,
-        headers: &[(HeaderName, &str)],
-        body: Option<&serde_json::Value>,
+        headers: &[(HeaderName, V)],
+        body: Bytes,
+        is_change: bool,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let (address, is_change) = (self.address, method != Method::GET);
-        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+        let address = self.address;
+        let body = Full::new(body).map_err(|never| match never {}).boxed();
         let exchange = async {
             let response = self.send(method, path, headers, body).await?;
             let status = response.status();
@@ -135,18 +180,18 @@ impl Client {
         })
     }
 
-    async fn send(
+    async fn send<V: AsRef<[u8]>>(
         &mut self,
         method: Method,
         path: &str,
-        headers: &[(HeaderName, &str)],
+        headers: &[(HeaderName, V)],
         body: Body,
     ) -> Result<Response<Incoming>, Failure> {
         let start =
             Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
         let request = headers
             .iter()
-            .fold(start, |request, (name, value)| request.header(name, *value))
+            .fold(start, |request, (name, value)| request.header(name, value.as_ref()))
             .body(body)
             .map_err(|error| Failure::new(error.to_string()))?;
         self.sender.ready().await.map_err(broken)?;
@@ -183,6 +228,11 @@ impl AnswerLines {
             }
         }
     }
+}
+
+/// A JSON body, empty for none.
+fn text(body: Option<&serde_json::Value>) -> Bytes {
+    body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()))
 }
 
 /// The failure of a daemon that has not answered within `limit`.

@@ -1,12 +1,14 @@
-//! `tidegate event`: single events.
+//! `tidegate event`: look at single events of a running daemon and change those that wait.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::cli::ConfigArguments;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, refusal};
 use crate::cli::exit::Failure;
 use crate::cli::output::{OutputArguments, printable};
+use crate::cli::policy::seconds;
 use crate::cli::words::{count, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -17,6 +19,10 @@ Examples:
 
 Exit codes: 0 shown, 1 no such event, or it has ended long ago, 69 no daemon answers";
 
+const CHANGE_CODES: &str = "\
+Exit codes: 0 changed, or as it is asked for already, 1 no such event, its call is under way, or it has ended otherwise, \
+69 no daemon answers";
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -26,12 +32,33 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show where an event stands
-    Show(Show),
+    #[command(after_help = EXAMPLES)]
+    Show(One),
+    /// Cancel an event that waits; a call under way is left alone
+    #[command(after_help = CHANGE_CODES)]
+    Cancel(One),
+    /// Put an event that waits to another time
+    #[command(after_help = CHANGE_CODES)]
+    Delay(Delay),
+    /// Send an event ahead of its turn, within every limit
+    #[command(after_help = CHANGE_CODES)]
+    SendNow(One),
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-struct Show {
+struct Delay {
+    #[command(flatten)]
+    one: One,
+    /// From now on, such as 90s, 10m, 2h or 1d
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds, required_unless_present = "until")]
+    length: Option<u64>,
+    /// Until this time, such as 2030-01-31T08:00:00Z
+    #[arg(long, value_name = "DATE", conflicts_with = "length")]
+    until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct One {
     /// Its id, as the answer to the hand-in named it
     #[arg(value_parser = event_id)]
     id: String,
@@ -43,11 +70,35 @@ struct Show {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Verb::Show(Show { id, config, output }) = arguments.verb;
-    let address = config.load()?.config.listen.address;
-    let event = Client::connect(address).await?.get(&format!("/v1/events/{id}")).await?;
-    let now = Clock::system().now();
-    output.print(&event, |_| lines(&event, now))
+    match arguments.verb {
+        Verb::Show(one) => one.ask(Method::GET, "", None).await,
+        Verb::Cancel(one) => one.ask(Method::DELETE, "", None).await,
+        Verb::SendNow(one) => one.ask(Method::POST, ":send-now", Some(&json!({}))).await,
+        Verb::Delay(Delay { one, length, until }) => {
+            // A length counts from the daemon's clock, whatever the clock of this machine shows.
+            let body = match length {
+                Some(length) => json!({"delay_seconds": length}),
+                None => json!({"due_at": until}),
+            };
+            one.ask(Method::POST, ":delay", Some(&body)).await
+        }
+    }
+}
+
+impl One {
+    /// Does it and prints where the event stands then.
+    async fn ask(self, method: Method, verb: &str, body: Option<&Value>) -> Result<(), Failure> {
+        let Self { id, config, output } = self;
+        let mut client = Client::connect(config.load()?.config.listen.address).await?;
+        let (status, answer) = client.call(method, &format!("/v1/events/{id}{verb}"), body).await?;
+        if status != StatusCode::OK {
+            return Err(refusal("it was refused", status, &answer));
+        }
+        let event: Value = serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))?;
+        let now = Clock::system().now();
+        output.print(&event, |_| lines(&event, now))
+    }
 }
 
 fn lines(event: &Value, now: Timestamp) -> String {

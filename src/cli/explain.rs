@@ -1,6 +1,11 @@
 //! `tidegate explain`: why an event, or a call that was not handed in, is or would be where it is.
 
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 use clap::Args;
+use http::Method;
+use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::cli::ConfigArguments;
@@ -15,6 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate explain 0198c4f0-5f3a-7c00-8000-000000000001
   tidegate explain --url https://api.example.org/orders --method GET --label org=ACME
+  tidegate explain --url https://api.example.org/orders --header x-key=k1 --request-header x-gw-ims-org-id=ACME
+  tidegate explain --event event.json
 
 Exit codes: 0 explained, 1 no such event, or it has ended long ago, 69 no daemon answers";
 
@@ -22,7 +29,8 @@ Exit codes: 0 explained, 1 no such event, or it has ended long ago, 69 no daemon
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The id of an event
-    #[arg(value_parser = event_id, required_unless_present = "url", conflicts_with_all = ["url", "method", "label"])]
+    #[arg(value_parser = event_id, required_unless_present_any = ["url", "event"],
+        conflicts_with_all = ["url", "method", "label", "header", "request_header", "event"])]
     id: Option<String>,
     /// The address of a call that was not handed in
     #[arg(long)]
@@ -33,6 +41,15 @@ pub(super) struct Arguments {
     /// A label of that call; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = super::policies::label)]
     label: Vec<(String, String)>,
+    /// A header of that call; once for each
+    #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// A header of the request that would hand it in, of those that are labels of its events; once for each
+    #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
+    request_header: Vec<(HeaderName, HeaderValue)>,
+    /// A file with the event that would be handed in, as JSON; `-` reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "label", "header"])]
+    event: Option<PathBuf>,
     /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
@@ -42,25 +59,55 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = arguments.config.load()?.config.listen.address;
-    let path = format!("/v1/explain?{}", query(&arguments));
-    let explained = Client::connect(address).await?.get(&path).await?;
+    let event = arguments.event.as_deref().map(read).transpose()?;
+    let mut client = Client::connect(address).await?;
+    let headers = &arguments.request_header;
+    let explained = match event {
+        Some(event) => client.ask(Method::POST, "/v1/explain", headers, event).await?,
+        None => {
+            let path = format!("/v1/explain?{}", query(&arguments));
+            client.ask(Method::GET, &path, headers, Bytes::new()).await?
+        }
+    };
     let now = Clock::system().now();
     arguments.output.print(&explained, |style| lines(&explained, style, now))
+}
+
+/// The text of a file, which the daemon checks.
+fn read(path: &Path) -> Result<Bytes, Failure> {
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin().lock())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map(Bytes::from).map_err(|error| Failure::new(format!("--event {}: {error}", path.display())))
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    let name =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| "the value has other characters than visible ASCII")?;
+    Ok((name, value))
 }
 
 fn query(arguments: &Arguments) -> String {
     let named = [("id", &arguments.id), ("url", &arguments.url), ("method", &arguments.method)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?)));
     let labels = arguments.label.iter().map(|(label, value)| (format!("label.{label}"), value.as_str()));
-    let pairs = named.chain(labels).map(|(name, value)| format!("{}={}", escaped(&name), escaped(value)));
+    let pairs = named.chain(labels).map(|(name, value)| (name, value.as_bytes()));
+    let headers = arguments.header.iter().map(|(name, value)| (format!("header.{name}"), value.as_bytes()));
+    let pairs =
+        pairs.chain(headers).map(|(name, value)| format!("{}={}", escaped(name.as_bytes()), escaped(value)));
     pairs.collect::<Vec<_>>().join("&")
 }
 
 /// As it stands in a query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(one).collect()
+    text.iter().copied().map(one).collect()
 }
 
 fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
@@ -84,6 +131,7 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
         ("drains", "/draining_until"),
         ("expires", "/expires_at"),
         ("lane", "/lane/name"),
+        ("endpoint", "/endpoint"),
     ] {
         if !text(explained, pointer).is_empty() {
             rows.push((name, until(text(explained, pointer), now)));
@@ -132,7 +180,7 @@ mod tests {
             "method": "POST", "url": "http://a.test/", "policies": [
                 {"policy": "orders", "verdict": "applies", "text": "It applies."},
             ],
-            "lane": {"name": "orders@1"}, "ahead": 1200, "held": {"by": "limit", "text": "No room."},
+            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200, "held": {"by": "limit", "text": "No room."},
             "starts_at": "2030-01-31T08:00:15Z", "due_at": null, "expires_first": true,
         });
         let shown = lines(&explained, Style::of_stdout(), now);
@@ -140,6 +188,7 @@ mod tests {
         for line in [
             "held by    limit: No room.\n",
             "starts     2030-01-31T08:00:15Z (in 5 s)\n",
+            "endpoint   crm\n",
             "ahead      1 200 events of its lane\n",
             "POLICY  VERDICT  WHY\norders  applies  It applies.\n",
         ] {
@@ -150,7 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn headers_are_read_and_what_is_none_is_refused() {
+        let read = |text: &str| header(text).map(|(name, value)| (name.to_string(), value));
+        assert_eq!(read("X-Key=a=b"), Ok(("x-key".to_owned(), HeaderValue::from_static("a=b"))));
+        for (text, reason) in
+            [("x-key", "NAME=VALUE"), ("a b=c", "not a header name"), ("a=\n", "visible ASCII")]
+        {
+            assert!(read(text).is_err_and(|error| error.contains(reason)), "{text}");
+        }
+    }
+
+    #[test]
     fn queries_keep_every_character() {
-        assert_eq!(escaped("http://a/?x=ä&b c"), "http%3A%2F%2Fa%2F%3Fx%3D%C3%A4%26b%20c");
+        assert_eq!(escaped("http://a/?x=ä&b c".as_bytes()), "http%3A%2F%2Fa%2F%3Fx%3D%C3%A4%26b%20c");
     }
 }

@@ -7,10 +7,12 @@ mod backup;
 mod check_config;
 mod client;
 mod completions;
+mod dead_letters;
 mod demo;
 mod doubts;
 mod enqueue;
 mod event;
+mod events;
 mod exit;
 mod explain;
 mod health;
@@ -62,8 +64,12 @@ enum Command {
     Health(health::Arguments),
     /// Show the policies of a running daemon live: rates, what waits, what holds it
     Top(top::Arguments),
-    /// Look at single events of a running daemon
+    /// Look at single events of a running daemon, cancel or delay them, send them ahead of their turn
     Event(event::Arguments),
+    /// Look at events that were parked for a person, hand them in again, purge them
+    DeadLetters(dead_letters::Arguments),
+    /// List the events of a running daemon that wait, by policy, state, labels, URL and age
+    Events(events::Arguments),
     /// Say why an event, or a call that was not handed in, is or would be where it is
     Explain(explain::Arguments),
     /// Show the whole way at work: a real worker, a local receiver, figures measured there
@@ -180,6 +186,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Health(arguments) => block_on(health::run(arguments)),
         Command::Top(arguments) => block_on(top::run(arguments)),
         Command::Event(arguments) => block_on(event::run(arguments)),
+        Command::DeadLetters(arguments) => block_on(dead_letters::run(arguments)),
+        Command::Events(arguments) => block_on(events::run(arguments)),
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),

@@ -40,7 +40,9 @@ struct Common {
 enum Verb {
     /// List them with what they allow, how fast they go, what waits and what holds it
     List(Common),
-    /// Print them as [[policy]] blocks of a configuration file; what no block can say stands in comments
+    #[command(
+        about = "Print them as [[policy]] blocks of a configuration file; what no block can say stands in comments"
+    )]
     Export(Common),
     /// Show what `apply` would change; exit code 0: nothing, 1: something, 2: that could not be found out
     #[command(after_help = DIFF_CODES)]

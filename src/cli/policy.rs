@@ -186,7 +186,7 @@ impl SetUsage {
 }
 
 /// A number with a unit, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     const RULE: &str = "must be a whole number above 0 with s, m, h or d, such as 10m";
     let unit = text.chars().next_back().ok_or(RULE)?;
     let length = match unit {

@@ -17,10 +17,10 @@ use ipnet::IpNet;
 pub(super) use settings::Settings;
 use settings::parse_with;
 
-use crate::config::layers::{CLOUDEVENTS, Layers, POLICY};
+use crate::config::layers::{CLOUDEVENTS, ENDPOINT, Layers, POLICY};
 use crate::config::{Config, ConfigProblem, Dispatch, Egress, Log, Queue, Store};
-use crate::config::{cloudevents, dialects, policies};
-use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::config::{cloudevents, dialects, endpoints, policies};
+use crate::dispatch::{BreakerPolicy, DueShare, RetryPolicy};
 use crate::event::Labels;
 use crate::ingest::{Doomed, Unmatched};
 use crate::store::embedded::EmbeddedOptions;
@@ -48,6 +48,7 @@ pub(super) fn check(
     let max_inflight = settings.number("dispatch.max_inflight", 1..=65_536);
     let shutdown_grace = settings.seconds("dispatch.shutdown_grace_seconds", 0..=600);
     let retry = retry(settings);
+    let due_share = settings.ratio("retry.max_share").map(DueShare::of);
     let breaker = breaker(settings);
     let delivery = delivery::delivery(settings);
     let names = delivery::names(settings);
@@ -68,6 +69,13 @@ pub(super) fn check(
         policies::policies(layers.take_policies().into_iter(), known, problems)
     };
     let cloudevents = cloudevents::targets(layers.blocks(CLOUDEVENTS), known, problems);
+    let for_all = endpoints::ForAllCalls {
+        retry: retry.unwrap_or_default(),
+        total_timeout: delivery.unwrap_or_default().total,
+    };
+    // Who only asks a running daemon need not be allowed to read them.
+    let secrets = (!keep_blocks).then(|| layers.secret_places());
+    let endpoints = endpoints::endpoints(layers.blocks(ENDPOINT), for_all, secrets.as_ref(), problems);
     Some(Config {
         listen: listen?,
         store: store?,
@@ -77,6 +85,7 @@ pub(super) fn check(
             shutdown_grace: shutdown_grace?,
         },
         retry: retry?,
+        due_share: due_share?,
         breaker: breaker?,
         delivery: delivery?,
         names: names?,
@@ -90,6 +99,7 @@ pub(super) fn check(
         log: log?,
         policies,
         cloudevents,
+        endpoints,
     })
 }
 
@@ -105,6 +115,10 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let min_free_bytes = settings.number("store.min_free_bytes", 0..=1 << 50);
     let append_timeout = settings.millis("store.append_timeout_ms", 10..=600_000);
     let retention = settings.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
+    let max_letters = settings.number("store.max_dead_letters", 0..=1_000_000_000);
+    let max_letter_bytes = settings.number("store.max_dead_letter_bytes", 0..=1 << 50);
+    // 0 says that there is no bound.
+    let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;
     let is_inside = |dir: &String| !epoch_file.is_empty() && Path::new(&epoch_file).starts_with(dir);
     if data_dir.as_ref().is_some_and(is_inside) {
@@ -120,6 +134,8 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             scrub_bytes_per_second: scrub_bytes_per_second?,
             needed_bytes: min_free_bytes?,
             dead_retention: retention?,
+            dead_letters: bound(max_letters?),
+            dead_bytes: bound(max_letter_bytes?),
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
             ..EmbeddedOptions::default()
         },
@@ -139,12 +155,13 @@ fn queue(settings: &mut Settings<'_>) -> Option<Queue> {
 fn retry(settings: &mut Settings<'_>) -> Option<RetryPolicy> {
     let min_delay = settings.millis("retry.min_delay_ms", 1..=3_600_000);
     let max_delay = settings.millis("retry.max_delay_ms", 1..=86_400_000);
-    let attempts = settings.number("retry.max_attempts", 1..=1_000);
+    let attempts = settings.number("retry.max_attempts", 0..=1_000);
     settings.ordered("retry.min_delay_ms", min_delay, "retry.max_delay_ms", max_delay);
     Some(RetryPolicy {
         base: min_delay?,
         cap: max_delay?,
-        max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?)?,
+        // 0 stands for no bound.
+        max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?),
     })
 }
 

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{FILE_VARIABLE, Variable};
+use crate::config::secrets::{CREDENTIALS_VARIABLE, SecretPlaces};
 use crate::config::{ConfigPlace, ConfigProblem, DEFAULTS};
 use crate::policy::nearest;
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
 const PREFIX: &str = "TIDEGATE_";
-/// The blocks that are not settings: `[[policy]]` and `[[cloudevents]]`, in the order in which they are printed.
-pub(super) const BLOCKS: [&str; 2] = [CLOUDEVENTS, POLICY];
+/// The blocks that are not settings, as `[[policy]]`, in the order in which they are printed.
+pub(super) const BLOCKS: [&str; 3] = [CLOUDEVENTS, ENDPOINT, POLICY];
 pub(super) const POLICY: &str = "policy";
 pub(super) const CLOUDEVENTS: &str = "cloudevents";
+pub(super) const ENDPOINT: &str = "endpoint";
 /// Longest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -100,6 +102,8 @@ pub(super) struct Layers {
     /// Blocks in the order of the file, by their name as in [`BLOCKS`].
     blocks: BTreeMap<&'static str, Vec<ConfigBlock>>,
     warnings: Vec<ConfigProblem>,
+    /// The directory of the unit's credentials, where systemd has given one.
+    credentials: Option<PathBuf>,
 }
 
 impl Inputs {
@@ -131,6 +135,11 @@ impl Inputs {
 }
 
 impl Layers {
+    /// Where secrets are found.
+    pub(super) fn secret_places(&self) -> SecretPlaces {
+        SecretPlaces { credentials: self.credentials.clone() }
+    }
+
     /// Reads all layers, the lowest first: a later one covers an earlier one.
     pub(super) fn read(inputs: &Inputs, problems: &mut Vec<ConfigProblem>) -> Self {
         let mut layers = Self::default();
@@ -141,6 +150,8 @@ impl Layers {
             layers.lay_file(&path, required, &known, problems);
         }
         layers.lay_environment(&inputs.environment, &known, problems);
+        let given = inputs.environment.iter().find(|(name, _)| name == CREDENTIALS_VARIABLE);
+        layers.credentials = given.map(|(_, directory)| PathBuf::from(directory));
         for flag in &inputs.flags {
             let place = ConfigPlace::Flag { flag: flag.flag };
             let given = match flag.values.as_slice() {
@@ -334,7 +345,11 @@ fn typed(value: &DeValue<'_>) -> toml::Value {
 }
 
 fn no_block(place: ConfigPlace, name: &str) -> ConfigProblem {
-    let what = if name == POLICY { "policies" } else { "targets of CloudEvents" };
+    let what = match name {
+        POLICY => "policies",
+        ENDPOINT => "rules for endpoints",
+        _ => "targets of CloudEvents",
+    };
     let detail = format!("{what} stand in blocks of their own, each under a line [[{name}]]");
     ConfigProblem { place, subject: name.to_owned(), detail }
 }

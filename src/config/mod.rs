@@ -8,14 +8,17 @@
 //!
 //! Must not know: what the settings do.
 
+mod blocks;
 mod check;
 mod cloudevents;
 mod dialects;
+mod endpoints;
 mod environment;
 mod error;
 mod layers;
 mod policies;
 mod print;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,7 +29,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
-use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::dispatch::{BreakerPolicy, DueShare, Endpoints, RetryPolicy};
 use crate::event::Labels;
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
@@ -56,6 +59,8 @@ pub struct Config {
     pub dispatch: Dispatch,
     /// `[retry]`; `cap` is not below `base`.
     pub retry: RetryPolicy,
+    /// `[retry] max_share`: how far due events go ahead of those that were never tried.
+    pub due_share: DueShare,
     /// `[breaker]`; `max_hold` is not below `min_hold`.
     pub breaker: BreakerPolicy,
     /// `[delivery]`; `total` is not below the other two.
@@ -82,6 +87,8 @@ pub struct Config {
     pub policies: Vec<FilePolicy>,
     /// `[[cloudevents]]`: which calls are made for the CloudEvents of which sources; no two are for the same.
     pub cloudevents: Vec<Target>,
+    /// `[[endpoint]]`: what holds for the calls to which urls.
+    pub endpoints: Endpoints,
 }
 
 /// Where the HTTP doors listen, and their bounds.
@@ -185,7 +192,8 @@ impl Config {
     }
 
     /// The same without how the policies are written, which takes more memory than the policies themselves:
-    /// [`LoadedConfig::to_toml`] does not show them.
+    /// [`LoadedConfig::to_toml`] does not show them. Only here the files of secrets are read, which those who ask a
+    /// running daemon need not be allowed to.
     ///
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.

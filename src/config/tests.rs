@@ -35,6 +35,7 @@ fn the_defaults_are_a_valid_configuration() {
     let config = Config::load(&inputs(&file(""), &[], Vec::new())).expect("valid").config;
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:7080");
     assert_eq!(config.queue.ttl, Duration::from_secs(6 * 3600));
+    assert_eq!(config.retry, RetryPolicy::default(), "1 s to 5 min, until the end of the event's life");
     assert_eq!(config.queue.drain, Duration::from_secs(24 * 3600));
     assert_eq!(config.queue.unmatched, Unmatched::Refuse);
     assert_eq!(config.labels.get("sandbox"), Some("prod"));
@@ -73,7 +74,7 @@ fn later_layers_cover_earlier_ones_value_by_value() {
     assert_eq!(config.dialects.throttling.throughput_min, 1, "file over default");
     assert_eq!(config.dispatch.max_inflight.get(), 10, "environment over file");
     assert_eq!(config.dialects.throttling.throughput_max, 5500, "flag over environment");
-    assert_eq!(config.retry.max_attempts.get(), 3);
+    assert_eq!(config.retry.max_attempts, std::num::NonZeroU16::new(3));
     assert_eq!(config.retry.base, Duration::from_secs(1), "untouched");
 }
 

@@ -6,33 +6,39 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime};
-use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
+use http::StatusCode;
+use hyper_util::client::legacy::Error as CallError;
 
+use super::asked::{self, NOTHING_LEFT};
 use super::egress::BlockedAddress;
+use super::heads::HeadError;
 use super::hears::{self, Answer, Systems};
-use crate::clock::Timestamp;
 use crate::event::{Cause, NameFailure, Outcome, Shortage, Wait};
 use crate::names::NameError;
-
-/// The longest that an endpoint can ask to be left alone.
-const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
 
 /// The outcome of a complete response head and of its body, where [that may decide](hears::may_be_told_by_body) and
 /// is complete; empty otherwise. An endpoint that says when it wants the next call is left alone whatever the answer.
 pub(super) fn answer(systems: &Systems, answer: &Answer<'_>) -> Outcome {
-    match (meaning(systems, answer), hears::next(systems, answer.headers)) {
+    let end = meaning(systems, answer);
+    let used_up = match end {
         // It holds the lane by itself.
-        (wait @ Outcome::Wait(_), _) => wait,
-        (end, Some(next)) => Outcome::Paced { end: Box::new(end), next },
-        (end, None) => end,
+        Outcome::Wait(_) => return end,
+        Outcome::Retry { retry_after: Some(_), .. } => None,
+        _ => asked::limits(answer.headers, answer.wall).used_up,
+    };
+    let next = hears::next(systems, answer.headers)
+        .into_iter()
+        .chain(used_up.map(|until| Wait::new(NOTHING_LEFT, until)))
+        .max_by_key(Wait::length);
+    match next {
+        Some(next) => Outcome::Paced { end: Box::new(end), next },
+        None => end,
     }
 }
 
 /// 2xx is delivered whatever becomes of the body. What `systems` hear of being busy is a wait under any
-/// status of failure. For the rest 408, 425, 429 and 5xx may heal; everything else will not, redirects included,
-/// which are never followed.
+/// status of failure. For the rest 408, 425, 429 and 5xx may heal, as may 403 and 413 that name a time to come back;
+/// everything else will not, redirects included, which are never followed.
 fn meaning(systems: &Systems, answer: &Answer<'_>) -> Outcome {
     let Answer { status, headers, wall, .. } = *answer;
     if let Some(wait) = hears::told_by_head(systems, status, headers, wall) {
@@ -42,26 +48,49 @@ fn meaning(systems: &Systems, answer: &Answer<'_>) -> Outcome {
         return outcome;
     }
     let cause = Cause::Status(status.as_u16());
-    match status.as_u16() {
-        code @ 200..=299 => Outcome::Delivered { status: code },
-        408 | 425 | 429 | 500.. => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
-        _ => Outcome::Reject { cause },
+    let code @ (403 | 408 | 413 | 425 | 429 | 500..) = status.as_u16() else {
+        return match status.as_u16() {
+            code @ 200..=299 => Outcome::Delivered { status: code },
+            _ => Outcome::Reject { cause },
+        };
+    };
+    match (code, come_back(answer)) {
+        // Without a time it is no matter of time.
+        (403 | 413, None) => Outcome::Reject { cause },
+        (_, retry_after) => Outcome::Retry { cause, retry_after },
     }
 }
 
+/// When an answer of failure wants the next call, if it says so.
+fn come_back(answer: &Answer<'_>) -> Option<Duration> {
+    let Answer { status, headers, wall, .. } = *answer;
+    asked::retry_after(headers, wall).or_else(|| {
+        let limits = asked::limits(headers, wall);
+        // That a limit turned this call away is certain only then. Of several it was most likely the shortest.
+        let any = limits.first.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
+        limits.used_up.or(any)
+    })
+}
+
 /// The address that the egress guard denied, if that is why an attempt failed.
-pub(super) fn blocked(error: &reqwest::Error) -> Option<&BlockedAddress> {
+pub(super) fn blocked(error: &CallError) -> Option<&BlockedAddress> {
     find(error)
 }
 
 /// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says
 /// whether a byte of the request may have been written.
-pub(super) fn failure(error: &reqwest::Error, begun: bool) -> Outcome {
-    if error.is_builder() {
-        // The request could not even be put together: it never will be.
-        return Outcome::Reject { cause: Cause::Internal };
-    }
+pub(super) fn failure(error: &CallError, begun: bool) -> Outcome {
     failed(transport_cause(error), begun)
+}
+
+/// The outcome where the request could not even be put together: it never will be.
+pub(super) const fn unbuildable() -> Outcome {
+    Outcome::Reject { cause: Cause::Internal }
+}
+
+/// The outcome where TLS cannot be spoken as it is set for the endpoint: that can be mended.
+pub(super) const fn without_tls() -> Outcome {
+    Outcome::Unprocessed { cause: Cause::Tls }
 }
 
 /// The outcome of an attempt that ran out of time.
@@ -80,7 +109,7 @@ fn failed(cause: Cause, begun: bool) -> Outcome {
     }
 }
 
-fn transport_cause(error: &reqwest::Error) -> Cause {
+fn transport_cause(error: &CallError) -> Cause {
     // The most telling error of the chain decides: a shortage, a name that does not resolve and a failed handshake all
     // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
@@ -89,7 +118,7 @@ fn transport_cause(error: &reqwest::Error) -> Cause {
         sources(error).filter_map(|error| error.downcast_ref()).find_map(Shortage::of)
     {
         Cause::Shortage(shortage)
-    } else if error.is_timeout() {
+    } else if sources(error).any(is_timeout) {
         Cause::Timeout
     } else if let Some(unresolved) = find::<NameError>(error) {
         Cause::Dns(unresolved.failure)
@@ -97,7 +126,9 @@ fn transport_cause(error: &reqwest::Error) -> Cause {
         Cause::Tls
     } else if error.is_connect() {
         Cause::Connect
-    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+    } else if find::<HeadError>(error).is_some()
+        || find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
+    {
         Cause::Malformed
     } else {
         Cause::Closed
@@ -112,14 +143,21 @@ fn is_refusal(error: &h2::Error) -> bool {
     error.is_remote() && (is_refused_stream || error.is_go_away())
 }
 
+/// Whether a deadline has passed, one of the system included.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let by_system = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    by_system == Some(io::ErrorKind::TimedOut)
+        || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+}
+
 /// The first error of type `E` among the sources.
-fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+fn find<E: Error + 'static>(error: &CallError) -> Option<&E> {
     sources(error).find_map(|error| error.downcast_ref::<E>())
 }
 
 /// The chain of sources. An `io::Error` names as its source what lies below the error it wraps, so that the wrapped one
 /// comes as well.
-fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+fn sources(error: &CallError) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |&current| {
         match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
@@ -128,53 +166,17 @@ fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static
     })
 }
 
-/// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within
-/// 0 ..= 1 h. A date is measured from the `Date` of the answer, without one from `wall`. A date in the past is zero; what
-/// cannot be read is nothing.
-#[must_use]
-pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that do not fit are more than the longest wait.
-        let seconds = text.parse().unwrap_or(u64::MAX);
-        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-    }
-    let moment = |date: NaiveDateTime| {
-        Timestamp::from_millis(u64::try_from(date.and_utc().timestamp_millis()).unwrap_or(0))
-    };
-    // The clock that set the date tells best how far away it is.
-    let theirs = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?.trim()));
-    Some(moment(http_date(text)?).since(theirs.map_or(wall, moment)).min(RETRY_AFTER_MAX))
-}
-
-fn http_date(text: &str) -> Option<NaiveDateTime> {
-    if let Ok(date) = DateTime::parse_from_rfc2822(text) {
-        return Some(date.naive_utc());
-    }
-    // The two obsolete forms, which a recipient has to accept too.
-    ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-}
-
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
+    use http::HeaderMap;
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::delivery::testing::headers;
 
     /// What an answer without a body means while no system is listened for.
     fn means(status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Outcome {
         answer(&[], &Answer { status, headers, body: b"", wall })
-    }
-
-    fn after(status: u16, value: &str, wall: Timestamp) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, value.parse().expect("header"));
-        match means(StatusCode::from_u16(status).expect("status"), &headers, wall) {
-            Outcome::Retry { retry_after, .. } => retry_after,
-            other => panic!("{status} is {other:?}"),
-        }
     }
 
     #[test]
@@ -193,42 +195,46 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_all_forms_and_clamped() {
-        // Sun, 06 Nov 1994 08:49:37 GMT
-        let date_ms = 784_111_777_000;
-        let wall = Timestamp::from_millis(date_ms - 90_000);
-        let seconds = |s| Some(Duration::from_secs(s));
-        for (value, wanted) in [
-            ("0", seconds(0)),
-            ("17", seconds(17)),
-            (" 17 ", seconds(17)),
-            ("3600", seconds(3600)),
-            ("3601", seconds(3600)),
-            ("99999999999999999999999999", seconds(3600)),
-            ("-5", None),
-            ("+5", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", seconds(90)),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", seconds(90)),
-            ("Sun Nov  6 08:49:37 1994", seconds(90)),
-            ("Sun, 06 Nov 1904 08:49:37 GMT", seconds(0)),
-            ("Sun, 06 Nov 2094 08:49:37 GMT", None),
-            ("Sat, 06 Nov 2094 08:49:37 GMT", seconds(3600)),
+    fn a_time_to_come_back_makes_a_wait_of_what_would_be_refused() {
+        let retry = |code, s: Option<u64>| Outcome::Retry {
+            cause: Cause::Status(code),
+            retry_after: s.map(Duration::from_secs),
+        };
+        let refused = |code| Outcome::Reject { cause: Cause::Status(code) };
+        let paced = |end: Outcome, s| Outcome::Paced {
+            end: Box::new(end),
+            next: Wait::new(NOTHING_LEFT, Duration::from_secs(s)),
+        };
+        let delivered = Outcome::Delivered { status: 200 };
+        let later = &[("retry-after", "7200")][..];
+        let empty = &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "30")][..];
+        let left = &[("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "30")][..];
+        let both = &[("retry-after", "5"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "30")][..];
+        let unreadable = &[("retry-after", "soon")][..];
+        for (status, head, wanted) in [
+            (429, later, retry(429, Some(7200))),
+            (503, later, retry(503, Some(7200))),
+            (403, later, retry(403, Some(7200))),
+            (413, later, retry(413, Some(7200))),
+            (404, later, refused(404)),
+            (301, later, refused(301)),
+            (200, later, delivered.clone()),
+            (429, empty, retry(429, Some(30))),
+            (503, empty, retry(503, Some(30))),
+            (403, empty, retry(403, Some(30))),
+            (404, empty, paced(refused(404), 30)),
+            (200, empty, paced(delivered.clone(), 30)),
+            (429, left, retry(429, Some(30))),
+            (503, left, retry(503, None)),
+            (403, left, refused(403)),
+            (200, left, delivered),
+            (429, both, retry(429, Some(5))),
+            (429, unreadable, retry(429, None)),
+            (403, unreadable, refused(403)),
         ] {
-            assert_eq!(after(503, value, wall), wanted, "{value:?}");
+            let headers = headers(head);
+            let status = StatusCode::from_u16(status).expect("status");
+            assert_eq!(means(status, &headers, Timestamp::ZERO), wanted, "{status} {head:?}");
         }
-        assert_eq!(after(429, "5", wall), seconds(5));
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT".parse().expect("header"));
-        for (date, wanted) in
-            [("Sun, 06 Nov 1994 08:49:20 GMT", 17), ("soon", 90), ("Sun, 06 Nov 1994 09:49:20 GMT", 0)]
-        {
-            headers.insert(DATE, date.parse().expect("header"));
-            assert_eq!(retry_after(&headers, wall), seconds(wanted), "{date:?}");
-        }
-        assert_eq!(after(503, "Sun, 06 Nov 1994 08:49:37 GMT", Timestamp::ZERO), seconds(3600), "in doubt");
-        assert_eq!(after(503, "Sun, 06 Nov 1994 08:49:37 GMT", wall + Duration::from_secs(100)), seconds(0));
     }
 }

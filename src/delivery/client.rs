@@ -6,24 +6,38 @@
 //!
 //! Must not know: the queue, limits, policies.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use reqwest::{Certificate, Client, ClientBuilder, Response, redirect, retry};
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use tokio::time::{Instant, timeout_at};
 
-use super::begun::Begun;
+use super::aged::AgedClients;
+use super::begun::{Begun, NotedBody};
+use super::connect::{ConnectOptions, Connector};
 use super::guards::Guards;
+use super::heads;
 use super::hears::Answer;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{BlockedAddress, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
+use super::{
+    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Hears, ProxyOptions, Turnover, asked, classify,
+    hears, request, tls,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
+use crate::telemetry::{AnswerAmended, AnswerTimeIgnored};
 
 /// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
 /// that a connection is rarely closed under a request.
@@ -34,7 +48,7 @@ const BODY_MAX_BYTES: u64 = 64 * 1024;
 /// How long a response body is waited for. The status is known by then and a slow body must not hold a slot.
 /// Only one that may turn a refusal into a wait has the rest of the attempt's time.
 const BODY_WAIT: Duration = Duration::from_secs(2);
-/// The largest response head over HTTP/2. Over HTTP/1 the client's own bounds hold: 100 fields, about 400 KiB.
+/// The largest response head over HTTP/2; over HTTP/1 see [`heads`].
 const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
 
 /// What the client is set up with, once for the life of the process.
@@ -91,18 +105,20 @@ impl Default for Deadlines {
 pub enum DeliveryError {
     /// The extra certificates are not a bundle in PEM form.
     #[error("the extra CA certificates are not PEM")]
-    ExtraCa(#[source] reqwest::Error),
+    ExtraCa(#[source] BoxError),
     /// The client cannot be set up, for example because the system has no CA certificates.
     #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] BoxError),
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes calls over HTTP/1.1, or HTTP/2 where TLS negotiates it. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct HttpDeliverer {
     guarded: Arc<ArcSwap<Guarded>>,
     options: Arc<DeliveryOptions>,
-    change: fn(ClientBuilder) -> ClientBuilder,
+    protocol: Protocol,
     names: Names,
     clock: Clock,
     shortages: Arc<Shortages>,
@@ -111,8 +127,29 @@ pub struct HttpDeliverer {
 
 /// A client all of whose connections, the kept ones included, were made under the present guard.
 struct Guarded {
-    client: Client,
+    client: HttpClient,
     guards: Guards,
+    /// Verifies certificates where nothing else is set.
+    system: Arc<dyn ServerCertVerifier>,
+    /// For endpoints that are reached in a way of their own, each with connections of its own.
+    others: Arc<Mutex<OtherClients>>,
+    aged: AgedClients,
+}
+
+/// Makes requests, over connections of its own.
+pub(super) type HttpClient = Client<Connector, NotedBody>;
+
+/// Each for the calls that are made like this.
+type OtherClients = Vec<(Arc<CallOptions>, HttpClient)>;
+
+/// What is spoken to endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, or HTTP/2 where TLS negotiates it.
+    Negotiated,
+    /// HTTP/2, over plain connections too.
+    #[cfg(test)]
+    Http2,
 }
 
 impl HttpDeliverer {
@@ -121,23 +158,27 @@ impl HttpDeliverer {
     /// # Errors
     /// [`DeliveryError`] when certificates cannot be loaded.
     pub fn new(options: DeliveryOptions, clock: Clock) -> Result<Self, DeliveryError> {
-        Self::over(options, clock, |client| client)
+        Self::over(options, clock, Protocol::Negotiated)
     }
 
-    /// The same with a client that `change` adapts last, over all settings made here.
+    /// The same for endpoints that speak this.
     pub(super) fn over(
         options: DeliveryOptions,
         clock: Clock,
-        change: fn(ClientBuilder) -> ClientBuilder,
+        protocol: Protocol,
     ) -> Result<Self, DeliveryError> {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
-        let client = guarded_client(&options, options.egress.clone(), &names, change)?;
-        let guarded = Guarded { client, guards: Guards::first(options.egress.clone(), clock.now()) };
+        let system = tls::system(options.extra_ca_pem.as_deref())?;
+        let usual = tls::usual(&system)?;
+        let client = guarded_client(&options, options.egress.clone(), &names, protocol, (usual, None));
+        let guards = Guards::first(options.egress.clone(), clock.now());
+        let guarded =
+            Guarded { client, guards, system, others: Arc::default(), aged: AgedClients::default() };
         Ok(Self {
             guarded: Arc::new(ArcSwap::from_pointee(guarded)),
             options: Arc::new(options),
-            change,
+            protocol,
             names,
             clock,
             shortages: Arc::default(),
@@ -154,13 +195,18 @@ impl HttpDeliverer {
         if let Err(blocked) = guarded.guards.present().check_literal(&call.url) {
             return self.denied(&guarded.guards, &blocked, accepted_at);
         }
+        let Ok(client) = self.client_for(&guarded, call.options.as_ref()) else {
+            return classify::without_tls();
+        };
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
-        let request = request::build(call, self.clock.wall(), &begun);
+        let Some(request) = request::build(call, self.clock.wall(), &begun) else {
+            return classify::unbuildable();
+        };
         // A call with a shorter time of its own does not wait for the head beyond it.
         let head_end = started + self.options.deadlines.head.min(total);
-        let head = timeout_at(head_end, guarded.client.execute(request)).await;
+        let head = timeout_at(head_end, client.request(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -176,6 +222,33 @@ impl HttpDeliverer {
         self.judge(response, started + total).await
     }
 
+    /// The client that reaches an endpoint in this way, made when it is first asked for.
+    fn client_for(
+        &self,
+        guarded: &Guarded,
+        options: Option<&Arc<CallOptions>>,
+    ) -> Result<HttpClient, DeliveryError> {
+        let Some(options) = options else { return Ok(guarded.client.clone()) };
+        if options.tls.is_none() && options.proxy.is_none() {
+            let of_age = options.connection_max_age.and_then(|age| guarded.aged.get(age));
+            return Ok(of_age.unwrap_or(&guarded.client).clone());
+        }
+        // Every change is complete before anything can panic.
+        let mut others = guarded.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = others.iter().find(|(known, _)| Arc::ptr_eq(known, options)) {
+            return Ok(client.clone());
+        }
+        // What nobody else has any more is set no longer; its calls under way end as they began.
+        others.retain(|(known, _)| Arc::strong_count(known) > 1);
+        let tls = options.tls.as_ref();
+        let config = tls.map_or_else(|| tls::usual(&guarded.system), |tls| tls.config(&guarded.system))?;
+        let egress = guarded.guards.present().clone();
+        let way = (config, options.proxy.clone());
+        let client = guarded_client(&self.options, egress, &self.names, self.protocol, way);
+        others.push((Arc::clone(options), client.clone()));
+        Ok(client)
+    }
+
     fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
         let outcome = guards.denied(blocked.address, accepted_at);
         self.withheld.note(&outcome, blocked, self.clock.now());
@@ -188,9 +261,12 @@ impl HttpDeliverer {
         if self.clock.is_trusted() { self.clock.wall() } else { Timestamp::ZERO }
     }
 
-    async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
+    async fn judge(&self, response: Response<Incoming>, deadline: Instant) -> Outcome {
         let systems = &*self.options.hears;
         let (status, headers, wall) = (response.status(), response.headers(), self.wall());
+        if !status.is_success() && asked::is_unreadable(headers) {
+            AnswerTimeIgnored { why: "unreadable" }.emit();
+        }
         let by_head = classify::answer(systems, &Answer { status, headers, body: b"", wall });
         // Never beyond the attempt's own time.
         let soon = deadline.min(Instant::now() + BODY_WAIT);
@@ -217,28 +293,33 @@ fn guarded_client(
     options: &DeliveryOptions,
     egress: EgressGuard,
     names: &Names,
-    change: fn(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, DeliveryError> {
-    let mut builder = Client::builder()
-        // A proxy would connect in place of this process, past the guard.
-        .no_proxy()
-        // No limit was asked for the place that a redirect leads to.
-        .redirect(redirect::Policy::none())
-        // A repetition by the client would be a call that no limit has counted.
-        .retry(retry::never())
-        .referer(false)
-        .dns_resolver(GuardedNames { names: names.clone(), egress })
-        .connect_timeout(options.deadlines.connect)
+    protocol: Protocol,
+    (tls, proxy): (ClientConfig, Option<Arc<ProxyOptions>>),
+) -> HttpClient {
+    let speaks_http2 = protocol != Protocol::Negotiated;
+    let connector = Connector::new(ConnectOptions {
+        names: GuardedNames { names: names.clone(), egress },
+        within: options.deadlines.connect,
+        proxy,
+        tls,
+        speaks_http2,
+        report: note_mended,
+    });
+    // The library follows no redirect, asks no proxy and repeats nothing that may have been written: no limit has been
+    // asked for any of that. What it does repeat is a call whose kept connection turns out closed before a byte of it is
+    // written.
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(options.pool_max_idle_per_host)
+        .http2_only(speaks_http2)
         .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
-        .tcp_nodelay(true)
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = &options.extra_ca_pem {
-        let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
-        builder = builder.tls_certs_merge(extra);
-    }
-    change(builder).build().map_err(DeliveryError::Client)
+        .build(connector)
+}
+
+fn note_mended(host: &str, mended: heads::Mended) {
+    AnswerAmended { host, broken: mended.broken, surplus: mended.surplus, closes: mended.closes() }.emit();
 }
 
 impl Deliver for HttpDeliverer {
@@ -249,13 +330,45 @@ impl Deliver for HttpDeliverer {
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         // Before anything changes, so that an error leaves the present client as it is. A client of its own, because a
         // kept connection may lead to an address that the new guard denies.
-        let client = guarded_client(&self.options, egress.clone(), &self.names, self.change)?;
+        let system = tls::system(self.options.extra_ca_pem.as_deref())?;
+        let usual = tls::usual(&system)?;
+        let client = guarded_client(&self.options, egress.clone(), &self.names, self.protocol, (usual, None));
         let (place, clock) = (Arc::clone(&self.guarded), self.clock.clone());
         Ok(Box::new(move || {
             let guards = place.load().guards.then(egress, clock.now());
             // Idle connections of the client before it are closed with its last call.
-            place.store(Arc::new(Guarded { client, guards }));
+            place.store(Arc::new(Guarded {
+                client,
+                guards,
+                system,
+                others: Arc::default(),
+                aged: AgedClients::default(),
+            }));
         }))
+    }
+
+    fn renew(&self, ages: &BTreeSet<Duration>) -> Result<Option<Turnover>, DeliveryError> {
+        let (seen, now) = (self.guarded.load_full(), self.clock.now());
+        let missing = seen.aged.missing(ages, now);
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let made = missing.into_iter().map(|age| {
+            let egress = seen.guards.present().clone();
+            let usual = tls::usual(&seen.system)?;
+            Ok((age, guarded_client(&self.options, egress, &self.names, self.protocol, (usual, None))))
+        });
+        let made = made.collect::<Result<Vec<_>, DeliveryError>>()?;
+        let renewed = Guarded {
+            client: seen.client.clone(),
+            guards: seen.guards.clone(),
+            system: Arc::clone(&seen.system),
+            others: Arc::default(),
+            aged: seen.aged.with(made, ages, now),
+        };
+        let (place, renewed) = (Arc::clone(&self.guarded), Arc::new(renewed));
+        // Not where another guard has come meanwhile: these clients connect by the one before.
+        Ok(Some(Box::new(move || drop(place.compare_and_swap(&seen, renewed)))))
     }
 
     fn egress_state(&self) -> Option<String> {
@@ -269,21 +382,24 @@ impl Deliver for HttpDeliverer {
 
 /// Reads a short body to its end, which gives the connection back to the pool; gives up on a longer one,
 /// which closes it. Returns whether it was read to its end.
-async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
+async fn read(response: Response<Incoming>, mut take: impl FnMut(&[u8])) -> bool {
+    let mut body = response.into_body();
     let mut left = BODY_MAX_BYTES;
     // Reading up to the bound would be in vain: the connection is closed all the same.
-    if response.content_length().is_some_and(|announced| announced > left) {
+    if body.size_hint().exact().is_some_and(|announced| announced > left) {
         return false;
     }
-    loop {
-        let Ok(chunk) = response.chunk().await else { return false };
-        let Some(chunk) = chunk else { return true };
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        // Trailers say nothing here.
+        let Ok(chunk) = frame.into_data() else { continue };
         match left.checked_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
             Some(rest) => left = rest,
             None => return false,
         }
         take(&chunk);
     }
+    true
 }
 
 /// Makes ring the process's TLS provider unless there is one already. To be called before any HTTP client is set up.

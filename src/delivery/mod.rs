@@ -2,21 +2,32 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod aged;
+mod asked;
 mod begun;
 mod classify;
 mod client;
+mod connect;
 mod egress;
 mod guards;
+mod heads;
 mod hears;
+mod options;
+mod proxy;
 mod request;
 mod resolve;
 mod shortages;
+mod signing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
+mod tls;
 mod withheld;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,18 +36,24 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
-pub(crate) use classify::retry_after;
+pub(crate) use asked::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
 pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Answer, Hears, Words, until_edge};
+pub(crate) use options::CallOptions;
+pub(crate) use proxy::ProxyOptions;
+pub(crate) use signing::SigningSecret;
+pub(crate) use tls::{TlsFiles, TlsOptions};
 
 /// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
 pub struct Call {
-    /// Goes out as `webhook-id`, the same for every attempt.
+    /// The id of its entry, which says when it was accepted.
     pub id: EventId,
+    /// Goes out as `webhook-id`, the same for every attempt and after a redrive.
+    pub name: EventId,
     /// Which attempt this is, from 1, without those that cost none; goes out as `tidegate-attempt`.
     pub attempt: u16,
     /// The verb of the request, as the producer gave it.
@@ -49,6 +66,8 @@ pub struct Call {
     pub body: Bytes,
     /// The longest the whole attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
+    /// What is set for its endpoint; `None` where nothing is.
+    pub options: Option<Arc<CallOptions>>,
 }
 
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
@@ -67,6 +86,16 @@ pub trait Deliver: Send + Sync + 'static {
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         let _nothing_is_guarded = egress;
         Ok(Box::new(|| {}))
+    }
+
+    /// Prepares to give up connections that have reached an age, of those that are set for endpoints; `None` while none has.
+    /// Until it was called for an age, the calls with it share the connections of all others.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] when there can be no client for further connections; nothing has changed then.
+    fn renew(&self, ages: &BTreeSet<Duration>) -> Result<Option<Turnover>, DeliveryError> {
+        let _nothing_is_kept = ages;
+        Ok(None)
     }
 
     /// Whether calls are held because a guard denies their address, in a sentence; `None` where none is.

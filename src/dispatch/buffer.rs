@@ -2,7 +2,7 @@
 //!
 //! Must not know: limits, other lanes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
@@ -40,12 +40,11 @@ impl Buffer {
         defect!(unless before.is_none(), "an entry that is read ahead twice");
     }
 
-    /// The next entry, unless nothing is there that is due at `now`.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Box<Entry>> {
-        let due = self.due.first_entry().filter(|first| first.key().0 <= now);
-        let entry = match due {
-            Some(first) => first.remove(),
-            None => self.plain.pop_first()?.1,
+    /// Takes out the entry of this rank.
+    pub(super) fn pop(&mut self, rank: EntryRank) -> Option<Box<Entry>> {
+        let entry = match rank {
+            EntryRank::Due(due_at, id) => self.due.remove(&(due_at, id))?,
+            EntryRank::Plain(id) => self.plain.remove(&id)?,
         };
         defect!(unless weight(&entry) <= self.bytes, "an entry that was never weighed");
         self.bytes = self.bytes.saturating_sub(weight(&entry));
@@ -144,11 +143,15 @@ impl Buffer {
         self.due.first_key_value().map(|((due_at, _), _)| *due_at)
     }
 
-    /// When its next entry goes, unless nothing is there that is due at `now`.
-    pub(super) fn rank(&self, now: Timestamp) -> Option<EntryRank> {
-        let due = self.due.first_key_value().map(|(place, _)| *place).filter(|(due_at, _)| *due_at <= now);
+    /// Which entry goes next of those that may go at `now`: the first due one, or with `prefers_plain` the first of those
+    /// that were not put off, where there is one.
+    pub(super) fn rank(&self, prefers_plain: bool, now: Timestamp) -> Option<EntryRank> {
+        let due = || {
+            let first = self.due.first_key_value().map(|(place, _)| *place);
+            first.filter(|(due_at, _)| *due_at <= now).map(|(due_at, id)| EntryRank::Due(due_at, id))
+        };
         let plain = || self.plain.first_key_value().map(|(id, _)| EntryRank::Plain(*id));
-        due.map(|(due_at, id)| EntryRank::Due(due_at, id)).or_else(plain)
+        if prefers_plain { plain().or_else(due) } else { due().or_else(plain) }
     }
 
     /// Whether something that was put off may be sent at `now`.
@@ -206,6 +209,11 @@ impl Dues {
     pub(super) fn leap(&mut self, leap: &Leap) {
         let retries = std::mem::take(&mut self.retries);
         self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
+    }
+
+    /// These entries are changed by somebody else: their retries need not be waited for.
+    pub(super) fn forget(&mut self, ids: &HashSet<EventId>) {
+        self.retries.retain(|(_, id)| !ids.contains(id));
     }
 
     /// The queue has an entry that is due then, earlier than all that it named before.

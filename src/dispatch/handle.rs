@@ -2,6 +2,7 @@
 //!
 //! Must not know: how calls are planned.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Leap;
 use crate::dispatch::input::PlannerFigures;
 use crate::dispatch::planner::report::LaneReport;
-use crate::event::{EventId, Lane, LaneKey, PolicyId};
+use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Admission, LimitKind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
@@ -45,6 +46,7 @@ pub(super) enum PlannerCommand {
     },
     Report(Lane, oneshot::Sender<LaneReport>),
     Place(LaneKey, EventId, oneshot::Sender<Option<usize>>),
+    LetGo(LaneKey, HashSet<EventId>, oneshot::Sender<Vec<Entry>>),
     Promise {
         lanes: Vec<Lane>,
         /// By which promises are given back.
@@ -182,6 +184,11 @@ impl DispatchHandle {
 impl ReadAhead for DispatchHandle {
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>> {
         async move { self.ask(|answer| PlannerCommand::Place(lane, id, answer)).await.flatten() }.boxed()
+    }
+
+    fn let_go(&self, lane: LaneKey, ids: HashSet<EventId>) -> BoxFuture<'_, Vec<Entry>> {
+        let asked = self.ask(|answer| PlannerCommand::LetGo(lane, ids, answer));
+        asked.map(Option::unwrap_or_default).boxed()
     }
 }
 

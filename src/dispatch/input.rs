@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
+use crate::delivery::CallOptions;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
+use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
@@ -89,7 +91,7 @@ pub(crate) enum Effect {
     },
     /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
     Record(Vec<Reservation>),
-    /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
+    /// A permit is there: call [`Planner::confirm`](super::planner::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {
         /// The attempt that is to be confirmed.
@@ -117,12 +119,16 @@ pub(crate) struct SettledEntry {
 /// How an attempt went, for the metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptReport {
-    /// Why it failed; `None` when it succeeded.
+    /// Why it failed; `None` when it succeeded. What the rules for its endpoint make of it does not change that.
     pub cause: Option<Cause>,
+    /// The request was sent, at least in part, and no answer says whether the endpoint has acted on it.
+    pub is_ambiguous: bool,
     /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
     /// The series of its lane, in which it counts.
     pub series: LaneSeries,
+    /// Whether its endpoint asked to be left alone for longer than the event lives, which was cut.
+    pub asks_too_much: bool,
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -137,6 +143,8 @@ pub(crate) struct Start<'a> {
     pub series: LaneSeries,
     /// The longest that the attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
+    /// How the call is made where rules are set for its endpoint.
+    pub options: Option<Arc<CallOptions>>,
     /// How long it waited since it might go.
     pub waited: Duration,
 }
@@ -146,6 +154,8 @@ pub(crate) struct Start<'a> {
 pub(crate) struct PlannerOptions {
     /// How failed attempts are repeated, and how often.
     pub retry: RetryPolicy,
+    /// How far due entries of a lane go ahead of those that were never tried.
+    pub due_share: DueShare,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
     /// Most calls in flight over all lanes, where a call counts one more for each full 32 KiB of its body. A lane has
@@ -163,6 +173,7 @@ impl Default for PlannerOptions {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
+            due_share: DueShare::HALF,
             breaker: BreakerPolicy::default(),
             max_inflight: 8192,
             sends_per_step: 64,

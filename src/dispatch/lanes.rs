@@ -8,6 +8,7 @@ use crate::dispatch::ahead::{LaneBuffered, ReadWindow};
 use crate::dispatch::buffer::{Buffer, Dues};
 use crate::dispatch::groups::{EntryRank, GroupId};
 use crate::dispatch::hold::Holds;
+use crate::dispatch::mix::{DueShare, RecentStarts};
 use crate::dispatch::planner::looks::LaneWatch;
 use crate::dispatch::planner::purge::Purging;
 use crate::dispatch::shares::Share;
@@ -76,6 +77,7 @@ pub(super) struct DispatchLane {
     pub(super) window: ReadWindow,
     pub(super) unread: UnreadTime,
     pub(super) watch: LaneWatch,
+    pub(super) recent: RecentStarts,
     pub(super) buffer: Buffer,
     pub(super) dues: Dues,
     /// For when its timer is set.
@@ -86,7 +88,13 @@ pub(super) struct DispatchLane {
 
 impl DispatchLane {
     /// A lane without entries, in the place that the policies give it now.
-    pub(super) fn new(lane: Lane, binding: Binding, ruled: LanePolicies, group: GroupId) -> Self {
+    pub(super) fn new(
+        lane: Lane,
+        binding: Binding,
+        ruled: LanePolicies,
+        group: GroupId,
+        due_share: DueShare,
+    ) -> Self {
         let LanePolicies { fate, timeout, paused } = ruled;
         let mut holds = Holds::default();
         holds.doubt(fate == Fate::Unknown);
@@ -109,6 +117,7 @@ impl DispatchLane {
             window: ReadWindow::new(),
             unread: UnreadTime::default(),
             watch: LaneWatch::default(),
+            recent: RecentStarts::new(due_share),
             buffer: Buffer::default(),
             dues: Dues::default(),
             armed: None,
@@ -143,9 +152,18 @@ impl DispatchLane {
     }
 
     /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
-    /// what is due.
+    /// what is due, unless due entries have had their share.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
-        self.buffer.has_due(now) || self.buffer.has_plain() && !self.awaits_due(now)
+        self.buffer.has_due(now)
+            || self.buffer.has_plain() && (!self.awaits_due(now) || self.recent.due_had_share(now))
+    }
+
+    /// Which entry goes next, of those that are read ahead and may go at `now`.
+    pub(super) fn rank(&self, now: Timestamp) -> Option<EntryRank> {
+        // Only where there is a choice is anything counted.
+        let prefers_plain =
+            self.buffer.has_plain() && self.buffer.has_due(now) && self.recent.due_had_share(now);
+        self.buffer.rank(prefers_plain, now)
     }
 
     /// Whether something is due in the queue and a page of the lane is on its way, or is asked for next.

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
+use crate::dispatch::endpoints::EndpointsInForce;
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
@@ -27,7 +28,9 @@ use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
+use crate::telemetry::{
+    AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled,
+};
 use crate::traces::Tracer;
 
 use commands::OpenQuestions;
@@ -50,6 +53,8 @@ pub(crate) struct DispatcherParts {
     pub policies: Follower,
     /// Makes the calls; it is asked only for calls that have their permits.
     pub deliver: Arc<dyn Deliver>,
+    /// What is set for endpoints; looked up when a call starts.
+    pub endpoints: EndpointsInForce,
     /// The steady clock that the queue uses, too.
     pub clock: Clock,
     /// Bounds on calls in flight and on the read-ahead, the rules of retries and of the breaker.
@@ -73,6 +78,7 @@ pub(crate) struct Service {
     /// What the planner acts by: older ones that come late are left alone.
     ruled_by: Arc<Runtime>,
     deliver: Arc<dyn Deliver>,
+    endpoints: EndpointsInForce,
     clock: Clock,
     records: UsageRecorder,
     tracer: Tracer,
@@ -130,6 +136,7 @@ impl Service {
             policies: parts.policies,
             ruled_by: runtime,
             deliver: parts.deliver,
+            endpoints: parts.endpoints,
             clock: parts.clock,
             records: UsageRecorder::new(parts.usages, reports.0.clone()),
             tracer: parts.tracer,
@@ -269,6 +276,13 @@ impl Service {
                 self.carry_out();
                 self.step(Input::Tick);
             }
+            PlannerCommand::LetGo(lane, ids, answer) => {
+                let entries = self.planner.let_go(&lane, &ids, now, &mut self.effects);
+                // Whoever asks goes on to the end: what it is handed is settled by it.
+                drop(answer.send(entries));
+                self.carry_out();
+                self.step(Input::Tick);
+            }
             PlannerCommand::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
                 match self.planner.gate().usage_to_state(&policy, &key, kind, used, now) {
                     Ok(to_state) => drop(self.tasks.spawn(self.records.state(to_state, answer))),
@@ -292,18 +306,21 @@ impl Service {
 
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
-        let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let Start { entry, lane, series, timeout, waited } = start;
+        let endpoints = self.endpoints.load();
+        let start = self.planner.confirm(ticket, &endpoints, started_at, &mut self.effects);
+        let Some(Start { entry, lane, series, timeout, options, waited }) = start else { return };
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
             id: entry.id,
+            name: entry.name(),
             attempt: entry.tries.and_attempt().attempts(),
             method: entry.event.method.clone(),
             url: entry.event.url.clone(),
             headers,
             body: std::mem::take(&mut entry.event.body),
             timeout,
+            options,
         };
         self.queue.started(entry);
         QueueWaited { series: &series, waited }.emit();
@@ -336,8 +353,15 @@ impl Service {
             let (lane, series) = (settled.lane.key(), &attempt.series);
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
             AttemptFinished { lane, series, result, took: attempt.took }.emit();
+            if attempt.asks_too_much {
+                AnswerTimeIgnored { why: "beyond_life" }.emit();
+            }
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
                 RetryScheduled { lane, series, cause: cause.label() }.emit();
+            }
+            if let Some(cause) = attempt.cause.as_ref().filter(|_| attempt.is_ambiguous) {
+                let then = settled.settlement.outcome_label().unwrap_or("retried");
+                CallAmbiguous { cause: cause.label(), then }.emit();
             }
         }
         let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());

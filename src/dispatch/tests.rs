@@ -3,13 +3,17 @@
 mod changes;
 mod due;
 mod egress;
+mod endpoints;
 mod expiry;
 mod holds;
 mod hosts;
+mod let_go;
 mod looks;
 mod outages;
 mod reading;
+mod recovery;
 mod retries;
+mod retry_share;
 mod shares;
 mod sim;
 mod trust;
@@ -25,7 +29,7 @@ use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
 use crate::dispatch::shares::Shares;
-use crate::dispatch::{Effect, Input, Planner, PlannerOptions, Ticket};
+use crate::dispatch::{DueShare, Effect, Endpoints, Input, Planner, PlannerOptions, Ticket};
 use crate::event::{
     Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement, Tries,
 };
@@ -68,6 +72,7 @@ fn entry(lane: &LaneKey, n: u128) -> Entry {
         due_at: None,
         is_dated: false,
         expires_at: START + Duration::from_secs(6 * 3600),
+        redriven: None,
     };
     let id = EventId::new(START.as_millis(), n);
     Entry { id, lane: lane.clone(), tries: Tries::NONE, due_at: None, event }
@@ -79,24 +84,33 @@ struct Bench {
     now: Timestamp,
     waiting: BTreeMap<LaneKey, Vec<Entry>>,
     sent: Vec<(Ticket, LaneKey, EventId)>,
+    timeouts: Vec<Option<Duration>>,
     settled: Vec<(EventId, Settlement)>,
     loads: usize,
+    endpoints: Endpoints,
     /// Tickets are not confirmed, but kept here.
     hold: Option<Vec<Ticket>>,
 }
 
 impl Bench {
+    /// Most tests are about other things than how much of the starts due entries may take.
     fn new(book: &Book) -> Self {
+        Self::over(book, PlannerOptions { due_share: DueShare::ALL, ..PlannerOptions::default() })
+    }
+
+    fn over(book: &Book, options: PlannerOptions) -> Self {
         let runtime = Arc::new(Runtime::build(book).expect("small"));
         let dice = fastrand::Rng::with_seed(1);
-        let planner = Planner::new(Gate::new(), &runtime, PlannerOptions::default(), dice, START);
+        let planner = Planner::new(Gate::new(), &runtime, options, dice, START);
         Self {
             planner,
             now: START,
             waiting: BTreeMap::new(),
             sent: Vec::new(),
+            timeouts: Vec::new(),
             settled: Vec::new(),
             loads: 0,
+            endpoints: Endpoints::default(),
             hold: None,
         }
     }
@@ -147,7 +161,10 @@ impl Bench {
     }
 
     fn confirm(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) -> bool {
-        let Some(start) = self.planner.confirm(ticket, self.now, effects) else { return false };
+        let Some(start) = self.planner.confirm(ticket, &self.endpoints, self.now, effects) else {
+            return false;
+        };
+        self.timeouts.push(start.timeout);
         self.sent.push((ticket, start.entry.lane.clone(), start.entry.id));
         true
     }
@@ -296,23 +313,6 @@ fn an_entry_that_expires_between_permit_and_start_does_not_start() {
     bench.carry_out(effects);
     assert_eq!(bench.settled, [(entry(&lane, 1).id, Settlement::Expired)]);
     assert!(bench.planner.is_quiet());
-}
-
-#[test]
-fn due_entries_go_ahead_of_unsent_ones_in_due_order() {
-    let mut bench = Bench::new(&book(&[("p", None, 1)]));
-    let lane = lane(&[("p", 1)]);
-    bench.fill(&lane, 0..4);
-    bench.announce(&lane);
-    let due =
-        |n: u128, at: u64| Entry { due_at: Some(START + ms(at)), tries: Tries::of(1), ..entry(&lane, n) };
-    bench.waiting.insert(lane.clone(), vec![due(90, 7), due(91, 5)]);
-    bench.now = START + ms(10);
-    bench.announce(&lane);
-    for nth in 0..6 {
-        bench.finish(nth, FINE);
-    }
-    assert_eq!(bench.sent_ids(), [0, 91, 90, 1, 2, 3]);
 }
 
 #[test]

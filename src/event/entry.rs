@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
-use crate::event::{CanonicalUrl, EventId, Labels, LaneKey, Tries};
+use crate::event::{CanonicalUrl, EventId, Labels, LaneKey, Redriven, Tries};
 
 /// One HTTP call, checked at the door.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +28,19 @@ pub struct Event {
     pub is_dated: bool,
     /// No attempt starts at or after this moment.
     pub expires_at: Timestamp,
+    /// What is kept of its redrives; `None` for an event that never was a dead letter.
+    pub redriven: Option<Box<Redriven>>,
+}
+
+impl Event {
+    /// The id by which people and endpoints know the event whose entry has the id `entry`.
+    #[must_use]
+    pub fn name(&self, entry: EventId) -> EventId {
+        self.redriven
+            .as_ref()
+            .filter(|redriven| !redriven.is_renamed)
+            .map_or(entry, |redriven| redriven.origin)
+    }
 }
 
 /// Bodies and header values stay out of logs: only their sizes are shown.
@@ -42,6 +55,7 @@ impl fmt::Debug for Event {
             .field("due_at", &self.due_at)
             .field("is_dated", &self.is_dated)
             .field("expires_at", &self.expires_at)
+            .field("redriven", &self.redriven)
             .finish()
     }
 }
@@ -49,7 +63,7 @@ impl fmt::Debug for Event {
 /// An event at rest, as the dispatcher takes it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The id under which it was accepted, the same for every attempt.
+    /// The id under which it was accepted. After a redrive the event is known by another one: see [`Event::name`].
     pub id: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
@@ -59,4 +73,12 @@ pub(crate) struct Entry {
     pub due_at: Option<Timestamp>,
     /// The call to make, with the end of its life.
     pub event: Event,
+}
+
+impl Entry {
+    /// The id by which people and endpoints know the event, the same for every attempt.
+    #[must_use]
+    pub(crate) fn name(&self) -> EventId {
+        self.event.name(self.id)
+    }
 }

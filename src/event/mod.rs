@@ -19,6 +19,7 @@ mod outcome;
 mod pointer;
 mod query;
 mod reason;
+mod redriven;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -46,6 +47,7 @@ pub use outcome::{Outcome, Settlement};
 pub(crate) use pointer::json_pointer;
 pub(crate) use query::encoded;
 pub use reason::Reason;
+pub(crate) use redriven::Redriven;
 pub(crate) use shortage::Shortage;
 pub(crate) use trace::TraceContext;
 pub use tries::Tries;

@@ -18,7 +18,7 @@ pub enum Outcome {
     Retry {
         /// Why it failed this time.
         cause: Cause,
-        /// How long the endpoint asked to be left alone, if it did (already clamped).
+        /// How long the endpoint asked to be left alone, if it did.
         retry_after: Option<Duration>,
     },
     /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of
@@ -63,12 +63,42 @@ impl Outcome {
         }
     }
 
+    /// Whether the request was sent, at least in part, and no answer says whether the endpoint has acted on it.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self.end(), Self::Retry { cause, .. } if cause.status().is_none())
+    }
+
     /// How long the endpoint wants to be left alone although it has taken or refused the call.
     #[must_use]
     pub const fn next(&self) -> Option<Wait> {
         match self {
             Self::Paced { next, .. } => Some(*next),
             _ => None,
+        }
+    }
+
+    /// How long the endpoint asks to be left alone, if it does.
+    #[must_use]
+    pub const fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Retry { retry_after, .. } => *retry_after,
+            Self::Wait(wait) | Self::Paced { next: wait, .. } => Some(wait.length()),
+            _ => None,
+        }
+    }
+
+    /// The same outcome where the endpoint asks to be left alone for `longest` at most.
+    #[must_use]
+    pub fn within(&self, longest: Duration) -> Self {
+        let shorter = |wait: &Wait| Wait::new(wait.said(), wait.length().min(longest));
+        match self {
+            Self::Retry { cause, retry_after } => {
+                Self::Retry { cause: cause.clone(), retry_after: retry_after.map(|asked| asked.min(longest)) }
+            }
+            Self::Wait(wait) => Self::Wait(shorter(wait)),
+            Self::Paced { end, next } => Self::Paced { end: end.clone(), next: shorter(next) },
+            other => other.clone(),
         }
     }
 
@@ -184,7 +214,7 @@ pub enum Settlement {
     },
     /// Parked for a person, as a dead letter.
     Dead {
-        /// A short fact such as `http_404` or `attempts_exhausted: timeout`.
+        /// A short fact such as `http_404`, `attempts_exhausted: timeout` or `ambiguous: closed`.
         reason: String,
         /// Attempts that counted, in all.
         attempts: u16,

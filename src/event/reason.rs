@@ -70,7 +70,7 @@ reasons! {
     Refused = 15, "refused", "the endpoint refused the stream";
     Shortage = 16, "shortage", "tidegate was short of something for the call";
     Blocked = 17, "blocked", "the egress guard denied the address";
-    Malformed = 18, "malformed", "the answer was not HTTP, or its head was too large";
+    Malformed = 18, "malformed", "the answer was not HTTP, its head was too large, or its `Content-Length` or `Transfer-Encoding` was broken";
     Internal = 19, "internal", "the attempt died inside tidegate";
     OverPace = 30, "over_pace", "it was over the pace of a policy that turns calls away";
     OverWindow = 31, "over_window", "the same over its window";
@@ -88,8 +88,9 @@ reasons! {
     ApiBlocked = 1008, "API_BLOCKED", "the user may not call the function";
 }
 
-/// What stands before the cause of the last attempt, in the reasons of dead letters.
-const EXHAUSTED: &str = "attempts_exhausted: ";
+/// What stands before the cause of the last attempt, in the reasons of dead letters: no attempt was left, or nobody knows
+/// whether the endpoint has acted on it.
+const BEFORE_CAUSE: [&str; 2] = ["attempts_exhausted: ", "ambiguous: "];
 
 impl Reason {
     /// The word by which answers and log lines name it: a status as `http_404`.
@@ -132,7 +133,7 @@ impl Reason {
     /// From the text of a dead letter, such as `http_404`, `attempts_exhausted: dns_timeout` or the code of a system.
     #[must_use]
     pub fn of_letter(text: &str) -> Self {
-        let (text, is_exhausted) = match text.strip_prefix(EXHAUSTED) {
+        let (text, is_exhausted) = match BEFORE_CAUSE.iter().find_map(|prefix| text.strip_prefix(prefix)) {
             Some(cause) => (cause, true),
             None => (text, false),
         };
@@ -204,6 +205,8 @@ mod tests {
             ("closed", "closed"),
             ("capped", "capped"),
             ("undecodable", "undecodable"),
+            ("ambiguous: closed", "connection_closed"),
+            ("ambiguous: timeout", "timeout"),
             ("something else", "other"),
         ] {
             assert_eq!(Reason::of_letter(text).word(), word);

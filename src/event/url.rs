@@ -1,16 +1,32 @@
-//! One canonical URL for matching, for the address check and for the request line, so that no spelling of
-//! an address escapes its limit: WHATWG parsing, then percent-escapes of plain characters undone, the other
-//! escapes in capitals, a `%` that begins no escape escaped itself, no trailing dot on the host, no fragment.
+//! A URL as it is called, and its one canonical form by which it is matched.
+//!
+//! What is called is the URL as the WHATWG parser serialises it: no escape is undone or recased. What that parser would
+//! repair in silence is [refused at the doors](CanonicalUrl::handed_in), since the endpoint that its author meant is not
+//! certain then.
+//!
+//! Matching and the address check go by one form, so that no spelling of an address escapes its limit: percent-escapes
+//! of plain characters undone, the other escapes in capitals, a `%` that begins no escape escaped itself, no trailing dot
+//! on the host, no fragment.
+
+mod repairs;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Uri;
 use url::{Host, Position, Url};
 
-/// An absolute http(s) URL in its one form. Cheap to clone.
+/// An absolute http(s) URL. Cheap to clone. Two are equal when they are matched and called alike.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct CanonicalUrl(Arc<Url>);
+pub struct CanonicalUrl {
+    /// By which it is matched.
+    key: Arc<Url>,
+    /// How it is called, where that differs.
+    called: Option<Arc<Url>>,
+}
 
 /// Why a URL is refused at the door.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +34,7 @@ pub enum UrlError {
     /// The URL is longer than [`CanonicalUrl::MAX_BYTES`].
     #[error("a url has at most {} bytes, this one has {bytes}", CanonicalUrl::MAX_BYTES)]
     TooLong {
-        /// Its length as given, or in its one form.
+        /// Its length as given, or in one of its forms.
         bytes: usize,
     },
     /// It is not an absolute URL.
@@ -36,13 +52,35 @@ pub enum UrlError {
     /// User name or password inside the URL.
     #[error("a url must not carry a user name or password; send an Authorization header instead")]
     UserInfo,
+    /// A parser of URLs would read it in another way than it is written.
+    #[error("{rule}: {way_out}")]
+    Ambiguous {
+        /// What a URL must not have.
+        rule: &'static str,
+        /// How to write what was meant.
+        way_out: &'static str,
+    },
 }
 
 impl CanonicalUrl {
-    /// Longest URL, in bytes, as it is given and in its one form: what was taken once can be read again.
+    /// Longest URL, in bytes, as it is given and in each of its forms: what was taken once can be read again.
     pub const MAX_BYTES: usize = 2048;
 
-    /// Parses and normalises.
+    /// Parses the URL of a call that is to be made, as it was handed in.
+    ///
+    /// # Errors
+    /// [`UrlError`] names the rule that is broken: beside those of [`CanonicalUrl::parse`] that nothing in it has to be
+    /// repaired, and that a request can be made for it.
+    pub fn handed_in(text: &str) -> Result<Self, UrlError> {
+        let url = Self::parse(text)?;
+        repairs::refuse(text, url.called())?;
+        // The two libraries differ in what they let through.
+        let uri = url.called().as_str().parse::<Uri>();
+        uri.map_err(|error| UrlError::Malformed { reason: error.to_string() })?;
+        Ok(url)
+    }
+
+    /// Parses and normalises, and repairs what can be: for patterns, settings, and what was taken before.
     ///
     /// # Errors
     /// [`UrlError`] names the rule that is broken.
@@ -60,6 +98,9 @@ impl CanonicalUrl {
         }
         // Never sent: two URLs that differ in it alone are the same call.
         url.set_fragment(None);
+        let has_dot = matches!(url.host(), Some(Host::Domain(name)) if name.ends_with('.'));
+        // Most URLs are called as they are matched.
+        let called = (has_dot || url.as_str().contains('%')).then(|| url.clone());
         strip_trailing_dot(&mut url)?;
         // Most paths have no escapes, and setting one parses it again.
         if url.path().contains('%') {
@@ -70,23 +111,31 @@ impl CanonicalUrl {
             let query = normalise_escapes(query);
             url.set_query(Some(&query));
         }
+        let called = called.filter(|called| *called != url);
         // Escapes make a text longer.
-        if url.as_str().len() > Self::MAX_BYTES {
-            return Err(UrlError::TooLong { bytes: url.as_str().len() });
+        let bytes = called.iter().map(|called| called.as_str().len()).chain([url.as_str().len()]).max();
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > Self::MAX_BYTES) {
+            return Err(UrlError::TooLong { bytes });
         }
-        Ok(Self(Arc::new(url)))
+        Ok(Self { key: Arc::new(url), called: called.map(Arc::new) })
     }
 
-    /// The whole URL in its one form.
+    /// The whole URL in its canonical form, by which it is matched.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.key.as_str()
     }
 
-    /// The parsed form, for the request.
+    /// The canonical form in its parts.
     #[must_use]
     pub fn as_url(&self) -> &Url {
-        &self.0
+        &self.key
+    }
+
+    /// The URL of the request, which is also what is kept: parsing it gives the same again.
+    #[must_use]
+    pub fn called(&self) -> &Url {
+        self.called.as_ref().unwrap_or(&self.key)
     }
 
     /// The path, from its first `/` on.
@@ -99,7 +148,7 @@ impl CanonicalUrl {
     #[must_use]
     pub fn path_and_query(&self) -> &str {
         // Never with a fragment.
-        &self.0[Position::BeforePath..]
+        &self.key[Position::BeforePath..]
     }
 
     /// Host and port, `host:443` also where the scheme implies the port.
@@ -117,7 +166,7 @@ impl CanonicalUrl {
     /// The address, when the host is one: every spelling of it (`127.1`, `0x7f.1`, `[::1]`) has been read.
     #[must_use]
     pub fn ip_literal(&self) -> Option<IpAddr> {
-        match self.0.host()? {
+        match self.key.host()? {
             Host::Domain(_) => None,
             Host::Ipv4(address) => Some(IpAddr::V4(address)),
             Host::Ipv6(address) => Some(IpAddr::V6(address)),
@@ -175,80 +224,5 @@ fn normalise_escapes(text: &str) -> String {
 impl fmt::Debug for CanonicalUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.without_query())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn canonical(text: &str) -> String {
-        CanonicalUrl::parse(text).expect(text).as_str().to_owned()
-    }
-
-    #[test]
-    fn spellings_of_one_address_become_one() {
-        let plain = "https://api.example.org/data/2.5/x";
-        for spelling in [
-            "HTTPS://API.Example.ORG:443/data/2.5/x",
-            "https://api.example.org./data/2.5/x#part",
-            "https://api.example.org/data/./2.5/y/../x",
-            "https://api.example.org/d%61ta/2%2e5/x",
-            "https:\\\\api.example.org\\data/2.5/x",
-            "https://ａpi.example.org/data/2.5/x",
-        ] {
-            assert_eq!(canonical(spelling), plain, "{spelling}");
-        }
-        assert_eq!(canonical("http://0x7f.1/"), "http://127.0.0.1/");
-        assert_eq!(canonical("http://h.org/a%2fb?q=%c3"), "http://h.org/a%2Fb?q=%C3");
-    }
-
-    #[test]
-    fn a_canonical_url_is_its_own_canonical_form() {
-        for text in [
-            "http://h.org/%2561",
-            "http://h.org/%",
-            "http://h.org/%zz?%",
-            "http://h.org/%+f",
-            "http://h.org/?a=%2e",
-            "http://h.org/%%361",
-            "http://h.org/%2%35?%%361",
-            "http://h.org/a%%32fb",
-            "http://h.org/%%32e/x",
-        ] {
-            let once = canonical(text);
-            assert_eq!(canonical(&once), once, "{text}");
-        }
-    }
-
-    #[test]
-    fn escapes_are_undone_once_and_never_make_another() {
-        assert_eq!(canonical("http://h.org/%%361dmin?%%361"), "http://h.org/%2561dmin?%2561");
-        assert_eq!(canonical("http://h.org/x/%%32e/y"), "http://h.org/x/%252e/y");
-        assert_eq!(canonical("http://h.org/100%"), canonical("http://h.org/100%25"));
-    }
-
-    #[test]
-    fn the_one_form_stays_within_the_bound_too() {
-        let escaped = |letters: usize| CanonicalUrl::parse(&format!("http://h/{}", "ü".repeat(letters)));
-        let most = escaped(339).expect("within the bound");
-        assert_eq!(CanonicalUrl::parse(most.as_str()), Ok(most));
-        assert_eq!(escaped(340), Err(UrlError::TooLong { bytes: 2049 }));
-    }
-
-    #[test]
-    fn refusals_name_the_rule() {
-        assert!(matches!(CanonicalUrl::parse("/x"), Err(UrlError::Malformed { .. })));
-        assert!(matches!(CanonicalUrl::parse("ftp://h/x"), Err(UrlError::Scheme { .. })));
-        assert!(matches!(CanonicalUrl::parse("http://me:pw@h/x"), Err(UrlError::UserInfo)));
-        assert!(matches!(CanonicalUrl::parse("http://"), Err(UrlError::Malformed { .. })));
-        let long = format!("http://h/{}", "x".repeat(2048));
-        assert!(matches!(CanonicalUrl::parse(&long), Err(UrlError::TooLong { bytes: 2057 })));
-    }
-
-    #[test]
-    fn the_query_stays_out_of_debug_output() {
-        let url = CanonicalUrl::parse("https://h.org/a?token=secret").expect("valid");
-        assert_eq!(format!("{url:?}"), "https://h.org/a");
     }
 }

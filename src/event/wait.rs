@@ -13,8 +13,7 @@ pub struct Said {
     pub label: &'static str,
 }
 
-/// How long to leave an endpoint alone, and why. Neither too short to be a wait nor longer than a lane may be held
-/// at a time.
+/// How long to leave an endpoint alone, and why. Neither too short to be a wait nor without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     said: Said,
@@ -24,8 +23,8 @@ pub struct Wait {
 impl Wait {
     /// No wait is shorter: an endpoint that asks for none is not called without a pause.
     pub const SHORTEST: Duration = Duration::from_millis(100);
-    /// No wait is longer. An endpoint that is still busy then says so again.
-    pub const LONGEST: Duration = Duration::from_secs(60 * 60);
+    /// No wait is longer: a year. The life of the event whose call was answered bounds it further.
+    pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
     /// The wait that was asked for, held within [`Wait::SHORTEST`] and [`Wait::LONGEST`].
     #[must_use]
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_a_pause_and_ends() {
-        for (asked_ms, wanted_ms) in [(0, 100), (99, 100), (100, 100), (1_500, 1_500), (3_600_001, 3_600_000)]
+        for (asked_ms, wanted_ms) in [(0, 100), (99, 100), (100, 100), (1_500, 1_500), (7_200_000, 7_200_000)]
         {
             let wait = Wait::new(NEXT_MESSAGE, Duration::from_millis(asked_ms));
             assert_eq!(wait.length(), Duration::from_millis(wanted_ms));

@@ -11,6 +11,7 @@ use crate::event::{EventId, LaneKey};
 use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
+use crate::ingest::route::EndpointOf;
 use crate::limit::Forecast;
 use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
@@ -87,7 +88,7 @@ pub(super) struct RefusedLine<'a> {
 /// Where an event stands and, until it has ended, what it is and when it may go.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventState)]
-pub(super) struct StateBody<'a> {
+pub(crate) struct StateBody<'a> {
     #[schema(format = "uuid")]
     id: String,
     /// One of `ready`, `delayed`, `inflight` and `settled`.
@@ -116,6 +117,28 @@ struct WaitingBody<'a> {
     method: &'a str,
     /// The URL of the call without its query.
     url: &'a str,
+    /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
+    #[schema(required)]
+    endpoint: Option<String>,
+    /// The last redrive, of an event that was a dead letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redriven: Option<EventRedrivenBody<'a>>,
+}
+
+/// The last redrive of an event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventRedriven)]
+struct EventRedrivenBody<'a> {
+    /// How many redrives there were.
+    count: u16,
+    #[schema(format = DateTime)]
+    at: String,
+    /// Who asked for it, in words of their own; empty when they did not say.
+    by: &'a str,
+    /// The URL to which it went before, without its query; null when it is the same.
+    #[schema(required)]
+    from_url: Option<&'a str>,
 }
 
 fn date(at: Option<Timestamp>) -> Option<String> {
@@ -139,28 +162,42 @@ fn forecast(forecast: Forecast) -> ForecastBody {
     ForecastBody { starts_at: date(forecast.starts_at), expires_first: forecast.expires_first }
 }
 
-/// The state of an event, without its body, headers and query; `None` when it is unknown.
+impl<'a> StateBody<'a> {
+    /// The state of an event, without its body, headers and query; `None` when it is unknown.
+    pub(crate) fn of(
+        id: EventId,
+        standing: &'a Standing,
+        runtime: &Runtime,
+        about: &AboutPolicies,
+        endpoint_of: &EndpointOf,
+    ) -> Option<Self> {
+        let state = standing.word()?;
+        let known = match standing {
+            Standing::Settled(known) => known.as_ref(),
+            _ => None,
+        };
+        Some(Self {
+            id: id.to_string(),
+            state,
+            outcome: known.map(|known| known.end.word()),
+            why: known.map(|known| EndBody::of(known, runtime, about)),
+            waiting: standing.waiting().map(|waiting| waiting_body(waiting, endpoint_of)),
+        })
+    }
+}
+
+/// The same as JSON.
 pub(super) fn state(
     id: EventId,
     standing: &Standing,
     runtime: &Runtime,
     about: &AboutPolicies,
+    endpoint_of: &EndpointOf,
 ) -> Option<Vec<u8>> {
-    let state = standing.word()?;
-    let known = match standing {
-        Standing::Settled(known) => known.as_ref(),
-        _ => None,
-    };
-    Some(json(&StateBody {
-        id: id.to_string(),
-        state,
-        outcome: known.map(|known| known.end.word()),
-        why: known.map(|known| EndBody::of(known, runtime, about)),
-        waiting: standing.waiting().map(waiting_body),
-    }))
+    StateBody::of(id, standing, runtime, about, endpoint_of).map(|body| json(&body))
 }
 
-fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
+fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),
@@ -169,6 +206,13 @@ fn waiting_body(waiting: &WaitingEntry) -> WaitingBody<'_> {
         expires_at: waiting.event.expires_at.to_string(),
         method: waiting.event.method.as_str(),
         url: waiting.event.url.without_query(),
+        endpoint: endpoint_of(&waiting.event.url),
+        redriven: waiting.event.redriven.as_deref().map(|redriven| EventRedrivenBody {
+            count: redriven.count,
+            at: redriven.at.to_string(),
+            by: &redriven.by,
+            from_url: redriven.from_url.as_deref(),
+        }),
     }
 }
 

@@ -159,7 +159,9 @@ impl Decoder {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
         TraceContext::settle(&mut headers, self.request.trace.as_ref());
-        Ok(self.keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, own, key))
+        let event =
+            Event { method, url, headers, body, labels, due_at, is_dated, expires_at, redriven: None };
+        Ok(self.keyed(event, own, key))
     }
 
     /// The event of a call whose headers and body are known; those of `wire` do not count.
@@ -179,7 +181,8 @@ impl Decoder {
             return Err(broken.into_problem());
         };
         TraceContext::settle(&mut headers, self.request.trace.as_ref());
-        let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
+        let event =
+            Event { method, url, headers, body, labels, due_at, is_dated, expires_at, redriven: None };
         Ok(self.keyed(event, own, Some(key)))
     }
 
@@ -187,7 +190,7 @@ impl Decoder {
         if let Some(url) = self.urls.get(text) {
             return Some(url.clone());
         }
-        match CanonicalUrl::parse(text) {
+        match CanonicalUrl::handed_in(text) {
             Ok(url) => {
                 if self.urls.len() >= URL_CACHE {
                     // Cleared as a whole, which needs no record of use: a stream with few urls fills it again at once.

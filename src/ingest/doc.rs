@@ -241,6 +241,7 @@ pub(super) fn delayed() -> Value {
         "expires_at": "2030-01-31T14:00:00Z",
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
+        "endpoint": null,
     })
 }
 

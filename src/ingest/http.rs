@@ -331,27 +331,39 @@ async fn take_list(
 )]
 pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>) -> Response {
     // What is not even text is no id either.
-    let Some(id) = id.ok().and_then(|Path(id)| id.parse::<EventId>().ok()) else {
-        let rule = "the last part of the path must be an event id as in the receipt, such as \
-                    0198c4f0-5f3a-7c00-8000-000000000001";
-        return Problem::of(codes::INVALID_ID, rule).into_response();
+    let id = match event_id(id.as_ref().map_or("", |Path(id)| id.as_str())) {
+        Ok(id) => id,
+        Err(problem) => return problem.into_response(),
     };
     let standing = match intake.standing(id).await {
         Ok(standing) => standing,
         Err(problem) => return problem.into_response(),
     };
     let runtime = intake.policies().runtime();
-    match answer::state(id, &standing, &runtime, &intake.refusals().about) {
+    match answer::state(id, &standing, &runtime, &intake.refusals().about, intake.endpoint_of()) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);
             response
         }
-        None => {
-            let detail = "no event with this id; events leave no trace some time after their end";
-            Problem::of(codes::EVENT_NOT_FOUND, detail).into_response()
-        }
+        None => no_event().into_response(),
     }
+}
+
+/// The id that stands in a path.
+///
+/// # Errors
+/// The problem of a text that is no id.
+pub(crate) fn event_id(text: &str) -> Result<EventId, BoxedProblem> {
+    let rule = "the last part of the path must be an event id as in the receipt, such as \
+                0198c4f0-5f3a-7c00-8000-000000000001";
+    text.parse().map_err(|_| refused(codes::INVALID_ID, rule))
+}
+
+/// The problem of an id under which nothing is known.
+pub(crate) fn no_event() -> BoxedProblem {
+    let detail = "no event with this id; events leave no trace some time after their end";
+    refused(codes::EVENT_NOT_FOUND, detail)
 }
 
 /// The whole body of an ordinary request, within its bounds, and the place of a large one among the few that

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Event, EventId, Labels, Lane, TraceContext};
+use crate::event::{Event, EventId, Lane};
 use crate::ingest::accepted::AcceptedLog;
 use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder, OfRequest};
@@ -22,12 +22,12 @@ use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
-use crate::ingest::prospects::{Doomed, Prospects, Refusals, doomed};
-use crate::ingest::route::CallRouter;
+use crate::ingest::prospects::{Doomed, Prospects, Refusals};
+use crate::ingest::route::{CallRouter, EndpointOf};
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
-use crate::problem::{Problem, codes};
+use crate::problem::Problem;
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventSource, EventsRejected, defect};
@@ -49,8 +49,6 @@ pub(crate) struct IntakeParts {
     pub admission: Arc<dyn Admission>,
     /// Takes up what the queue hands out.
     pub read_ahead: Arc<dyn ReadAhead>,
-    /// Reads the labels that a request carries for all of its events.
-    pub carried: CarriedLabels,
     /// How a call is refused for which a limit has no room.
     pub refusals: Refusals,
     /// The outlooks of lanes and limiters that forecasts are made from; the housekeeper replaces them.
@@ -64,10 +62,6 @@ pub(crate) struct IntakeParts {
     /// How long a request waits for its share of these bytes before it is turned away.
     pub bytes_wait: Duration,
 }
-
-/// Reads the labels that a request carries in its headers for all of its events, or says which header cannot be read.
-pub(crate) type CarriedLabels =
-    Arc<dyn Fn(&HeaderMap) -> Result<Vec<(&'static str, String)>, Box<Problem>> + Send + Sync>;
 
 /// The shared way in. Cheap to clone.
 #[derive(Clone)]
@@ -124,19 +118,7 @@ impl Intake {
 
     /// What a request with these headers says about all of its events.
     pub(super) fn of_request(&self, headers: &HeaderMap) -> Result<OfRequest, Box<Problem>> {
-        let carried = (self.0.parts.carried)(headers)?;
-        let trace = TraceContext::of(headers);
-        if carried.is_empty() {
-            return Ok(OfRequest { trace, labels: None });
-        }
-        let defaults = &self.0.parts.router.defaults.labels;
-        let labels = Labels::new(carried.into_iter().map(|(label, value)| (label.to_owned(), value)));
-        let labels = labels.and_then(|labels| labels.or(defaults.iter())).map_err(|error| {
-            let detail =
-                format!("a header of the request that is a label of its events breaks a rule: {error}");
-            Box::new(Problem::of(codes::INVALID_HEADER, detail))
-        })?;
-        Ok(OfRequest { trace, labels: Some(Arc::new(labels)) })
+        self.0.parts.router.of_request(headers)
     }
 
     /// What is called at present for the CloudEvents of which sources.
@@ -150,6 +132,10 @@ impl Intake {
 
     pub(super) fn policies(&self) -> &Policies {
         &self.0.parts.policies
+    }
+
+    pub(super) fn endpoint_of(&self) -> &EndpointOf {
+        &self.0.parts.router.endpoint_of
     }
 
     pub(super) fn refusals(&self) -> &Refusals {
@@ -274,7 +260,8 @@ impl Intake {
                 // A call tried at the door is refused in the words of the dialect that owns the limit.
                 let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
                 if forecast.expires_first && judged {
-                    return Err(Box::new(doomed(forecast, expires_at)));
+                    let about = &parts.refusals.about;
+                    return Err(Box::new(prospects.doomed(forecast, &lane, &decoded.event, about)));
                 }
                 // Refused events have a place among the answers, but none in the batch.
                 places.push(verdicts.len());
@@ -391,7 +378,7 @@ fn weight(event: &Event) -> usize {
     let headers: usize =
         event.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 16).sum();
     let labels: usize = event.labels.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
-    event.body.len() + event.url.as_str().len() + headers + labels + 256
+    event.body.len() + event.url.called().as_str().len() + headers + labels + 256
 }
 
 fn record_answer(verdict: &mut IntakeAnswer, appended: Option<&Appended>) {

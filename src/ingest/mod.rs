@@ -10,6 +10,7 @@
 
 mod accepted;
 mod answer;
+mod asked;
 mod batch;
 mod cloudevents;
 mod decode;
@@ -33,11 +34,13 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::StateBody;
+pub(crate) use asked::AskedCall;
 pub(crate) use cloudevents::{Target, Targets};
 pub(crate) use doc::api_doc;
 pub(crate) use door::{is_for_events, is_stream};
 pub(crate) use ended::EndBody;
-pub(crate) use http::routes;
+pub(crate) use http::{event_id, no_event, routes};
 pub(crate) use intake::{Intake, IntakeParts};
 pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
-pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};
+pub(crate) use route::{CallRouter, Defaults, EgressCheck, EndpointOf, NoRoute, Unmatched};

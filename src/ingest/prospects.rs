@@ -10,9 +10,9 @@ use http::HeaderMap;
 use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey, PolicyId};
+use crate::event::{Event, Lane, LaneKey};
 use crate::limit::{Forecast, LaneOutlook, LimitKind, LimiterFigures, Outlooks, OverLimit};
-use crate::policy::{Limit, Origin, Runtime, RuntimePolicy, Spec};
+use crate::policy::{Limit, Period, Runtime, RuntimePolicy};
 use crate::problem::codes::{self, Code};
 use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, RefusalRenderer, RefusedCall};
 use crate::queue::Queue;
@@ -59,14 +59,39 @@ impl<'a> Prospects<'a> {
         self.last = Some((key, outlook, ahead + u64::from(event.due_at.is_none())));
         forecast
     }
+
+    /// The refusal of the event that was asked about last: it would outlive its time before its start.
+    pub(super) fn doomed(
+        &self,
+        forecast: Forecast,
+        lane: &Lane,
+        event: &Event,
+        about: &AboutPolicies,
+    ) -> Problem {
+        let cause = self.last.as_ref().and_then(|(_, outlook, ahead)| {
+            let (policy, kind) = outlook.slowest(ahead.saturating_sub(u64::from(event.due_at.is_none())))?;
+            Some((self.runtime.get(policy)?, kind))
+        });
+        let by = match cause {
+            Some((policy, Some(kind))) => format!(" by the {} of policy {}", kind.word(), policy.id),
+            Some((policy, None)) => format!(" by the pause of policy {}", policy.id),
+            None => String::new(),
+        };
+        let about = About {
+            policy: cause.map(|(policy, _)| about.policy(policy)),
+            limit: cause.and_then(|(policy, kind)| Some(limit(policy, kind?, lane))),
+            ..About::default()
+        };
+        doomed(forecast, event.expires_at, &by).about(about)
+    }
 }
 
-/// The event would outlive its time before its start.
-pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
+/// The event would outlive its time before its start; `by` says what makes it late.
+fn doomed(forecast: Forecast, expires_at: Timestamp, by: &str) -> Problem {
     let (when, seconds) = match forecast.starts_at {
         // The event would be late by this time. An hour at most, because backlogs and limits change.
-        Some(at) => (format!("would start at {at}"), at.since(expires_at).as_secs().clamp(1, 3600)),
-        None => ("is held without an end".to_owned(), 60),
+        Some(at) => (format!("would start at {at}{by}"), at.since(expires_at).as_secs().clamp(1, 3600)),
+        None => (format!("is held without an end{by}"), 60),
     };
     let detail = format!(
         "the event {when} at the present limits and expires at {expires_at}; this call was not taken in, come back \
@@ -146,8 +171,6 @@ impl Refusals {
 /// What answers say about policies and labels beside what policies know themselves.
 #[derive(Clone, Copy)]
 pub(crate) struct AboutPolicies {
-    /// The id that the system of a policy gave to its config, as the id of the policy says it.
-    pub config_of: for<'p> fn(&Origin, &'p PolicyId) -> Option<&'p str>,
     /// Where a label comes from when an event does not carry it, as a clause for people.
     pub source_of: fn(&str) -> Option<String>,
 }
@@ -155,7 +178,7 @@ pub(crate) struct AboutPolicies {
 impl AboutPolicies {
     /// Where nothing beside is known, as in tests of other rooms.
     #[cfg(test)]
-    pub(crate) const NOTHING: Self = Self { config_of: |_, _| None, source_of: |_| None };
+    pub(crate) const NOTHING: Self = Self { source_of: |_| None };
 
     /// A policy by all that it is known by.
     pub(crate) fn policy(&self, policy: &RuntimePolicy) -> NamedPolicy {
@@ -164,18 +187,8 @@ impl AboutPolicies {
             id: id.to_string(),
             name: spec.title.as_deref().map(str::to_owned),
             system: Some(origin.as_str().to_owned()),
-            config: self.config(origin, id, Some(spec)).map(str::to_owned),
+            config: spec.config.as_deref().map(str::to_owned),
         }
-    }
-
-    /// The id that the system of a policy gave to its config; `None` where there is none.
-    pub(crate) fn config<'p>(
-        &self,
-        origin: &Origin,
-        id: &'p PolicyId,
-        spec: Option<&'p Spec>,
-    ) -> Option<&'p str> {
-        spec.and_then(|spec| spec.config.as_deref()).or_else(|| (self.config_of)(origin, id))
     }
 }
 
@@ -184,18 +197,15 @@ pub(super) fn limit(policy: &RuntimePolicy, kind: LimitKind, lane: &Lane) -> Lim
     let key = lane.scope_key(policy.spec.scope.labels());
     let limits = policy.spec.limits_of(&key);
     let mut numbers = LimitNumbers { kind: kind.word(), key: key.to_string(), ..LimitNumbers::default() };
-    match limits.metered_by(kind) {
-        Some(Limit::Pace(pace)) => numbers.per_second = Number::from_f64(pace.starts_per_second()),
-        Some(Limit::Window(window)) => {
-            numbers.calls = window.calls().map(NonZeroU32::get);
-            // A window has 31 days at most.
-            numbers.per_ms = u64::try_from(window.length().as_millis()).ok();
-        }
-        Some(Limit::Quota(quota)) => {
-            (numbers.calls, numbers.per) = (quota.calls.map(NonZeroU32::get), Some(quota.per.name()));
-        }
-        None if kind == LimitKind::Slots => numbers.calls = limits.slots.map(NonZeroU32::get),
-        None => {}
-    }
+    let Some(terms) = limits.metered_by(kind).map(Limit::terms) else {
+        // Others have no number but this one.
+        numbers.calls = limits.slots.filter(|_| kind == LimitKind::Slots).map(NonZeroU32::get);
+        return numbers;
+    };
+    numbers.calls = terms.calls.map(NonZeroU32::get);
+    // A window has 31 days at most.
+    numbers.per_ms = terms.length.and_then(|length| u64::try_from(length.as_millis()).ok());
+    numbers.per = terms.period.map(Period::name);
+    numbers.per_second = terms.per_second.and_then(Number::from_f64);
     numbers
 }

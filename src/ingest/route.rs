@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use crate::event::{Call, CanonicalUrl, LabelError, Labels, Lane, LaneError};
 use crate::policy::Runtime;
+use crate::problem::Problem;
 use crate::problem::codes::{self, Code};
 use crate::queue::Queue;
 
@@ -26,9 +27,16 @@ pub enum Unmatched {
 /// Refuses urls whose literal address may not be called, with the reason.
 pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
 
+/// The name of the `[[endpoint]]` block that rules the calls to a url, if one does.
+pub(crate) type EndpointOf = Arc<dyn Fn(&CanonicalUrl) -> Option<String> + Send + Sync>;
+
 /// The labels that a call implies, where its event carries none: a system is told apart there by its url, its headers or
 /// its body.
 pub(crate) type ImpliedLabels = Arc<dyn Fn(&Call<'_>) -> Vec<(&'static str, String)> + Send + Sync>;
+
+/// Reads the labels that a request carries in its headers for all of its events, or says which header cannot be read.
+pub(crate) type CarriedLabels =
+    Arc<dyn Fn(&HeaderMap) -> Result<Vec<(&'static str, String)>, Box<Problem>> + Send + Sync>;
 
 /// What events are filled up and measured with.
 #[derive(Debug, Clone)]
@@ -52,8 +60,12 @@ pub(crate) struct CallRouter {
     pub unmatched: Unmatched,
     /// Which literal addresses may be called.
     pub egress: EgressCheck,
+    /// What is set for their endpoints, by its name alone.
+    pub endpoint_of: EndpointOf,
     /// What calls say of themselves.
     pub implied: ImpliedLabels,
+    /// What requests say of all their events.
+    pub carried: CarriedLabels,
 }
 
 /// Why a call has no lane.
@@ -98,7 +110,8 @@ impl CallRouter {
     /// A label of the event goes first: its producer knows what it calls. What the call implies goes before every default,
     /// also before those that stand for all events of a request: the system that is called counts by what it gets, and a
     /// default in its place would let the call past its limit. What is implied is kept with the event like the labels
-    /// that it carries: by them its lane was found.
+    /// that it carries: by them its lane was found. No metric counts how many are implied: limits count by a label whoever
+    /// gave it, and what an operator has to act on is a label that is missing, which `unmatched` counts and its answer names.
     ///
     /// # Errors
     /// [`NoRoute::Label`] when what is implied cannot be a label: without it the call would be past its limit.

@@ -39,7 +39,8 @@ pub(super) const MEMBERS: [&str; 11] = [
 #[serde(deny_unknown_fields)]
 #[schema(as = Event, description = "A call that is to be made. At most one of the three body members.")]
 pub(super) struct WireEvent<'a> {
-    /// Absolute http(s) URL without user name and password.
+    /// Absolute http(s) URL without user name and password, called as it is given: what a parser of URLs would repair,
+    /// such as `..` in the path or a backslash, is refused.
     #[serde(borrow)]
     #[schema(value_type = String, max_length = 2048, example = "https://api.example.org/orders")]
     pub url: Text<'a>,

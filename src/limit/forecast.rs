@@ -51,6 +51,8 @@ struct SharedOutlooks {
 pub(crate) struct LaneOutlook {
     /// Held until then, or without an end.
     held: Option<Option<Timestamp>>,
+    /// The policy whose pause that is, if it is one.
+    paused_by: Option<PolicyId>,
     /// Calls of its group that wait in other lanes.
     beside: u64,
     limits: Vec<LimitShare>,
@@ -60,6 +62,7 @@ pub(crate) struct LaneOutlook {
 /// A limit and who shares it.
 #[derive(Debug)]
 struct LimitShare {
+    policy: PolicyId,
     limit: LimitOutlook,
     groups: u64,
     waiting: u64,
@@ -124,12 +127,14 @@ impl Outlooks {
     #[must_use]
     pub(crate) fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
         let mut held = self.held.get(lane.key()).copied();
-        let mut limits = Vec::new();
+        let (mut paused_by, mut limits) = (None, Vec::new());
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
             if let Some(pause) = &policy.pause {
                 // Of a hold and a pause the one that lasts longer counts; without an end is longest.
-                let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
-                held = held.into_iter().chain([pause.until]).max_by_key(longest);
+                let end = |until: Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
+                if held.is_none_or(|held| end(pause.until) >= end(held)) {
+                    (held, paused_by) = (Some(pause.until), Some(policy.id.clone()));
+                }
             }
             let key = lane.scope_key(policy.spec.scope.labels());
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
@@ -138,9 +143,11 @@ impl Outlooks {
             // No limiter was looked at: its limits are taken for unused.
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
             let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
-            limits.extend(of_policy.into_iter().map(|limit| LimitShare { limit, groups, waiting }));
+            let policy = &policy.id;
+            let share = |limit| LimitShare { policy: policy.clone(), limit, groups, waiting };
+            limits.extend(of_policy.into_iter().map(share));
         }
-        LaneOutlook { held, beside: self.beside(lane.key()), limits, now }
+        LaneOutlook { held, paused_by, beside: self.beside(lane.key()), limits, now }
     }
 
     /// Calls that wait in the other lanes of a lane's group; none where the lane is for all hosts.
@@ -171,6 +178,21 @@ impl LaneOutlook {
             }
         };
         Forecast { starts_at, expires_first: starts_at.is_none_or(|at| at >= expires_at) }
+    }
+
+    /// The policy that such a call waits for longest, with the kind of its limit; without one, its pause. `None` when that
+    /// is no policy's doing.
+    #[must_use]
+    pub(crate) fn slowest(&self, ahead: u64) -> Option<(&PolicyId, Option<LimitKind>)> {
+        let ahead = ahead.saturating_add(self.beside);
+        let limits = self
+            .limits
+            .iter()
+            .map(|share| (share.starts_at(ahead, self.now), Some(&share.policy), Some(share.limit.kind)));
+        let held = self.held.map(|until| (until.unwrap_or(Timestamp::MAX), self.paused_by.as_ref(), None));
+        // Of equals the hold: while it lasts no limit is asked.
+        let (_, policy, kind) = limits.chain(held).max_by_key(|(at, ..)| *at)?;
+        Some((policy?, kind))
     }
 }
 
@@ -225,15 +247,20 @@ mod tests {
     #[test]
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
         let pace = |per_second| pace::outlook(Pace::per_second(per_second).expect("valid"), NOW);
-        let alone = LimitShare { limit: pace(10.0), groups: 1, waiting: 1000 };
-        let shared = LimitShare { limit: pace(100.0), groups: 50, waiting: 1000 };
-        let outlook = LaneOutlook { held: None, beside: 0, limits: vec![alone, shared], now: NOW };
+        let policy = crate::policy::testing::id;
+        let alone = LimitShare { policy: policy("alone"), limit: pace(10.0), groups: 1, waiting: 1000 };
+        let shared = LimitShare { policy: policy("shared"), limit: pace(100.0), groups: 50, waiting: 1000 };
+        let limits = vec![alone, shared];
+        let outlook = LaneOutlook { held: None, paused_by: None, beside: 0, limits, now: NOW };
         let forecast = |ahead| outlook.forecast(ahead, None, after(100.0));
         assert_eq!(forecast(0), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(10).starts_at, Some(after(5.0)), "ten of each of fifty lanes at 100/s");
         assert_eq!(forecast(500).starts_at, Some(after(50.0)), "the others have no more than 1000 in all");
         assert_eq!(forecast(1001), Forecast { starts_at: Some(after(100.1)), expires_first: true });
         assert_eq!(outlook.forecast(0, Some(after(7.0)), after(8.0)).starts_at, Some(after(7.0)));
+        let slowest = |ahead| outlook.slowest(ahead).map(|(policy, kind)| (policy.as_str(), kind));
+        assert_eq!(slowest(10), Some(("shared", Some(LimitKind::Pace))));
+        assert_eq!(slowest(1001), Some(("alone", Some(LimitKind::Pace))));
     }
 
     #[test]
@@ -253,20 +280,27 @@ mod tests {
             Some(1)
         );
         let limits = vec![LimitShare {
+            policy: part,
             limit: pace::outlook(Pace::per_second(10.0).expect("valid"), NOW),
             groups: 1,
             waiting: 1_010,
         }];
-        let outlook = LaneOutlook { held: None, beside: 1_000, limits, now: NOW };
+        let outlook = LaneOutlook { held: None, paused_by: None, beside: 1_000, limits, now: NOW };
         assert_eq!(outlook.forecast(10, None, after(500.0)).starts_at, Some(after(101.0)));
     }
 
     #[test]
     fn holds_put_everything_off() {
-        let outlook = |held| LaneOutlook { held, beside: 0, limits: Vec::new(), now: NOW };
+        let outlook = |held: Option<Option<Timestamp>>| {
+            let paused_by = held.map(|_| crate::policy::testing::id("paused"));
+            LaneOutlook { held, paused_by, beside: 0, limits: Vec::new(), now: NOW }
+        };
         let forecast = |held| outlook(held).forecast(3, None, after(60.0));
         assert_eq!(forecast(None), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(Some(Some(after(9.0)))).starts_at, Some(after(9.0)));
         assert_eq!(forecast(Some(None)), Forecast { starts_at: None, expires_first: true });
+        let paused = outlook(Some(None));
+        assert_eq!(paused.slowest(3).map(|(policy, kind)| (policy.as_str(), kind)), Some(("paused", None)));
+        assert_eq!(outlook(None).slowest(3), None);
     }
 }

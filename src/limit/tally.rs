@@ -176,7 +176,7 @@ mod tests {
         let held = PerKind::of(|kind| match kind {
             LimitKind::Pace => ms(1_000),
             LimitKind::Slots => ms(200),
-            LimitKind::Window | LimitKind::Quota | LimitKind::Closed => ms(0),
+            _ => ms(0),
         });
         let expected = Worked { permits, held };
         assert_eq!(tallies.worked(|_| true), [(policy.clone(), expected)]);

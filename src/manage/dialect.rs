@@ -29,13 +29,6 @@ pub(crate) trait Dialect: Sync {
     /// Whether it gives policies names of this form. Of several dialects the first in the list has such a name.
     fn names(&self, policy: &PolicyId) -> bool;
 
-    /// Which of its configs a policy with a name of this form comes from, by the id that the system gave it; `None` where
-    /// configs have no ids.
-    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
-        let _nothing = policy;
-        None
-    }
-
     /// Where its labels come from, in the order of [`Dialect::labels`].
     fn sources(&self) -> &'static [Source];
 

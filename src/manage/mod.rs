@@ -16,6 +16,7 @@
 //! Must not know: how limits are kept, what waits in the queue, where the values of options come from.
 
 pub(crate) mod adobe;
+mod anew;
 mod call;
 pub(crate) mod capping;
 mod desk;
@@ -34,19 +35,17 @@ mod testing;
 pub(crate) mod throttling;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::clock::Timestamp;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::policy::{Book, Policies};
 use crate::problem::RefusalRenderer;
 
+pub(crate) use anew::derive_anew;
 pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub(crate) use dice::Dice;
 pub(crate) use implied::implied;
 pub(crate) use place::Place;
-pub(crate) use sources::{carried, config_of, headers as label_headers, source_of, table as label_table};
+pub(crate) use sources::{carried, headers as label_headers, source_of, table as label_table};
 
 /// What an operator may set about each dialect. The configuration is parsed into it; the default is what the contracts
 /// document.
@@ -103,26 +102,6 @@ pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> RefusalRenderer 
         debug_assert!(told.is_some(), "a dialect has words for the codes that its policies carry");
         told
     })
-}
-
-/// For a book that an older version wrote: makes the policies of every dialect those that its objects amount to now. What
-/// would end a policy is left as it is, until its objects are changed.
-pub(crate) async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration) {
-    for dialect in all() {
-        let edit = |book: &mut Book| {
-            let report =
-                desk::activate(*dialect, book, now, drain_window).map_err(|error| error.to_string())?;
-            // A start of a newer version must not end what an older one kept active: an operator decides that with a
-            // change.
-            match report.removed.first() {
-                Some(policy) => Err(format!("the policy {policy} would end")),
-                None => Ok(()),
-            }
-        };
-        if let Err(error) = policies.change(edit).await {
-            tracing::warn!(dialect = dialect.name(), %error, "objects of an older version are applied when they are changed");
-        }
-    }
 }
 
 /// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.

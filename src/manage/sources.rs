@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::event::PolicyId;
 use crate::manage::dialect::{Carried, Source};
 use crate::manage::{Options, all};
-use crate::policy::Origin;
 use crate::problem::Problem;
 
 /// Reads the labels that a request carries for all of its events.
@@ -30,11 +28,6 @@ pub(crate) fn carried(options: &Options) -> CarriedBy {
         }
         Ok(carried)
     })
-}
-
-/// The id that the system of a policy gave to the config that it comes from.
-pub(crate) fn config_of<'p>(origin: &Origin, policy: &'p PolicyId) -> Option<&'p str> {
-    all().iter().find(|dialect| dialect.name() == origin.as_str())?.config(policy)
 }
 
 /// Where a label comes from when an event does not carry it, as a clause for people; `None` for labels of no dialect.
@@ -114,21 +107,5 @@ mod tests {
             code == "invalid_header" && detail.contains("x-api-key") && detail.contains("once"),
             "{detail}"
         );
-    }
-
-    #[test]
-    fn a_policy_knows_the_config_that_it_comes_from() {
-        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
-        for (origin, policy, config) in [
-            ("throttling", uuid.to_owned(), Some(uuid)),
-            ("capping", format!("{uuid}.action"), Some(uuid)),
-            ("mashery", format!("{uuid}.keys"), Some(uuid)),
-            ("mediarithmics", "mics.1001".to_owned(), Some("1001")),
-            ("responsys", "responsys.login".to_owned(), None),
-            ("file", "orders".to_owned(), None),
-        ] {
-            let id = PolicyId::parse(&policy).expect("valid");
-            assert_eq!(config_of(&Origin::new(origin), &id), config, "{policy}");
-        }
     }
 }

@@ -321,7 +321,7 @@ fn changed(
 }
 
 fn dry_run(uri: &Uri) -> Result<bool, Box<Problem>> {
-    match Parameters::read(uri, &["dry_run"], None)?.get("dry_run") {
+    match Parameters::read(uri, &["dry_run"], &[])?.get("dry_run") {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(query::invalid("dry_run", "must be true or false".to_owned())),

@@ -12,11 +12,13 @@ use crate::problem::{BodyFault, Problem, check_json, codes, is_encoded, read_who
 
 /// Longest body of a verb or a definition, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
+/// Longest event that is explained, in bytes. Less than the door takes: nothing bounds how many are read here at once.
+const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// A body that must be there.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Box<Problem>> {
     check_type(headers)?;
-    decode(&whole(body).await?)
+    decode(&whole(body, MAX_BYTES).await?)
 }
 
 /// A body that may be missing.
@@ -24,13 +26,19 @@ pub(super) async fn read_optional<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Option<T>, Box<Problem>> {
-    let body = whole(body).await?;
+    let body = whole(body, MAX_BYTES).await?;
     // Where there is no body there is no type to check.
     if body.is_empty() {
         return Ok(None);
     }
     check_type(headers)?;
     decode(&body).map(Some)
+}
+
+/// The text of an event that is asked about.
+pub(super) async fn read_text(headers: &HeaderMap, body: Body) -> Result<Bytes, Box<Problem>> {
+    check_type(headers)?;
+    whole(body, MAX_EVENT_BYTES).await
 }
 
 /// The problem of a member that breaks its rule.
@@ -82,10 +90,10 @@ fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
     Some((member, known.strip_prefix('`')?))
 }
 
-async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
-    read_whole(body, MAX_BYTES).await.map_err(|fault| {
+async fn whole(body: Body, most_bytes: usize) -> Result<Bytes, Box<Problem>> {
+    read_whole(body, most_bytes).await.map_err(|fault| {
         let detail = match fault {
-            BodyFault::TooLarge => format!("at most {MAX_BYTES} bytes are taken here"),
+            BodyFault::TooLarge => format!("at most {most_bytes} bytes are taken here"),
             BodyFault::TooSlow => "the body stopped coming; nothing was changed".to_owned(),
             BodyFault::Incomplete => "the body broke off before its end; nothing was changed".to_owned(),
         };

@@ -21,11 +21,12 @@ use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ingest::{AboutPolicies, CallRouter};
 use crate::limit::Outlooks;
-use crate::ops::explain::Explainer;
+use crate::ops::events::Runs;
+use crate::ops::explain::{ExplainBody, Explainer};
 use crate::ops::policies::PolicyViews;
 use crate::ops::verbs::PolicyVerb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc, verbs};
+use crate::ops::{authoring, doc, events, verbs};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
@@ -55,12 +56,14 @@ pub(crate) struct Desk {
     pub router: CallRouter,
     /// What answers say about policies beside what policies know themselves.
     pub about: AboutPolicies,
+    /// The changes of many events that go on or have ended.
+    pub runs: Runs,
 }
 
 pub(super) type OpsAnswer = Result<Response, Box<Problem>>;
 pub(super) type PathName = Result<Path<String>, PathRejection>;
 
-/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
+/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`, and the changes of events.
 pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
@@ -70,7 +73,8 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
             "/v1/policies/{name}",
             get(show).post(act).put(authoring::put).delete(authoring::delete).fallback(other_method),
         )
-        .route("/v1/explain", get(explain))
+        .route("/v1/explain", get(explain).post(explain_event))
+        .merge(events::routes())
         .with_state(desk)
 }
 
@@ -97,15 +101,16 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
 /// Explain an event or a call
 ///
 /// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either
-/// `id`, or `url` with `method` and `label.KEY`, as often as needed.
+/// `id`, or `url` with `method`, `label.KEY` and `header.NAME`, the last two as often as needed. Headers of the request
+/// itself that are labels of events count as in `POST /v1/events`. What is told by the body of a call needs the `POST`.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "policies", operation_id = "explain",
     params(
         ("id" = Option<String>, Query, format = "uuid", description = "An event."),
         ("url" = Option<String>, Query, description = "Of a call that was not handed in.", example = "http://127.0.0.1:9000/orders"),
         ("method" = Option<String>, Query, description = "Of that call; POST when missing."),
-        ("labels" = inline(Option<doc::LabelParameters>), Query, style = Form, explode, description = "Labels of that call, each a parameter \
-            of its own: `label.org=ACME`."),
+        ("labels" = inline(Option<doc::CallParameters>), Query, style = Form, explode, description = "Labels and headers of that call, each \
+            a parameter of its own: `label.org=ACME`, `header.x-key=k1`."),
     ),
     responses(
         (status = 200, description = "What is known.", body = doc::Explained, examples(
@@ -114,8 +119,24 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
         doc::Explain,
     ),
 )]
-pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(Explainer::from(&desk).explain(&uri).await)
+pub(super) async fn explain(State(desk): State<Desk>, uri: Uri, headers: HeaderMap) -> Response {
+    respond(Explainer::from(&desk).explain(&uri, &headers).await)
+}
+
+/// Explain a whole event
+///
+/// The same for an event as `POST /v1/events` takes it, which is not handed in: with its headers and its body, by which
+/// systems tell calls apart, and with the headers of the request that are labels of its events. At most 64 KiB.
+#[utoipa::path(
+    post, path = "/v1/explain", tag = "policies", operation_id = "explain_event",
+    request_body(content = ref("#/components/schemas/Event"), content_type = "application/json", example = json!(doc::asked_event())),
+    responses(
+        (status = 200, description = "What is known.", body = ExplainBody, example = json!(doc::explained_call())),
+        doc::ExplainEvent,
+    ),
+)]
+pub(super) async fn explain_event(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Response {
+    respond(Explainer::from(&desk).explain_handed_in(&headers, body).await)
 }
 
 /// Show a policy

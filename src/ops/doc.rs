@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, desk, doubts, status as status_route, usage, verbs};
+use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -39,6 +39,26 @@ pub(crate) fn api_doc() -> OpenApi {
         verbs::purge,
         usage::set_usage,
         desk::explain,
+        desk::explain_event,
+        dead::list::list,
+        dead::list::show,
+        dead::verbs::redrive,
+        dead::verbs::purge,
+        dead::bulk::redrive_many,
+        dead::bulk::purge_many,
+        dead::bulk::operations,
+        dead::transfer::export,
+        dead::transfer::import,
+        events::list::list,
+        events::bulk::cancel,
+        events::bulk::delay,
+        events::bulk::send_now,
+        events::progress::list,
+        events::progress::show,
+        events::progress::stop,
+        events::cancel,
+        events::delay,
+        events::send_now,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -52,6 +72,7 @@ pub(crate) fn api_doc() -> OpenApi {
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "dead letters", description = "Events that were parked for a person: looked at, handed in again, purged."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes, metrics and the whole at a glance.")
     )
@@ -67,19 +88,34 @@ pub(super) enum Explained {
     Settled(Box<SettledBody>),
 }
 
+/// Query parameters whose names begin with `label.` or `header.`.
+pub(super) struct CallParameters;
+
+impl PartialSchema for CallParameters {
+    fn schema() -> RefOr<Schema> {
+        named(r"^(label|header)\..+")
+    }
+}
+
+impl ToSchema for CallParameters {}
+
 /// Query parameters whose names begin with `label.`.
 pub(super) struct LabelParameters;
 
 impl PartialSchema for LabelParameters {
     fn schema() -> RefOr<Schema> {
-        let text = |pattern: Option<&str>| ObjectBuilder::new().schema_type(Type::String).pattern(pattern);
-        let any_text = Schema::from(text(None));
-        let schema = ObjectBuilder::new().property_names(Some(text(Some(r"^label\..+"))));
-        schema.additional_properties(Some(any_text)).into()
+        named(r"^label\..+")
     }
 }
 
 impl ToSchema for LabelParameters {}
+
+/// Texts under names of this pattern.
+fn named(pattern: &str) -> RefOr<Schema> {
+    let text = |pattern: Option<&str>| ObjectBuilder::new().schema_type(Type::String).pattern(pattern);
+    let schema = ObjectBuilder::new().property_names(Some(text(Some(pattern))));
+    schema.additional_properties(Some(Schema::from(text(None)))).into()
+}
 
 refuses! {
     /// What `GET /v1/policies` may be refused with.
@@ -94,11 +130,33 @@ refuses! {
     Delete: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED POLICY_OWNED PRECONDITION_FAILED INTERNAL
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
     /// What `GET /v1/explain` may be refused with.
-    Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR
-        EVENT_UNREAD SHUTTING_DOWN;
+    Explain: INVALID_PARAMETER INVALID_HEADER EVENT_NOT_FOUND INVALID_EVENT TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL
+        STORAGE_ERROR EVENT_UNREAD SHUTTING_DOWN;
+    /// What `POST /v1/explain` may be refused with.
+    ExplainEvent: INVALID_JSON INVALID_HEADER INCOMPLETE_BODY BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
+        UNSUPPORTED_ENCODING INVALID_EVENT TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL SHUTTING_DOWN;
     /// What the verbs of policies may be refused with.
     Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What `GET /v1/events` may be refused with.
+    ListEvents: INVALID_PARAMETER STORAGE_ERROR SHUTTING_DOWN;
+    /// What `DELETE /v1/events/{id}` may be refused with.
+    Cancel: INVALID_ID NOT_FOUND EVENT_NOT_FOUND EVENT_INFLIGHT EVENT_ENDED STORAGE_ERROR EVENT_UNREAD STORE_HELD STORE_SLOW
+        OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What the verbs of events may be refused with.
+    EventVerb: INVALID_ID INVALID_JSON INCOMPLETE_BODY NOT_FOUND EVENT_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT EVENT_INFLIGHT
+        EVENT_ENDED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR
+        EVENT_UNREAD STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
+    /// What changes of many events may be refused with.
+    BulkVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT CHANGE_NOT_CONFIRMED CHANGE_UNDER_WAY PAYLOAD_TOO_LARGE
+        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
+    /// What `GET /v1/event-changes` may be refused with.
+    ListRuns: ;
+    /// What `GET /v1/event-changes/{id}` may be refused with.
+    ShowRun: NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED;
+    /// What `POST /v1/event-changes/{id}:stop` may be refused with.
+    StopRun: INVALID_JSON INCOMPLETE_BODY NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT PAYLOAD_TOO_LARGE
+        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORE_HELD;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.
@@ -259,6 +317,10 @@ pub(super) fn policy_with_keys() -> Value {
     policy
 }
 
+pub(super) fn asked_event() -> Value {
+    json!({"url": "http://127.0.0.1:9000/orders", "headers": {"x-source": "shop"}, "body": {"order": 17}})
+}
+
 pub(super) fn explained_call() -> Value {
     let verdict = json!({
         "policy": ID, "name": null, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
@@ -266,6 +328,7 @@ pub(super) fn explained_call() -> Value {
     json!({
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
+        "endpoint": null,
         "policies": [verdict],
         "lane": {
             "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},

@@ -4,15 +4,17 @@
 //! Must not know: how limits count, how calls are planned.
 
 use arc_swap::ArcSwap;
+use axum::body::Body;
 use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
-use crate::event::{self, CanonicalUrl, EventId, Labels, Lane, parse_method};
-use crate::ingest::{AboutPolicies, CallRouter, EndBody, NoRoute};
+use crate::event::{self, CanonicalUrl, Event, EventId, Labels, Lane};
+use crate::ingest::{AboutPolicies, AskedCall, CallRouter, EndBody, NoRoute};
 use crate::limit::{LimitKind, Outlooks};
+use crate::ops::asked;
 use crate::ops::candidates::{CandidateBody, title};
 use crate::ops::desk::{Desk, OpsAnswer, json, shutting_down};
 use crate::ops::held::HeldBy;
@@ -22,7 +24,7 @@ use crate::policy::{Policies, Runtime};
 use crate::problem::{Problem, codes};
 use crate::queue::{Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, defect};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = SettledExplanation)]
@@ -50,6 +52,9 @@ pub(super) struct ExplainBody {
     attempts: Option<u16>,
     method: String,
     url: String,
+    /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
+    #[schema(required)]
+    endpoint: Option<String>,
     policies: Vec<CandidateBody>,
     #[schema(required)]
     lane: Option<LaneBody>,
@@ -105,7 +110,7 @@ struct ExplainedPlace {
     under_way: bool,
 }
 
-const TAKES: &str = "give either id, or url with method and label.KEY";
+const TAKES: &str = "give either id, or url with method, label.KEY and header.NAME";
 
 /// Finds out where an event or a call stands, and what it waits for.
 pub(super) struct Explainer<'d> {
@@ -133,16 +138,20 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
 }
 
 impl Explainer<'_> {
-    pub(super) async fn explain(&self, uri: &Uri) -> OpsAnswer {
-        let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
+    /// The event or the call of the parameters, as if it came in a request with the headers `request`.
+    pub(super) async fn explain(&self, uri: &Uri, request: &HeaderMap) -> OpsAnswer {
+        let parameters = Parameters::read(uri, &["id", "method", "url"], &asked::FAMILIES)?;
         match (parameters.get("id"), parameters.get("url")) {
             (Some(id), None) => {
-                if parameters.get("method").is_some() || parameters.family("label.").next().is_some() {
+                if asked::says_more(&parameters) {
                     return Err(invalid("id", format!("names the whole event; {TAKES}")));
                 }
                 self.explain_event(id).await
             }
-            (None, Some(url)) => self.explain_call(&parameters, url).await,
+            (None, Some(url)) => {
+                let call = asked::by_parameters(self.router, &parameters, url, request, self.clock)?;
+                self.explain_call(&call).await
+            }
             (Some(_), Some(_)) => Err(invalid("url", format!("excludes id; {TAKES}"))),
             (None, None) => Err(invalid("url", format!("is missing; {TAKES}"))),
         }
@@ -169,7 +178,7 @@ impl Explainer<'_> {
             Box::new(Problem::of(codes::INTERNAL, error.to_string()))
         })?;
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
-        let ahead = self.ahead(id, &standing, &report).await?;
+        let ahead = self.ahead(&standing, &report).await?;
         let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
         let call = ExplainedCall { method: &event.method, url: &event.url, labels: &event.labels };
@@ -186,12 +195,7 @@ impl Explainer<'_> {
     }
 
     /// How many events of its lane start before it; `None` while it has no place: it is put off or under way.
-    async fn ahead(
-        &self,
-        id: EventId,
-        standing: &Standing,
-        report: &LaneReport,
-    ) -> Result<Option<u64>, Box<Problem>> {
+    async fn ahead(&self, standing: &Standing, report: &LaneReport) -> Result<Option<u64>, Box<Problem>> {
         let Standing::Ready(waiting) = standing else { return Ok(None) };
         if let Some(place) = waiting.place {
             return Ok(Some(place as u64));
@@ -200,42 +204,24 @@ impl Explainer<'_> {
             // It is due: it goes before everything that was not tried yet, as soon as it is read.
             return Ok(Some(0));
         }
-        let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
+        let before = self.queue.not_taken_up_before(&waiting.lane, waiting.entry).await;
         let before = before.map_err(|error| self.unreadable(&error))?;
         // What is read ahead goes first, then what the store has before it.
         Ok(Some(before + report.read_ahead as u64))
     }
 
-    async fn explain_call(&self, parameters: &Parameters, url: &str) -> OpsAnswer {
-        let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
-        let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
-        let method = method.map_err(|error| invalid("method", error.to_string()))?;
-        let defaults = &self.router.defaults;
-        if let Some((name, _)) = parameters.family("label.").find(|(name, _)| !defaults.is_known(name)) {
-            let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
-            return Err(invalid(&format!("label.{name}"), rule.to_owned()));
-        }
-        let breaks_rule = |error| invalid("label.KEY", format!("breaks a rule: {error}"));
-        let given = parameters.family("label.").map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let own = Labels::new(given).map_err(breaks_rule)?;
-        let filled = own.or(defaults.labels.iter()).map_err(breaks_rule)?;
-        // Headers and body are not known here: what stands in the url counts.
-        let (headers, fallback) = (HeaderMap::new(), &*defaults.labels);
-        let seen =
-            event::Call { method: &method, url: &url, headers: &headers, body: &[], own: &own, fallback };
-        let implied = self.router.implied(&seen);
-        let labels = implied.as_ref().ok().and_then(Option::as_ref).unwrap_or(&filled);
-        let call = ExplainedCall { method: &method, url: &url, labels };
-        let lane = implied
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(|_| self.router.route(&self.policies.runtime(), &method, &url, labels));
-        let lane = match lane {
+    /// The call of an event that is the body of a request with these headers.
+    pub(super) async fn explain_handed_in(&self, request: &HeaderMap, body: Body) -> OpsAnswer {
+        let call = asked::by_event(self.router, request, body, self.clock).await?;
+        self.explain_call(&call).await
+    }
+
+    async fn explain_call(&self, asked: &AskedCall) -> OpsAnswer {
+        let Event { method, url, labels, due_at, is_dated, expires_at, .. } = asked.event();
+        let implied = self.router.implied(&asked.call()).map_err(|refused| no_lane(&refused))?;
+        let call = ExplainedCall { method, url, labels: implied.as_ref().unwrap_or(labels) };
+        let lane = match self.router.route(&self.policies.runtime(), method, url, call.labels) {
             Ok(lane) => lane,
-            Err(ref refused @ NoRoute::Label(ref error)) => {
-                let problem = Problem::of(refused.code(), error.to_string());
-                return Err(Box::new(problem.field("url", "implies what cannot be a label")));
-            }
             Err(NoRoute::Egress(reason)) => {
                 let text = format!("It would be refused: its address must not be called, {reason}.");
                 return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
@@ -244,18 +230,14 @@ impl Explainer<'_> {
                 let text = "It would be refused: no deployed policy governs it.".to_owned();
                 return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
             }
-            Err(ref refused @ NoRoute::Lane(ref error)) => {
-                let problem = Problem::of(refused.code(), error.to_string());
-                return Err(Box::new(problem.field("url", "cannot be given a lane")));
-            }
+            Err(refused @ (NoRoute::Label(_) | NoRoute::Lane(_))) => return Err(no_lane(&refused)),
         };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
-        let ahead = Some(counts.map_or(0, |counts| counts.ready));
-        // As the door does with an event that names no life of its own.
-        let expires_at = self.clock.now() + defaults.max_ttl;
-        let place =
-            ExplainedPlace { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
+        // One that is put off has no place.
+        let ahead = due_at.is_none().then(|| counts.map_or(0, |counts| counts.ready));
+        let (due_at, is_dated, expires_at) = (*due_at, *is_dated, *expires_at);
+        let place = ExplainedPlace { lane, due_at, is_dated, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
 
@@ -342,6 +324,7 @@ impl Explainer<'_> {
             method: call.method.to_string(),
             // The query may hold credentials or personal data.
             url: call.url.without_query().to_owned(),
+            endpoint: (self.router.endpoint_of)(call.url),
             policies: candidates
                 .into_iter()
                 .map(|candidate| CandidateBody::of(candidate, call.method, &runtime))
@@ -377,6 +360,19 @@ fn is_withheld_until(report: &LaneReport, due_at: Timestamp) -> bool {
     report.hold.is_some_and(|hold| {
         hold.reason == HoldReason::Egress && hold.until.is_some_and(|until| until >= due_at)
     })
+}
+
+/// The problem of a call that can have no lane, whatever its policies.
+fn no_lane(refused: &NoRoute) -> Box<Problem> {
+    let (detail, rule) = match refused {
+        NoRoute::Label(error) => (error.to_string(), "implies what cannot be a label"),
+        NoRoute::Lane(error) => (error.to_string(), "cannot be given a lane"),
+        NoRoute::Egress(_) | NoRoute::Unmatched => {
+            defect!("a call that is refused for its address or its policies is explained");
+            (String::new(), "is refused")
+        }
+    };
+    Box::new(Problem::of(refused.code(), detail).field("url", rule))
 }
 
 fn no_event() -> Box<Problem> {

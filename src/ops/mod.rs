@@ -5,6 +5,8 @@
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
+//!               -> events: list, cancel, delay, send-now, one or many -> queue
+//! dead: dead letters -> queue: they are shown, redriven and purged
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
@@ -12,12 +14,15 @@
 //!
 //! Must not know: how what it shows comes about; where metrics come from.
 
+mod asked;
 mod authoring;
 mod body;
 mod candidates;
+mod dead;
 mod desk;
 mod doc;
 mod doubts;
+mod events;
 mod explain;
 mod figures;
 mod held;
@@ -51,9 +56,11 @@ use crate::queue::Queue;
 use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
+pub(crate) use dead::{DeadDesk, dead_routes};
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
+pub(crate) use events::Runs;
 pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
@@ -75,6 +82,8 @@ pub(crate) struct Ops {
     pub render_metrics: RenderMetrics,
     /// Whether calls are held because the egress guard denies their address, where one is.
     pub egress_state: DeliveryState,
+    /// Which endpoints are called through proxies that find addresses themselves, where one is.
+    pub proxy_state: DeliveryState,
     /// How names are resolved at present, where they are.
     pub name_state: DeliveryState,
     /// How the limit on open files is shared out, in a sentence.
@@ -167,6 +176,7 @@ fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     // Events are accepted whether names resolve or not.
     checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
     checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
+    checks.extend((ops.proxy_state)().map(|detail| ReadinessCheck { name: "proxy", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
 }

@@ -9,7 +9,6 @@ use http::{Uri, header};
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
-use crate::ingest::AboutPolicies;
 use crate::ops::desk::{Desk, OpsAnswer, json, no_policy, policy_id, shutting_down};
 use crate::ops::figures::{LiveFigures, drains_in};
 use crate::ops::precondition::etag;
@@ -24,7 +23,6 @@ pub(super) struct PolicyViews<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
     clock: &'d Clock,
-    about: &'d AboutPolicies,
     figures: LiveFigures<'d>,
 }
 
@@ -34,7 +32,6 @@ impl<'d> From<&'d Desk> for PolicyViews<'d> {
             policies: &desk.policies,
             dispatch: &desk.dispatch,
             clock: &desk.clock,
-            about: &desk.about,
             figures: LiveFigures::from(desk),
         }
     }
@@ -42,7 +39,7 @@ impl<'d> From<&'d Desk> for PolicyViews<'d> {
 
 impl PolicyViews<'_> {
     pub(super) async fn list(&self, uri: &Uri) -> OpsAnswer {
-        let parameters = Parameters::read(uri, &["limit", "cursor"], None)?;
+        let parameters = Parameters::read(uri, &["limit", "cursor"], &[])?;
         let limit = parameters.page("limit")?;
         let after = match parameters.cursor("cursor")? {
             Some(last) => {
@@ -65,7 +62,7 @@ impl PolicyViews<'_> {
         for (id, policy) in &page {
             let paused = is_paused(policy, now);
             let figures = self.figures.of(id, &waits, &going_on, paused).await.ok_or_else(shutting_down)?;
-            policies.push(PolicyBody::of(id, policy, self.about, now).with(figures));
+            policies.push(PolicyBody::of(id, policy, now).with(figures));
         }
         let last = page.last().filter(|_| more);
         let next_cursor = last.map(|(id, _)| cursor_after(id.as_str()));
@@ -75,7 +72,7 @@ impl PolicyViews<'_> {
 
     pub(super) async fn show(&self, id: &str, uri: &Uri) -> OpsAnswer {
         let id = policy_id(id)?;
-        let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], None)?;
+        let parameters = Parameters::read(uri, &["keys_limit", "keys_cursor"], &[])?;
         let limit = parameters.page("keys_limit")?;
         let after = parameters.cursor("keys_cursor")?;
         let book = self.policies.book();
@@ -93,7 +90,7 @@ impl PolicyViews<'_> {
         let waits = self.figures.waits(scopes, (!first_page).then_some(shown)).await?;
         let now = self.clock.now();
         let paused = is_paused(policy, now);
-        let mut body = PolicyBody::of(&id, policy, self.about, now);
+        let mut body = PolicyBody::of(&id, policy, now);
         if first_page {
             let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
             let figures = self.figures.of(&id, &waits, &going_on, paused).await;
@@ -125,7 +122,7 @@ impl PolicyViews<'_> {
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let now = self.clock.now();
         let figures = self.figures.of(id, &waits, &going_on, is_paused(policy, now)).await;
-        Ok(PolicyBody::of(id, policy, self.about, now).with(figures.ok_or_else(shutting_down)?))
+        Ok(PolicyBody::of(id, policy, now).with(figures.ok_or_else(shutting_down)?))
     }
 }
 

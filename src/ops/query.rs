@@ -18,15 +18,15 @@ const MAX_PAGE: usize = 1000;
 const PAGE: usize = 100;
 
 impl Parameters {
-    /// Reads them; each must be `known`, or begin with `family` and have a name after that.
-    pub(super) fn read(uri: &Uri, known: &[&str], family: Option<&str>) -> Result<Self, Box<Problem>> {
+    /// Reads them; each must be `known`, or begin with one of `families` and have a name after that.
+    pub(super) fn read(uri: &Uri, known: &[&str], families: &[&str]) -> Result<Self, Box<Problem>> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| invalid("?", "the query must be pairs such as limit=100, joined by &".to_owned()))?;
         for (at, (name, _)) in pairs.iter().enumerate() {
-            let of_family = |start: &str| name.len() > start.len() && name.starts_with(start);
-            if !known.contains(&name.as_str()) && !family.is_some_and(of_family) {
-                let family = family.map(|start| format!(", {start}KEY")).unwrap_or_default();
-                let rule = format!("is unknown; known parameters are {}{family}", known.join(", "));
+            let of_family = |start: &&str| name.len() > start.len() && name.starts_with(start);
+            if !known.contains(&name.as_str()) && !families.iter().any(of_family) {
+                let families: String = families.iter().map(|start| format!(", {start}NAME")).collect();
+                let rule = format!("is unknown; known parameters are {}{families}", known.join(", "));
                 return Err(invalid(name, rule));
             }
             // Each against all before it: the length of a head bounds how many there can be.
@@ -89,7 +89,7 @@ mod tests {
 
     fn read(query: &str) -> Result<Parameters, Box<Problem>> {
         let uri = format!("/x?{query}").parse().expect("a uri");
-        Parameters::read(&uri, &["limit", "cursor"], Some("label."))
+        Parameters::read(&uri, &["limit", "cursor"], &["label."])
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         }
         for limit in ["0", "1001", "x", "", "-1", "+5", "99999999999999999999"] {
             let uri = format!("/x?limit={limit}").parse::<Uri>().expect("a uri");
-            let parameters = Parameters::read(&uri, &["limit"], None).expect("known");
+            let parameters = Parameters::read(&uri, &["limit"], &[]).expect("known");
             assert!(parameters.page("limit").is_err(), "{limit}");
         }
         assert_eq!(read("limit=1000").and_then(|found| found.page("limit")).ok(), Some(1000));

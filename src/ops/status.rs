@@ -127,7 +127,7 @@ pub(super) async fn status(State(ops): State<Ops>, uri: Uri) -> Response {
 impl Ops {
     async fn status(&self, uri: &Uri) -> OpsAnswer {
         // There are none: a parameter that means nothing is refused rather than passed over.
-        Parameters::read(uri, &[], None)?;
+        Parameters::read(uri, &[], &[])?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let queue = self.queue.clone();
         // There may be very many lanes: the pass is made where it stops no call.

@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::ingest::AboutPolicies;
 use crate::limit::{Counter, LimiterFigures};
 use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
@@ -33,7 +32,7 @@ pub(super) struct PolicyBody {
     #[schema(required)]
     name: Option<String>,
     origin: String,
-    /// The id that its system gave to the config which it comes from; null where configs have none.
+    /// The id that its system gave to the config which it comes from; null where configs have none, and while it is idle.
     #[schema(required)]
     config: Option<String>,
     state: &'static str,
@@ -260,7 +259,7 @@ pub(super) struct WaitingCounts {
 }
 
 impl PolicyBody {
-    pub(super) fn of(id: &PolicyId, policy: &Policy, about: &AboutPolicies, now: Timestamp) -> Self {
+    pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
         let spec = policy.ruling();
         let life = policy.lifecycle();
         // A policy may have an active generation and older ones that drain: the active one decides.
@@ -274,7 +273,7 @@ impl PolicyBody {
         Self {
             id: id.to_string(),
             name: spec.and_then(|spec| spec.title.as_deref()).map(str::to_owned),
-            config: about.config(policy.origin(), id, spec).map(str::to_owned),
+            config: spec.and_then(|spec| spec.config.as_deref()).map(str::to_owned),
             origin: policy.origin().as_str().to_owned(),
             state,
             // Most policies have one clause, which stands among their own members; further ones stand beside.

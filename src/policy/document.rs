@@ -193,11 +193,6 @@ pub(super) fn decode_sharing(body: &[u8], shared: &KnownSpecs<'_>) -> Result<Boo
     Ok(rest)
 }
 
-/// Whether a body has an older format than the one that is written.
-pub(super) fn is_older(body: &[u8]) -> bool {
-    serde_json::from_slice(body).is_ok_and(|FormatHead { format }| format < FORMAT)
-}
-
 /// Hands on each policy in the order of the document; returns the book without them.
 fn decode_each(
     body: &[u8],

@@ -81,6 +81,22 @@ impl Limit {
         }
     }
 
+    /// Its numbers, whatever its kind.
+    #[must_use]
+    pub fn terms(self) -> LimitTerms {
+        match self {
+            Self::Pace(pace) => {
+                LimitTerms { per_second: Some(pace.starts_per_second()), ..LimitTerms::default() }
+            }
+            Self::Window(window) => {
+                LimitTerms { calls: window.calls, length: Some(window.length), ..LimitTerms::default() }
+            }
+            Self::Quota(quota) => {
+                LimitTerms { calls: quota.calls, period: Some(quota.per), ..LimitTerms::default() }
+            }
+        }
+    }
+
     /// Most starts in each of its windows or periods; `None` for a pace, which says how fast they may follow each
     /// other, and when they are only counted.
     #[must_use]
@@ -91,6 +107,19 @@ impl Limit {
             Self::Quota(quota) => quota.calls,
         }
     }
+}
+
+/// The numbers of one limit; `None` where they mean nothing for its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LimitTerms {
+    /// Most starts in its window or period; also `None` when they are only counted.
+    pub calls: Option<NonZeroU32>,
+    /// The length of its sliding window.
+    pub length: Option<Duration>,
+    /// Its calendar period in UTC.
+    pub period: Option<Period>,
+    /// Starts per second.
+    pub per_second: Option<f64>,
 }
 
 /// Starts per second: a decimal from one per day to a million per second.
@@ -291,12 +320,6 @@ mod tests {
         for length in [0, -5, 31 * 86_400_000 + 1, i64::MAX] {
             assert_eq!(Window::new(1, length), Err(LimitError::Length { given_ms: length }));
         }
-    }
-
-    /// Ends of events keep a kind by its place.
-    #[test]
-    fn every_kind_of_limit_can_be_kept_with_the_end_of_an_event() {
-        assert_eq!(LimitKind::ALL.map(LimitKind::word), crate::event::Limited::KINDS);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod kept;
 mod lifecycle;
 mod limits;
 mod matcher;
+mod most_literal;
 mod pattern;
 mod runtime;
 mod scope;
@@ -43,9 +44,10 @@ pub(crate) use document::{check_stored, empty_stored};
 pub(crate) use follow::Follower;
 pub(crate) use generations::Generations;
 pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
-pub(crate) use limits::{Limit, LimitError, LimitKind};
-pub use limits::{Limits, Pace, Period, Quota, Window};
+// All of it: a new kind of limit needs no line here.
+pub use limits::*;
 pub(crate) use matcher::{Candidate, MatchVerdict, Member, Miss};
+pub(crate) use most_literal::{MostLiteral, is_tie};
 pub(crate) use pattern::PatternError;
 pub use pattern::UrlPattern;
 pub(crate) use runtime::{PolicyChange, Runtime, RuntimePolicy};
@@ -67,7 +69,9 @@ pub enum PolicyError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stored book was written by a newer version.
-    #[error("the policy book has format {found}; this version reads up to {known}")]
+    #[error(
+        "the policy book has format {found}; this version reads up to {known}: start a version that reads it"
+    )]
     Format {
         /// The format that the stored book has.
         found: u32,

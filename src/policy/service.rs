@@ -51,8 +51,6 @@ struct PoliciesState {
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
     writer: Arc<Mutex<BookWriter>>,
-    /// The book was read in an older format than the one that is written.
-    was_older: bool,
 }
 
 struct BookWriter {
@@ -88,17 +86,17 @@ impl Policies {
         Self::open_sharing(documents, clock, std::iter::empty()).await
     }
 
-    /// As [`Policies::open`]; what the book has as it is in `listed` is not kept in memory a second time.
+    /// As `Policies::open`; what the book has as it is in `listed` is not kept in memory a second time.
     ///
     /// # Errors
-    /// As for [`Policies::open`].
+    /// As for `Policies::open`.
     pub async fn open_sharing(
         documents: Arc<dyn DocumentStore>,
         clock: Clock,
         listed: impl Iterator<Item = (&PolicyId, &Arc<Spec>)>,
     ) -> Result<Self, PolicyError> {
         let (stored, runtime) = read_usable(&*documents, &listed.collect()).await?;
-        let Stored { version, book, is_older: was_older } = stored;
+        let Stored { version, book } = stored;
         let shared = Arc::new(PoliciesState {
             documents,
             book: ArcSwap::from_pointee(book),
@@ -106,7 +104,6 @@ impl Policies {
             announce: OnceLock::new(),
             followers: StdMutex::default(),
             writer: Arc::new(Mutex::new(BookWriter { version, in_doubt: false })),
-            was_older,
         });
         let policies = Self { shared, patience: None, bounds: None };
         policies.expire(certain(&clock), None).await?;
@@ -136,12 +133,6 @@ impl Policies {
     #[must_use]
     pub fn held(&self) -> Option<String> {
         self.shared.documents.held()
-    }
-
-    /// Whether the book that was opened was written by a version with an older format.
-    #[must_use]
-    pub fn was_older(&self) -> bool {
-        self.shared.was_older
     }
 
     /// The active policies, as one snapshot that later changes leave as it is.
@@ -375,7 +366,7 @@ impl PoliciesState {
 
     async fn reload(&self, writer: &mut BookWriter) -> Result<(), PolicyError> {
         let current = self.book.load();
-        let Stored { version, book, .. } = read(&*self.documents, &current.specs().collect()).await?;
+        let Stored { version, book } = read(&*self.documents, &current.specs().collect()).await?;
         let runtime = Runtime::build_after(&self.runtime.borrow().clone(), &book)?;
         *writer = BookWriter { version, in_doubt: false };
         self.publish(book, runtime);
@@ -403,8 +394,6 @@ impl PoliciesState {
 struct Stored {
     version: Option<Version>,
     book: Book,
-    /// In an older format than the one that is written.
-    is_older: bool,
 }
 
 /// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its
@@ -438,7 +427,7 @@ async fn read(
 ) -> Result<Stored, PolicyError> {
     let Some((version, body)) = documents.get(DOCUMENT).await? else { return Ok(Stored::default()) };
     let book = document::decode_sharing(&body, shared)?;
-    Ok(Stored { version: Some(version), book, is_older: document::is_older(&body) })
+    Ok(Stored { version: Some(version), book })
 }
 
 #[cfg(test)]

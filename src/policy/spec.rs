@@ -33,7 +33,7 @@ pub struct Spec {
     pub wording: Option<RefusalCodes>,
     /// What people call the policy, in the words of its author; `None` when its id is all that it is called by.
     pub title: Option<Box<str>>,
-    /// The id that the system of the policy gave to the config behind it, where the id of the policy does not say it.
+    /// The id that the system of the policy gave to the config behind it; `None` where configs have none.
     pub config: Option<Box<str>>,
 }
 

@@ -44,7 +44,9 @@ codes! {
     EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended long ago";
     POLICY_NOT_FOUND = "policy_not_found", 404, "No such policy", "no such policy";
     DOUBT_NOT_FOUND = "doubt_not_found", 404, "No such doubt", "no such doubt, or it has ended";
+    DEAD_LETTER_NOT_FOUND = "dead_letter_not_found", 404, "No such dead letter", "no dead letter of this event: it never died, was redriven or purged, or is gone";
     ACCOUNT_NOT_FOUND = "account_not_found", 404, "No such account", "no such account";
+    CHANGE_NOT_FOUND = "change_not_found", 404, "No such change", "no such change of many events since the start";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed", "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "The body did not come", "the body stopped coming";
     FILE_ACCOUNT = "file_account", 409, "The account is one of the file", "the account stands in the configuration file; change it there";
@@ -56,7 +58,13 @@ codes! {
         "there are as many policies as there may be; see `manage.max_policies` and `manage.max_policies_per_dialect`";
     TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "Too many accounts", "more than 1 000 accounts";
     NOT_APPLICABLE = "not_applicable", 409, "The verb does not apply", "the verb means nothing for a doubt of this kind; the answer names those that do";
-    WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt than was confirmed; the answer names it";
+    EVENT_INFLIGHT = "event_inflight", 409, "The event is under way", "its call is under way, or its end is not on record yet: it is not changed";
+    EVENT_ENDED = "event_ended", 409, "The event has ended", "it has ended already, otherwise than was asked for; the answer says how";
+    CHANGE_NOT_CONFIRMED = "change_not_confirmed", 409, "The change is not confirmed",
+        "the confirmation is of another change of many events, or older than ten minutes";
+    CHANGE_UNDER_WAY = "change_under_way", 409, "A change is under way", "another change of many events goes on";
+    WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt, or of dead letters is meant, than was confirmed; the answer names it";
+    OPERATION_BUSY = "operation_busy", 409, "Another operation goes on", "another operation on dead letters goes on; look at its progress";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",
         "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413, "The request is too large",
@@ -74,6 +82,8 @@ codes! {
     INVALID_HEADER = "invalid_header", 422, "The event is not valid", "headers of the event break rules, or one of the request that is a label of its events";
     EGRESS_DENIED = "egress_denied", 422, "The address may not be called", "the address in the url is private; see `egress.allow`";
     UNMATCHED = "unmatched", 422, "No deployed policy governs the call", "no deployed policy matches the method and url";
+    NOT_REDRIVABLE = "not_redrivable", 422, "The event cannot be handed in again",
+        "the dead letter cannot be redriven: no policy governs it, its address may not be called, other policies govern the new url, or its record does not decode";
     TOO_MANY_POLICIES = "too_many_policies", 422, "Too many policies govern the call",
         "more policies govern the event than one lane can name; let fewer patterns overlap";
     OVER_PACE = "over_pace", 429, "The call is over a limit",

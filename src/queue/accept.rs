@@ -113,6 +113,9 @@ impl PendingAppend {
                     // First: a lane that is empty again after this append is forgotten by it.
                     lanes.sized(lane, std::iter::once(entry.bytes));
                     lanes.appended(lane, *id, entry.due_at);
+                    if source == EventSource::Redrive {
+                        lanes.redriven();
+                    }
                 }
                 Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(lane),
             }

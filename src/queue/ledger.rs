@@ -20,7 +20,7 @@ use crate::telemetry::Defect;
 pub(crate) struct Ledger {
     /// Made durable, and those that were owed an end when the store was opened.
     pub accepted: u64,
-    /// Dead letters that were put back: none so far, for nothing puts them back yet.
+    /// Dead letters whose events were handed in again.
     pub redriven: u64,
     /// Their endpoint has accepted the calls.
     pub delivered: u64,
@@ -136,6 +136,12 @@ impl Books {
     /// As far as it was kept.
     pub(super) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The last entry that was counted as accepted came back from the dead letters.
+    pub(super) fn came_back(&mut self) {
+        take(&mut self.ledger.accepted, 1);
+        self.ledger.redriven += 1;
     }
 
     /// Adds `entries` to a term, and to nothing else.

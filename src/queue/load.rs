@@ -1,4 +1,4 @@
-//! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
+//! Handing out: a bounded page of a lane, due entries in up to half of it, then the plain order after the lane's cursor.
 //!
 //! Must not know: how entries come in, what becomes of them.
 
@@ -55,6 +55,7 @@ impl HandOut {
         let gone = lanes.end_reading(lane);
         // Not before `end_reading`, which a read that failed needs as well.
         let (mut due, mut plain, exhausted) = read?;
+        let read_to = plain.last().map(|entry| entry.id);
         due.entries.retain(|entry| !gone.contains(&entry.id));
         plain.retain(|entry| !gone.contains(&entry.id));
         lanes.sized(lane, due.entries.iter().chain(&plain).map(|entry| entry.record.len()));
@@ -65,6 +66,7 @@ impl HandOut {
             &LoadEnd {
                 plain: &plain_ids,
                 put_off: &put_off_ids,
+                read_to,
                 next_due: asked_due.then_some(due.next_due),
                 exhausted,
                 changed: start.changed,
@@ -92,6 +94,12 @@ impl HandOut {
         limit: ReadLimit,
     ) -> Result<(DuePage, Vec<StoredEntry>, bool), StoreError> {
         let due = match until {
+            // Half of the page at most: what is due must not keep from the dispatcher what was never tried. A purge
+            // wants what is put off.
+            Some(until) if until < Timestamp::MAX => {
+                let half = ReadLimit { entries: limit.entries.div_ceil(2), ..limit };
+                self.store.read_due(lane, until, &start.skip, half).await?
+            }
             Some(until) => self.store.read_due(lane, until, &start.skip, limit).await?,
             None => DuePage::default(),
         };

@@ -7,13 +7,17 @@
 //! Must not know: policies, limits, HTTP.
 
 mod accept;
+mod change;
 mod counters;
 mod ends;
 mod hosts;
 mod ledger;
 mod load;
 mod lost;
+mod named;
+mod parked;
 mod records;
+mod search;
 mod settle;
 mod sizes;
 mod standing;
@@ -38,13 +42,19 @@ use crate::store::{
 use crate::telemetry::EventSource;
 
 use accept::Acceptance;
+use change::Changes;
+pub(crate) use change::{Change, Changed};
 use ends::RecentEnds;
 pub(crate) use ends::{End, KnownEnd};
 pub(crate) use ledger::Ledger;
 use load::HandOut;
 pub(crate) use load::LoadedPage;
 use lost::Losses;
+use named::NamedEntries;
+pub(crate) use parked::{Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
 use records::RecordReader;
+use search::Searcher;
+pub(crate) use search::{Found, Search};
 pub(crate) use settle::Completed;
 use settle::Settler;
 use standing::Standings;
@@ -92,6 +102,8 @@ struct QueueParts {
     acceptance: Acceptance,
     hand_out: HandOut,
     standings: Standings,
+    changes: Arc<Changes>,
+    searcher: Searcher,
     settler: Arc<Settler>,
     losses: Arc<Losses>,
 }
@@ -168,10 +180,22 @@ impl Queue {
             losses: Arc::clone(&losses),
             settler: Arc::clone(&settler),
         };
-        let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
+        let named = NamedEntries { store: Arc::clone(&store), ended: ended.clone() };
+        let changes = Arc::new(Changes {
+            store: Arc::clone(&store),
+            named: named.clone(),
+            lanes: lanes.clone(),
+            records: Arc::clone(&records),
+            settler: Arc::clone(&settler),
+            ended,
+        });
+        let searcher =
+            Searcher { store: Arc::clone(&store), lanes: lanes.clone(), records: Arc::clone(&records) };
+        let standings = Standings { named, lanes: lanes.clone(), records };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts = QueueParts { store, lanes, acceptance, hand_out, standings, settler, losses };
+        let parts =
+            QueueParts { store, lanes, acceptance, hand_out, standings, changes, searcher, settler, losses };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -259,6 +283,30 @@ impl Queue {
         taken_up_by: &dyn ReadAhead,
     ) -> Result<Standing, QueueError> {
         self.0.standings.of(id, taken_up_by).await
+    }
+
+    /// Looks for events that are owed an end: at most 10 000 of them, or for 50 ms, whichever comes first. A page may be
+    /// empty and lead on.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the store cannot be read.
+    pub(crate) async fn search(&self, search: &Search) -> Result<Found, QueueError> {
+        self.0.searcher.page(search).await
+    }
+
+    /// Changes an event that waits, for an operator: durable on return, and a caller that goes away cannot stop it
+    /// half-way. A call under way is left alone.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read, or does not take the change.
+    pub(crate) async fn change(
+        &self,
+        id: EventId,
+        change: Change,
+        taken_up_by: Arc<dyn ReadAhead>,
+    ) -> Result<Changed, QueueError> {
+        let changes = Arc::clone(&self.0.changes);
+        RunToEnd::new(async move { changes.make(id, change, &*taken_up_by).await }).await
     }
 
     /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it

@@ -138,6 +138,15 @@ impl Settler {
         self.wake.notify_one();
     }
 
+    /// Records a decision about an entry that an operator has in hand: durable and booked on return, unless the entry
+    /// was lost meanwhile.
+    pub(super) async fn settle_at_once(&self, settle: SettleRequest) -> Result<(), StoreError> {
+        if self.losses.take_stale(settle.id) {
+            return Ok(());
+        }
+        record(self, vec![settle]).await
+    }
+
     /// Waits until every settlement is durable: see [`Queue::flush`](super::Queue::flush).
     pub(super) async fn flush(&self) {
         loop {

@@ -3,17 +3,19 @@
 //!
 //! Must not know: how calls are made, how answers are written.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, LaneKey, Reason, Why};
+use crate::event::{Entry, Event, EventId, LaneKey, Reason, Why};
 use crate::queue::QueueError;
-use crate::queue::ends::{KnownEnd, RecentEnds};
+use crate::queue::ends::KnownEnd;
+use crate::queue::named::NamedEntries;
 use crate::queue::records::RecordReader;
 use crate::queue::table::SharedTable;
-use crate::store::{EntryStore, KeptEnd, Lookup};
+use crate::store::{KeptEnd, Lookup, StoredEntry};
 
 /// Who has an entry that is owed an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub(crate) enum Standing {
 /// An entry that is owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitingEntry {
+    /// The id of the entry: after a redrive it is another one than that of the event.
+    pub entry: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
     /// Attempts that count, as far as they are on record; an attempt under way is not.
@@ -84,9 +88,23 @@ pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
     /// because its page is on its way, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
+
+    /// Hands over those of these entries that the lane has read ahead: whoever asked settles them. From then on it waits for
+    /// none of them but those whose calls are under way. Nothing is handed over when nobody takes entries up any more.
+    fn let_go(&self, lane: LaneKey, ids: HashSet<EventId>) -> BoxFuture<'_, Vec<Entry>>;
 }
 
 impl Standing {
+    /// Of an entry that is owed an end, by who has it at `now`.
+    pub(super) fn of(held: Held, waiting: WaitingEntry, now: Timestamp) -> Self {
+        let waits_for_due = waiting.due_at.is_some_and(|due_at| due_at > now);
+        match Place::of(held, waits_for_due) {
+            Place::Ready => Self::Ready(waiting),
+            Place::Delayed => Self::Delayed(waiting),
+            Place::InFlight => Self::InFlight(waiting),
+        }
+    }
+
     /// The state in a word, as answers and metrics name it; `None` of what is unknown.
     #[must_use]
     pub(crate) const fn word(&self) -> Option<&'static str> {
@@ -111,27 +129,34 @@ impl Standing {
 
 /// Finds out where events stand: asks the store, the table and the dispatcher, in this order.
 pub(super) struct Standings {
-    pub(super) store: Arc<dyn EntryStore>,
+    pub(super) named: NamedEntries,
     pub(super) lanes: SharedTable,
     pub(super) records: Arc<RecordReader>,
-    pub(super) ended: RecentEnds,
 }
 
 impl Standings {
     /// Where an event stands: see [`Queue::standing`](super::Queue::standing).
     pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.store.lookup(id).await? {
-            Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled(kept) => {
-                let known = self.ended.of(id).or_else(|| kept.map(KnownEnd::of_store));
-                return Ok(Standing::Settled(known));
-            }
+        let (id, found) = self.named.find(id).await?;
+        match found {
+            Lookup::Waiting(lane, stored) => self.owed(id, lane, stored, taken_up_by).await,
+            Lookup::Settled(kept) => Ok(Standing::Settled(self.named.ended_as(id, kept))),
             Lookup::Lost => {
                 let why = Why { reason: Reason::Lost, status: None, limited: None };
-                return Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))));
+                Ok(Standing::Settled(Some(KnownEnd::of_store(KeptEnd { lane: None, why }))))
             }
-            Lookup::Unknown => return Ok(Standing::Unknown),
-        };
+            Lookup::Unknown => Ok(Standing::Unknown),
+        }
+    }
+
+    /// Where an entry stands that is owed an end.
+    async fn owed(
+        &self,
+        id: EventId,
+        lane: LaneKey,
+        stored: StoredEntry,
+        taken_up_by: &dyn ReadAhead,
+    ) -> Result<Standing, QueueError> {
         let held = || self.lanes.lock().held(&lane, id, stored.due_at.is_some());
         let mut is_held = held();
         // The lock is let go of before the dispatcher is asked, which may need it to answer.
@@ -143,12 +168,8 @@ impl Standings {
         }
         let event = self.records.event_of(&stored)?;
         let due_at = self.records.due_at(&stored, &event);
-        let waits_for_due = due_at.is_some_and(|due_at| due_at > self.records.clock.now());
-        let waiting = WaitingEntry { lane, attempts: stored.tries.attempts(), due_at, event, place };
-        Ok(match Place::of(is_held, waits_for_due) {
-            Place::Ready => Standing::Ready(waiting),
-            Place::Delayed => Standing::Delayed(waiting),
-            Place::InFlight => Standing::InFlight(waiting),
-        })
+        let waiting =
+            WaitingEntry { entry: id, lane, attempts: stored.tries.attempts(), due_at, event, place };
+        Ok(Standing::of(is_held, waiting, self.records.clock.now()))
     }
 }

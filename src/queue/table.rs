@@ -2,6 +2,7 @@
 //!
 //! Must not know: the store, tasks.
 
+mod in_hand;
 mod present;
 mod state;
 
@@ -103,6 +104,8 @@ pub(super) struct LoadStart {
 /// What a load brought, to be booked under the lock after the store was read.
 pub(super) struct LoadEnd<'a> {
     pub(super) plain: &'a [EventId],
+    /// The last entry in plain order that was read, also when it is not handed out.
+    pub(super) read_to: Option<EventId>,
     pub(super) put_off: &'a [EventId],
     /// The next due time, when due entries were asked for.
     pub(super) next_due: Option<Option<Timestamp>>,
@@ -197,6 +200,11 @@ impl LaneTable {
         self.end_append(lane);
     }
 
+    /// The entry that was appended last is that of a redriven event.
+    pub(super) fn redriven(&mut self) {
+        self.books.came_back();
+    }
+
     /// Registers for the next signal, then returns where to read; `None` when the lane holds nothing.
     pub(super) fn begin_load(&mut self, lane: &LaneKey) -> Option<LoadStart> {
         let state = self.lanes.get_mut(lane)?;
@@ -204,7 +212,7 @@ impl LaneTable {
         state.signalled = false;
         state.due_since_load = None;
         state.loading = true;
-        state.gone.clear();
+        state.gone.clone_from(&state.in_hand);
         Some(LoadStart {
             cursor: state.cursor,
             skip: state.put_off_out.clone(),
@@ -237,7 +245,7 @@ impl LaneTable {
             state.gone.insert(loss.id);
         }
         // A load under way has to find here what it must not hand out.
-        if state.is_spent() && state.gone.is_empty() {
+        if state.may_be_forgotten() {
             self.forget(&loss.lane);
         }
         was_out
@@ -270,9 +278,9 @@ impl LaneTable {
             unless load.plain.first().is_none_or(|first| state.cursor < Some(*first)),
             "entries that are handed out again in plain order"
         );
-        if let Some(last) = load.plain.last() {
+        if let Some(last) = load.read_to {
             // Also over entries that are settled later: plain entries never come back in plain order.
-            state.cursor = Some(*last);
+            state.cursor = Some(last);
         }
         let is_new = |id: &EventId| !state.put_off_out.contains(id);
         defect!(unless load.put_off.iter().all(is_new), "an entry that was put off and is handed out twice");
@@ -323,7 +331,7 @@ impl LaneTable {
         if matches!(how, Settlement::Reschedule { .. }) {
             state.changed = self.changes;
         }
-        if state.is_spent() {
+        if state.may_be_forgotten() {
             self.forget(lane);
         }
         self.announce_due(lane, first_due);

@@ -11,10 +11,6 @@
 #[cfg(test)]
 mod conformance;
 mod consumption;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "a redrive is yet to be built on it; the conformance suite holds it")
-)]
 mod dead;
 pub(crate) mod doubts;
 pub(crate) mod embedded;
@@ -25,18 +21,22 @@ pub(crate) mod memory;
 mod owner;
 pub mod record;
 mod run_to_end;
+mod scan;
 mod turn;
 
 #[cfg(test)]
 pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
 pub use consumption::{Usage, UsageFound, UsageStore};
-pub(crate) use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
+pub(crate) use dead::{
+    DeadLetter, DeadLetters, LETTERS_UNDER_WAY, LetterOrder, LetterPage, LetterPlace, PlacedLetter,
+};
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
+pub(crate) use scan::{LanePick, Scan, ScanPage, ScanPlace, Scanned};
 pub(crate) use turn::AppendTurn;
 
 use std::collections::HashSet;
@@ -271,6 +271,10 @@ pub trait EntryStore: Send + Sync + 'static {
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
 
+    /// One step of a walk over all that is owed an end, in an order of the store's own. An entry that is owed an end from
+    /// the first step of a walk to its last is returned by one of them, and none twice, whatever is settled meanwhile.
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>>;
+
     /// Where the event of this id stands, as far as that is known.
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;
 
@@ -287,6 +291,9 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
+
+    /// What the same store keeps for a person.
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters>;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -176,7 +176,7 @@ mod tests {
             with_kept().attempted("a new result", Duration::from_secs(1));
         }
         let sum = |name| (first.sum(name, "p"), second.sum(name, "p"));
-        assert_eq!(sum("tidegate_events_enqueued_total"), (6.0, 6.0));
+        assert_eq!(sum("tidegate_events_enqueued_total"), (9.0, 9.0));
         // As many as there are words, which depends on what endpoints may say.
         let attempts = kept.attempts.iter().map(|_| 1.0).sum::<f64>();
         assert!(attempts >= 15.0, "{attempts}");

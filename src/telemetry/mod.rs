@@ -4,6 +4,8 @@
 //! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
 //! causes), never a URL, a host or an event id.
 
+mod ambiguous;
+mod changes;
 mod connections;
 mod defects;
 mod descriptors;
@@ -13,6 +15,7 @@ mod infos;
 mod journald;
 mod kept;
 mod lanes;
+mod letters;
 pub(crate) mod logging;
 pub mod names;
 pub(crate) mod output;
@@ -27,19 +30,22 @@ mod spans;
 pub(crate) mod testing;
 mod zero;
 
+pub(crate) use ambiguous::CallAmbiguous;
+pub(crate) use changes::EventsChanged;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};
 pub(crate) use descriptors::{DescriptorShortage, DescriptorsAllotted};
-pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use events::{
-    ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered, EventsRejected, LifeSettled,
-    LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation,
-    policy_list, policy_names,
+    AnswerAmended, AnswerTimeIgnored, ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered,
+    EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled,
+    StoreFailed, StoreOperation, policy_list, policy_names,
 };
+pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;
+pub(crate) use letters::LettersRemoved;
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

@@ -135,6 +135,12 @@ pub(super) const RETRIES_SCHEDULED: Metric = counter(
     &["policy", "cause"],
     "Retries put off, by what made them needed, under each policy of the event.",
 );
+pub(super) const AMBIGUOUS_CALLS: Metric = counter(
+    "tidegate_ambiguous_calls_total",
+    &["cause", "then"],
+    "Calls that were sent and not answered, so that nobody knows whether the endpoint has acted on them, by kind of failure \
+     and by what becomes of the event: retried, or its outcome.",
+);
 pub(super) const QUEUE_WAIT: Metric = histogram(
     "tidegate_queue_wait_seconds",
     Buckets::Waits,
@@ -257,6 +263,18 @@ pub(super) const NAME_LOOKUPS: Metric = counter(
     "Names looked up for new connections, by where the addresses come from: hosts, cache, a question under way (joined), \
      a new question (asked), or nowhere because too many names wait (full).",
 );
+pub(super) const ANSWER_LINES_AMENDED: Metric = counter(
+    "tidegate_answer_lines_amended_total",
+    &["why"],
+    "Header lines of answers that were joined, trimmed or left out, by why: broken (the line breaks the grammar of HTTP; the \
+     connection is closed after the answer) or surplus (beyond the hundred that are read).",
+);
+pub(super) const ANSWER_TIMES_IGNORED: Metric = counter(
+    "tidegate_answer_times_ignored_total",
+    &["why"],
+    "Times to come back in answers that are not waited for as they stand there, by why: unreadable (passed over) or beyond_life \
+     (cut to the life of the event).",
+);
 pub(super) const NAME_QUESTIONS: Metric = counter(
     "tidegate_name_questions_total",
     &["result"],
@@ -318,9 +336,11 @@ pub const ALL: &[Metric] = &[
     EVENTS_ENQUEUED,
     EVENTS_REJECTED,
     EVENTS_COMPLETED,
+    EVENTS_CHANGED,
     CALL_ATTEMPTS,
     CALL_DURATION,
     RETRIES_SCHEDULED,
+    AMBIGUOUS_CALLS,
     QUEUE_WAIT,
     QUEUE_EVENTS,
     QUEUE_OLDEST_ENQUEUED,
@@ -347,6 +367,8 @@ pub const ALL: &[Metric] = &[
     DOUBTS,
     DOUBT_EVENTS,
     NAME_LOOKUPS,
+    ANSWER_LINES_AMENDED,
+    ANSWER_TIMES_IGNORED,
     NAME_QUESTIONS,
     NAME_QUESTION_DURATION,
     DISPATCH_LAG,
@@ -359,6 +381,7 @@ pub const ALL: &[Metric] = &[
     LEDGER_EVENTS,
     EVENT_LIFETIME,
     EVENTS_ENDED,
+    DEAD_LETTERS_REMOVED,
     QUEUE_BYTES,
     QUEUE_OLDEST_DUE,
     CONCURRENCY_LIMIT,

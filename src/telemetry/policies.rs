@@ -26,7 +26,8 @@ static LABELS: LazyLock<PolicyLabels> = LazyLock::new(PolicyLabels::default);
 /// Held while labels change, one change at a time.
 static CHANGES: Mutex<()> = Mutex::new(());
 
-/// How many policies have series of their own from now on.
+/// How many policies have series of their own from now on: `metrics.max_policies`. How many there may be is another bound,
+/// `manage.max_policies`.
 pub(crate) fn max_policies(most: NonZeroUsize) {
     change(|wanted| wanted.most = most.get());
 }

@@ -201,8 +201,11 @@ mod tests {
         EventsRejected { reason: "unmatched", count: 1 }.emit();
         EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
         EventEnded { outcome: "delivered", reason: "delivered" }.emit();
+        LettersRemoved { how: "redriven", count: 1 }.emit();
+        EventsChanged { change: "cancel", count: 1 }.emit();
         AttemptFinished { lane, series, result: "2xx", took }.emit();
         RetryScheduled { lane, series, cause: "5xx" }.emit();
+        CallAmbiguous { cause: "timeout", then: "retried" }.emit();
         QueueWaited { series, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
@@ -216,6 +219,8 @@ mod tests {
         LifeSettled { ttl: took }.emit();
         ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
+        AnswerAmended { host: "api.example", broken: 1, surplus: 0, closes: true }.emit();
+        AnswerTimeIgnored { why: "unreadable" }.emit();
         NameLookedUp { from: "cache" }.emit();
         NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();

@@ -49,7 +49,7 @@ impl AcceptanceSpan<'_> {
     pub(super) fn span(self, when: When) -> Span {
         let kind = match self.source {
             EventSource::Http => SpanKind::Server,
-            EventSource::Stdin => SpanKind::Internal,
+            EventSource::Stdin | EventSource::Redrive => SpanKind::Internal,
         };
         // It came with the event: it is always another process's.
         let is_remote = if self.parent.is_some() { PARENT_IS_REMOTE } else { 0 };

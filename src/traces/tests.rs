@@ -65,6 +65,7 @@ fn event(traceparent: Option<&str>) -> Event {
         due_at: None,
         is_dated: false,
         expires_at: NOW + Duration::from_secs(3600),
+        redriven: None,
     }
 }
 

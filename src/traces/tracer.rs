@@ -115,7 +115,7 @@ impl Tracer {
             context,
             parent: parent.span,
             state: state_in(headers),
-            event_id: entry.id,
+            event_id: entry.name(),
             lane: lane.clone(),
             attempt: entry.tries.and_attempt().attempts(),
             method: entry.event.method.clone(),

@@ -89,7 +89,7 @@ async fn a_generated_typescript_client_enqueues_explains_pauses_and_deploys() {
     };
     let description = served.description.to_str().expect("text");
     node("openapi-typescript/bin/cli.js", &[description, "--output", "api.d.ts"]);
-    node("typescript/bin/tsc", &["--noEmit"]);
+    // It writes nothing where a type does not fit: noEmitOnError.
     node("typescript/bin/tsc", &[]);
     run(Command::new("node").arg(work.path().join("out/use.js")).args([&served.base, &receiver.url("")]));
     all_arrived(&receiver, served.server);

@@ -176,23 +176,25 @@ async fn top_shows_what_waits_and_what_holds_it() {
 async fn top_ends_by_keys_and_signals_while_the_daemon_does_not_answer() {
     let (_configured, server, _) = busy().await;
     // Control-C, -Z and -\ come as keys: as signals they would leave the terminal as it is.
-    for key in [&b"q"[..], b"\x03", b"\x1a", b"\x1c"] {
-        let mut terminal = Terminal::with_top(&server);
-        server.signal("STOP");
+    let keys = [&b"q"[..], b"\x03", b"\x1a", b"\x1c"];
+    let signals = ["TERM", "INT", "QUIT", "HUP"];
+    // All of them beside each other: each waits some seconds until it shows that nobody answers.
+    let mut of_keys = keys.map(|_| Terminal::with_top(&server));
+    let mut of_signals = signals.map(|_| Terminal::with_top(&server));
+    server.signal("STOP");
+    for terminal in of_keys.iter_mut().chain(&mut of_signals) {
         terminal.seen.until("no answer since 2");
         terminal.seen.until("paused: rebuilt");
+    }
+    for (key, mut terminal) in keys.into_iter().zip(of_keys) {
         terminal.press(key);
         terminal.ends_and_gives_back();
-        server.signal("CONT");
     }
-    for signal in ["TERM", "INT", "QUIT", "HUP"] {
-        let mut terminal = Terminal::with_top(&server);
-        server.signal("STOP");
-        terminal.seen.until("no answer since 2");
+    for (signal, terminal) in signals.into_iter().zip(of_signals) {
         terminal.signal(signal);
         terminal.ends_and_gives_back();
-        server.signal("CONT");
     }
+    server.signal("CONT");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,7 +192,8 @@ async fn a_request_that_is_no_event_is_told_what_is_taken() {
     let unknown = api.get("/v1/events/0198c4f0-5f3a-7c00-8000-000000000001").await;
     check("unknown id", unknown, 404, "event_not_found", None);
     check("route", api.get("/v2").await, 404, "not_found", None);
-    check("verb", api.get("/v1/events").await, 405, "method_not_allowed", None);
+    let (status, answer) = api.json("PUT", "/v1/events", &json!({})).await;
+    check("verb", (status, answer.to_string()), 405, "method_not_allowed", None);
     assert!(api.metric("tidegate_events_rejected_total", "batch_too_large").await >= 1.0);
     assert!(api.metric("tidegate_events_rejected_total", "unsupported_media_type").await >= 3.0);
 }

@@ -82,48 +82,62 @@ async fn usages_in_doubt(api: &Api) -> usize {
     answer["doubts"].as_array().into_iter().flatten().filter(|doubt| doubt["kind"] == "usages").count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quota_whose_record_was_harmed_is_spent_until_an_operator_states_it() {
-    for (harm, killed) in Harm::ALL.into_iter().flat_map(|harm| [(harm, false), (harm, true)]) {
-        let world = world().await;
-        let server = Server::start(&world.options);
-        assert_eq!(taken(&world, &server.api(), 4).await, 4);
-        if killed {
-            // A call whose end is not durable is repeated, and counts again.
-            let delivered = "outcome=\"delivered\"";
-            let api = server.api();
-            let ended = async || api.metric("tidegate_events_completed_total", delivered).await == 4.0;
-            eventually("the ends are durable", PATIENCE, ended).await;
-            // A line that is not acknowledged may be torn by any kill: that is no harm.
-            let dir = world.options.data_dir.join("limits");
-            eventually("the last line is accounted for", PATIENCE, async || is_accounted_for(&dir)).await;
-            server.kill();
-        } else {
-            assert_eq!(server.stop().code(), Some(0));
-        }
-        harm.does(&world.options.data_dir.join("limits/usage.log"));
-        let server = Server::start(&world.options);
-        let api = server.api();
-        if harm == Harm::None {
-            let rest = taken(&world, &api, 10).await;
-            assert!(if killed { rest <= 6 } else { rest == 6 }, "the control: {rest}, killed {killed}");
-            assert_eq!(usages_in_doubt(&api).await, 0);
-            continue;
-        }
-        let what = format!("{harm:?}, killed {killed}");
-        assert_eq!(taken(&world, &api, 3).await, 0, "{what}");
-        assert_eq!(usages_in_doubt(&api).await, 1, "{what}");
-        let (status, ready) = api.get("/readyz?verbose").await;
-        assert!(status == 200 && ready.contains("1 usages"), "{what}: {ready}");
-        let body = json!({"limit": "quota", "used": 4});
-        let (status, answer) = api.json("POST", "/v1/policies/q:set-usage", &body).await;
-        assert_eq!(status, 200, "{answer}");
-        assert_eq!(taken(&world, &api, 3).await, 3, "{what}");
-        eventually("the doubt ends", PATIENCE, async || usages_in_doubt(&api).await == 0).await;
-        assert_eq!(server.stop().code(), Some(0));
-        let server = Server::start(&world.options);
-        assert_eq!(taken(&world, &server.api(), 5).await, 3, "{what}: what was stated survives");
+/// Cases that run beside each other.
+const AT_ONCE: usize = 4;
+
+#[test]
+fn a_quota_whose_record_was_harmed_is_spent_until_an_operator_states_it() {
+    let cases = Harm::ALL.map(|harm| [(harm, false), (harm, true)]);
+    for at_once in cases.as_flattened().chunks(AT_ONCE) {
+        std::thread::scope(|scope| {
+            for (harm, killed) in at_once {
+                let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                scope.spawn(move || runtime.block_on(harmed(*harm, *killed)));
+            }
+        });
     }
+}
+
+/// After an orderly stop, or `killed`.
+async fn harmed(harm: Harm, killed: bool) {
+    let world = world().await;
+    let server = Server::start(&world.options);
+    assert_eq!(taken(&world, &server.api(), 4).await, 4);
+    if killed {
+        // A call whose end is not durable is repeated, and counts again.
+        let delivered = "outcome=\"delivered\"";
+        let api = server.api();
+        let ended = async || api.metric("tidegate_events_completed_total", delivered).await == 4.0;
+        eventually("the ends are durable", PATIENCE, ended).await;
+        // A line that is not acknowledged may be torn by any kill: that is no harm.
+        let dir = world.options.data_dir.join("limits");
+        eventually("the last line is accounted for", PATIENCE, async || is_accounted_for(&dir)).await;
+        server.kill();
+    } else {
+        assert_eq!(server.stop().code(), Some(0));
+    }
+    harm.does(&world.options.data_dir.join("limits/usage.log"));
+    let server = Server::start(&world.options);
+    let api = server.api();
+    if harm == Harm::None {
+        let rest = taken(&world, &api, 10).await;
+        assert!(if killed { rest <= 6 } else { rest == 6 }, "the control: {rest}, killed {killed}");
+        assert_eq!(usages_in_doubt(&api).await, 0);
+        return;
+    }
+    let what = format!("{harm:?}, killed {killed}");
+    assert_eq!(taken(&world, &api, 3).await, 0, "{what}");
+    assert_eq!(usages_in_doubt(&api).await, 1, "{what}");
+    let (status, ready) = api.get("/readyz?verbose").await;
+    assert!(status == 200 && ready.contains("1 usages"), "{what}: {ready}");
+    let body = json!({"limit": "quota", "used": 4});
+    let (status, answer) = api.json("POST", "/v1/policies/q:set-usage", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(taken(&world, &api, 3).await, 3, "{what}");
+    eventually("the doubt ends", PATIENCE, async || usages_in_doubt(&api).await == 0).await;
+    assert_eq!(server.stop().code(), Some(0));
+    let server = Server::start(&world.options);
+    assert_eq!(taken(&world, &server.api(), 5).await, 3, "{what}: what was stated survives");
 }
 
 /// Whether the account of the record in `dir` vouches for all of its bytes.

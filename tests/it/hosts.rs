@@ -150,6 +150,7 @@ fn event(url: &str, number: u64, clock: &Clock) -> Event {
         due_at: None,
         is_dated: false,
         expires_at: clock.now() + Duration::from_secs(3600),
+        redriven: None,
     }
 }
 

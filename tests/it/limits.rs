@@ -1,5 +1,6 @@
 //! Limits through the real binary: calls turned away, endpoints that ask for time, turns by fairness key, forecasts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -52,8 +53,11 @@ async fn a_policy_that_turns_calls_away_keeps_its_window_and_says_when_to_come_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_holds_the_lane_and_nobody_else() {
+    let has_asked = AtomicBool::new(false);
     let receiver = Receiver::answering(move |arrival| match arrival.number {
-        Some(0) if arrival.attempt == 1 => Reply { status: 503, retry_after_s: Some(6), ..Reply::default() },
+        Some(0) if !has_asked.swap(true, Ordering::SeqCst) => {
+            Reply { status: 503, retry_after_s: Some(6), ..Reply::default() }
+        }
         _ => Reply { status: 204, ..Reply::default() },
     })
     .await;
@@ -81,6 +85,7 @@ async fn retry_after_holds_the_lane_and_nobody_else() {
     let held: Vec<u64> =
         world.receiver.arrivals().iter().filter(|a| a.number < Some(100)).map(|a| a.at_ns).collect();
     assert!(held[1] - times[0] >= 5_990_000_000, "it was held for {} ns", held[1] - times[0]);
+    assert!(world.receiver.arrivals().iter().all(|arrival| arrival.attempt == 1), "it cost no attempt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod adobe;
+mod answers;
 mod api_doc;
 mod backup;
 mod basics;
@@ -16,12 +17,17 @@ mod connections;
 mod crash;
 mod crowds;
 mod damage;
+mod dead_letters;
 mod descriptors;
 mod doors;
 mod doubts;
 mod due_first;
+mod endpoint_blocks;
+mod endpoint_proxy;
+mod endpoint_tls;
 mod endpoints;
 mod enqueue;
+mod event_changes;
 mod faults;
 mod figures;
 mod finds;
@@ -56,6 +62,7 @@ mod responsys;
 mod rollback;
 mod shares;
 mod shortage;
+mod signing;
 mod slow_disk;
 mod strict;
 mod systemd;

@@ -27,12 +27,16 @@ pace = 200
 /// What the examples of a chapter must print.
 const PRINTED: &[(&str, &[&str])] = &[
     ("http-api", &["\"openapi\":"]),
-    ("events", &["202 Accepted", "\"line\":2,\"status\":202"]),
+    (
+        "events",
+        &["202 Accepted", "\"line\":2,\"status\":202", "\"state\":\"delayed\"", "\"outcome\":\"cancelled\""],
+    ),
     ("throttling", &["\"validationStatus\":\"ok\"", "\"policies\":["]),
     ("capping", &["\"line\":2,\"status\":202", "\"line\":3,\"status\":429", "\"capped\""]),
     ("mashery", &["\"line\":1,\"status\":202", "\"ERR_403_DEVELOPER_OVER_RATE\""]),
     ("mediarithmics", &["\"max_qps\":0.5", "\"policies\":["]),
     ("responsys", &["\"line\":1,\"status\":202", "\"API_LIMIT_EXCEEDED\""]),
+    ("dead-letters", &["\"groups\":", "\"count\":"]),
     ("steering", &["\"crm\"", "maintenance of the partner"]),
 ];
 

@@ -1,6 +1,7 @@
 //! W3C Trace Context: what a producer says of its trace goes out with every attempt and stands in the log.
 
 #[cfg(feature = "otel")]
+#[path = "traces/exported.rs"]
 mod exported;
 
 use std::time::Duration;

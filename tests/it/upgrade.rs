@@ -1,8 +1,11 @@
 //! Daemons are killed while they upgrade directories of older formats, which lose nothing; directories of newer formats are
 //! left as they are.
 
+#[path = "../../src/store/embedded/tests/snapshot.rs"]
+mod snapshot;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +17,7 @@ use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tidegate::testkit::store::{DocumentStore, EntryStore, Lookup};
 
 use crate::world::{Server, ServerOptions};
+use snapshot::everything;
 
 /// Calls that change names or make changes durable.
 const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,\
@@ -104,22 +108,6 @@ async fn a_daemon_that_upgrades_format_1_is_killed_at_many_changes_and_loses_not
         fs::write(root.join("FORMAT"), "1\n").expect("writes");
     })
     .await;
-}
-
-/// Names, modes, times of change and bytes of all that is in a directory, and of itself.
-fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
-    let mut all = Vec::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(path) = left.pop() {
-        let meta = fs::symlink_metadata(&path).expect("there");
-        let bytes = if meta.is_file() { fs::read(&path).expect("reads") } else { Vec::new() };
-        if meta.is_dir() {
-            left.extend(fs::read_dir(&path).expect("lists").map(|entry| entry.expect("an entry").path()));
-        }
-        all.push((path, meta.mode(), meta.ctime(), meta.ctime_nsec(), bytes));
-    }
-    all.sort();
-    all
 }
 
 #[test]

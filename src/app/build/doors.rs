@@ -22,23 +22,24 @@ use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
-use crate::ops::{self, Desk, Ops, Pulse};
+use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
 use crate::policy::Policies;
-use crate::queue::Queue;
+use crate::queue::{Operations, Parked, Queue};
 use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
 /// How long a request waits for its share of the bytes that may be under way before it is turned away.
 const BYTES_WAIT: Duration = Duration::from_secs(5);
 
-/// What answers say about policies and labels: the dialects know it.
-const ABOUT: AboutPolicies = AboutPolicies { config_of: manage::config_of, source_of: manage::source_of };
+/// What answers say about labels: the dialects know it.
+const ABOUT: AboutPolicies = AboutPolicies { source_of: manage::source_of };
 
 /// What the doors lead to, borrowed while they are built.
 pub(super) struct Behind<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Clock,
     pub(super) queue: &'a Queue,
+    pub(super) parked: &'a Parked,
     pub(super) policies: &'a Policies,
     pub(super) dispatch: &'a DispatchHandle,
     pub(super) outlooks: &'a Arc<ArcSwap<Outlooks>>,
@@ -58,7 +59,9 @@ impl Behind<'_> {
             }),
             unmatched: config.queue.unmatched,
             egress: live.egress_check(),
+            endpoint_of: live.endpoint_of(),
             implied: manage::implied(&config.dialects, self.policies),
+            carried: manage::carried(&config.dialects),
         }
     }
 
@@ -82,7 +85,6 @@ impl Behind<'_> {
                 usage: dialects::usage_headers(config),
                 about: ABOUT,
             },
-            carried: manage::carried(&config.dialects),
             outlooks: self.outlooks.clone(),
             targets,
             tracer,
@@ -97,6 +99,7 @@ impl Behind<'_> {
     pub(super) fn probes(
         &self,
         deliver: &Arc<dyn Deliver>,
+        live: &Live,
         metrics: &MetricsHandle,
         descriptors: Arc<str>,
         pulse: &Pulse,
@@ -108,6 +111,7 @@ impl Behind<'_> {
             policies: self.policies.clone(),
             closing: self.closing.clone(),
             egress_state: Arc::new(move || egress.egress_state()),
+            proxy_state: live.proxy_state(),
             name_state: Arc::new(move || names.name_state()),
             descriptors,
             dispatch: self.dispatch.clone(),
@@ -130,6 +134,7 @@ impl Behind<'_> {
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());
+        let dead = ops::dead_routes(self.dead_desk(router.clone()));
         let desk = ops::desk_routes(self.desk(router));
         let dialects = dialects::routes(config, self.policies, self.clock, dice);
         Ok(Doors {
@@ -137,12 +142,22 @@ impl Behind<'_> {
             // Guarded while the store is held are only the routes that change something. The events door refuses by
             // itself, to count what it refuses; probes and the desk of doubts have to answer then.
             routes: ingest::routes(intake.clone())
-                .merge(held::guard(dialects.merge(desk), doubts))
+                .merge(held::guard(dialects.merge(desk).merge(dead), doubts))
                 .merge(ops::routes(probes))
                 .merge(ops::doubt_routes(doubt_desk(self.queue, self.clock)))
                 .merge(api_doc::routes()),
             options: options::listen_options(config, shares),
         })
+    }
+
+    fn dead_desk(&self, router: CallRouter) -> DeadDesk {
+        DeadDesk {
+            parked: self.parked.clone(),
+            operations: Operations::new(self.parked.clone()),
+            router,
+            policies: self.policies.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     fn desk(&self, router: CallRouter) -> Desk {
@@ -158,6 +173,7 @@ impl Behind<'_> {
             clock: self.clock.clone(),
             router,
             about: ABOUT,
+            runs: ops::Runs::default(),
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn listen_options(config: &Config, shares: &DescriptorShares) -> List
 pub(super) fn dispatch_options(config: &Config, shares: &DescriptorShares, held: bool) -> PlannerOptions {
     PlannerOptions {
         retry: config.retry,
+        due_share: config.due_share,
         breaker: config.breaker,
         max_inflight: shares.inflight.get(),
         read_ahead_bytes: budget().read_ahead,

@@ -31,6 +31,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         due_at: None,
         is_dated: false,
         expires_at: now + Duration::from_secs(3600),
+        redriven: None,
     };
     let batch = vec![NewEvent { lane: lane(), event, dedup: None, source: EventSource::Http }; events];
     let id = |appended| match appended {

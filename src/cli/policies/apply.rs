@@ -23,7 +23,7 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A file with [[policy]] blocks, such as tidegate.toml; `-` reads standard input
+    #[arg(help = "A file with [[policy]] blocks, such as tidegate.toml; `-` reads standard input")]
     file: PathBuf,
     /// Also delete policies of the API that the file does not have
     #[arg(long)]

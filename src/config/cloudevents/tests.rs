@@ -1,5 +1,7 @@
 //! Each row of bad input is told with its line, its member and the way out; good blocks become targets.
 
+use http::HeaderValue;
+
 use super::*;
 use crate::config::tests::{file, inputs, problems};
 use crate::config::{Config, DEFAULTS};

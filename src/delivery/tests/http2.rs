@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{call, retry, unprocessed};
 use crate::clock::{Clock, Timestamp};
+use crate::delivery::client::Protocol;
 use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::event::{Cause, Outcome};
 
@@ -113,7 +114,7 @@ fn client() -> HttpDeliverer {
         ..DeliveryOptions::default()
     };
     let clock = Clock::manual(Timestamp::from_millis(1_000_000));
-    HttpDeliverer::over(options, clock, |client| client.http2_prior_knowledge()).expect("client")
+    HttpDeliverer::over(options, clock, Protocol::Http2).expect("client")
 }
 
 async fn against(act: Act) -> Outcome {

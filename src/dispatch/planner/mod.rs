@@ -2,7 +2,7 @@
 //! when, and answers with what is to be done. No I/O, no clock, no task.
 //!
 //! - First attempts leave a lane in the order in which they were made durable; what has become due (retries,
-//!   delayed events) goes ahead of them, in due order.
+//!   delayed events) goes ahead of them, in due order, until it took its share of the lane's recent starts.
 //! - Nothing starts without a permit, before its due time, or at or after its expiry.
 //! - One step starts a bounded number of calls; [`Planner::next_wake`] says when it wants to go on.
 //!
@@ -10,6 +10,7 @@
 
 mod admission;
 pub(super) mod figures;
+mod flights;
 pub(super) mod looks;
 pub(super) mod order;
 pub(super) mod policies;
@@ -21,22 +22,25 @@ pub(super) mod starts;
 mod timers;
 mod trust;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::dispatch::endpoints::Endpoints;
 use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket};
-use crate::event::{EventId, Lane, LaneKey, PolicyId};
+use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
 use crate::telemetry::defect;
 
 use figures::FiguresWalk;
+use flights::{Asked, Finished};
 use policies::ActivePolicies;
 use purge::{PurgeId, Purges};
 use reading::Reading;
 use report::LaneReport;
 use roster::Roster;
-use starts::{Finished, Starts, StepMoment};
+use starts::{Starts, StepMoment};
 
 /// A step stops starting and expiring once it has asked for this much, so that what happens meanwhile is taken in soon.
 const EFFECTS_PER_STEP: usize = 2048;
@@ -67,7 +71,7 @@ impl Planner {
         dice: fastrand::Rng,
         now: Timestamp,
     ) -> Self {
-        let mut roster = Roster::new(gate, options.max_inflight, options.read_ahead_bytes);
+        let mut roster = Roster::new(gate, &options);
         let policies = ActivePolicies::new(runtime, &mut roster, now);
         Self {
             roster,
@@ -136,14 +140,17 @@ impl Planner {
     }
 
     /// The last question before a call starts: may it, at `now`? When not, its entry is back in its place,
-    /// or expired, and [`Planner::next_wake`] has been brought up to date.
+    /// or expired, and [`Planner::next_wake`] has been brought up to date. The rules of its endpoint hold for the call to
+    /// its end, whatever is set meanwhile.
     pub(crate) fn confirm(
         &mut self,
         ticket: Ticket,
+        endpoints: &Endpoints,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Option<Start<'_>> {
-        self.starts.confirm(ticket, self.draining, &mut self.roster, StepMoment { now, effects })
+        let asked = Asked { ticket, endpoints, draining: self.draining };
+        self.starts.confirm(asked, &mut self.roster, StepMoment { now, effects })
     }
 
     /// The call that was confirmed has left by `now`.
@@ -187,6 +194,25 @@ impl Planner {
     /// The purges that are done since the last call, each with the number of entries that it dropped.
     pub(crate) fn take_purged(&mut self) -> Vec<(PurgeId, u64)> {
         self.purges.take_done()
+    }
+
+    /// Hands over those of these entries that the lane has read ahead, and forgets all of them. Calls under way are left
+    /// alone.
+    pub(crate) fn let_go(
+        &mut self,
+        lane: &LaneKey,
+        ids: &HashSet<EventId>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Entry> {
+        let Some(id) = self.roster.lanes().find(lane) else { return Vec::new() };
+        let mut entries = Vec::new();
+        if let Some(lane) = self.roster.lane_mut(id) {
+            lane.dues.forget(ids);
+        }
+        self.roster.take_if(id, |entry| ids.contains(&entry.id), |_, entry| entries.push(*entry));
+        self.roster.tend(id, now, effects);
+        entries
     }
 
     /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the

@@ -38,7 +38,7 @@ impl Order {
     /// Puts a lane that has something to send in line with those of its group, or brings its place there up to date.
     pub(super) fn line_up(&mut self, id: LaneId, lane: &mut DispatchLane, joins: Joins, now: Timestamp) {
         defect!(unless lane.place != TurnPlace::Full, "a lane in line that waits for its share");
-        let Some(rank) = lane.buffer.rank(now) else { return };
+        let Some(rank) = lane.rank(now) else { return };
         let before = lane.rank.replace(rank).filter(|_| lane.place == TurnPlace::InLine);
         // Its place among those of its group is right already, and the group has its place.
         if before == Some(rank) {

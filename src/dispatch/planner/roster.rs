@@ -6,8 +6,9 @@
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
-use crate::dispatch::input::{Effect, SettledEntry};
+use crate::dispatch::input::{Effect, PlannerOptions, SettledEntry};
 use crate::dispatch::lanes::{DispatchLane, Fate, LaneId, LanePolicies, Lanes, TurnPlace};
+use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::EFFECTS_PER_STEP;
 use crate::dispatch::planner::order::{Joins, Order};
 use crate::dispatch::planner::timers::Timers;
@@ -22,6 +23,7 @@ pub(in crate::dispatch) struct Roster {
     order: Order,
     ahead: Ahead,
     timers: Timers,
+    due_share: DueShare,
     is_time_trusted: bool,
 }
 
@@ -34,14 +36,15 @@ pub(super) struct Spot<'r> {
 }
 
 impl Roster {
-    /// Without lanes; all of them together have this many calls in flight and read this much ahead.
-    pub(super) fn new(gate: Gate, max_inflight: usize, read_ahead_bytes: usize) -> Self {
+    /// Without lanes, which keep to these bounds together.
+    pub(super) fn new(gate: Gate, options: &PlannerOptions) -> Self {
         Self {
             gate,
             lanes: Lanes::default(),
-            order: Order::new(max_inflight),
-            ahead: Ahead::new(read_ahead_bytes),
+            order: Order::new(options.max_inflight),
+            ahead: Ahead::new(options.read_ahead_bytes),
             timers: Timers::default(),
+            due_share: options.due_share,
             is_time_trusted: true,
         }
     }
@@ -114,7 +117,7 @@ impl Roster {
         defect!(unless self.lanes.find(lane.key()).is_none(), "a lane that comes although it is there");
         let binding = self.gate.bind(&lane, now);
         let group = self.order.groups.admit(lane.key());
-        self.lanes.insert(DispatchLane::new(lane, binding, ruled, group))
+        self.lanes.insert(DispatchLane::new(lane, binding, ruled, group, self.due_share))
     }
 
     /// Resolves the limits of a lane anew, which policies may have changed.
@@ -166,13 +169,23 @@ impl Roster {
         how: impl Fn(&Entry) -> Settlement,
         effects: &mut Vec<Effect>,
     ) -> usize {
+        self.take_if(id, over, |lane, entry| {
+            let settlement = how(&entry);
+            effects.push(settled(entry, lane.clone(), settlement));
+        })
+    }
+
+    /// Takes out what a lane has read ahead and is `meant`; returns how many entries those are.
+    pub(super) fn take_if(
+        &mut self,
+        id: LaneId,
+        meant: impl Fn(&Entry) -> bool,
+        mut out: impl FnMut(&Lane, Box<Entry>),
+    ) -> usize {
         let Some(lane) = self.lanes.get_mut(id) else { return 0 };
         let before = (lane.buffer.len(), lane.buffer.bytes());
         let name = &lane.lane;
-        let promised = lane.buffer.take_if(over, |entry| {
-            let settlement = how(&entry);
-            effects.push(settled(entry, name.clone(), settlement));
-        });
+        let promised = lane.buffer.take_if(meant, |entry| out(name, entry));
         let dropped = before.0 - lane.buffer.len();
         self.ahead.gave(dropped, before.1 - lane.buffer.bytes());
         self.redeem(id, promised);

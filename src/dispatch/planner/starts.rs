@@ -3,6 +3,7 @@
 //! Must not know: how entries come in, purges, sockets.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
@@ -10,6 +11,7 @@ use crate::dispatch::buffer::{is_fresh, weight};
 use crate::dispatch::input::{AttemptReport, Effect, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
+use crate::dispatch::planner::flights::{Asked, Finished, Flight, PutBack};
 use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
 use crate::dispatch::planner::policies::ActivePolicies;
@@ -17,10 +19,13 @@ use crate::dispatch::planner::roster::{Roster, Spot, settled};
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
+use crate::dispatch::windows::RetryWindows;
 use crate::event::{Entry, Limited, Outcome, Settlement};
-use crate::limit::{Decision, Permit};
+use crate::limit::Decision;
 use crate::telemetry::defect;
 
+/// For so long an endpoint is left alone that asks for it, however short the life of the event was.
+const GRANTED_ANYWAY: Duration = Duration::from_secs(60 * 60);
 /// A limiter is not asked again sooner than this, whatever it says: one that names the present moment must not make the
 /// dispatcher spin.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
@@ -36,25 +41,13 @@ enum TurnOutcome {
     Nothing,
 }
 
-/// A call that has its permit, under way or about to be.
-struct Flight {
-    lane: LaneId,
-    entry: Box<Entry>,
-    permit: Permit,
-    /// The slots that it takes, whatever becomes of its body.
-    slots: usize,
-    /// A promise of its lane was redeemed for this start.
-    promised: bool,
-    /// It finds out whether the endpoint of an open breaker takes calls again.
-    is_probe: bool,
-}
-
 /// The calls that have their permits, and how they come to have them.
 pub(in crate::dispatch) struct Starts {
     pub(in crate::dispatch) options: PlannerOptions,
     /// For the jitter of retries and holds.
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
+    windows: RetryWindows,
     next_ticket: u64,
     /// Unconfirmed tickets below this one are put back: a call before theirs was.
     stale_below: u64,
@@ -67,17 +60,17 @@ pub(super) struct StepMoment<'s> {
     pub(super) effects: &'s mut Vec<Effect>,
 }
 
-/// An attempt that has ended, as it was reported.
-pub(super) struct Finished<'o> {
-    pub(super) ticket: Ticket,
-    pub(super) outcome: &'o Outcome,
-    /// From its start to its end.
-    pub(super) took: Duration,
-}
-
 impl Starts {
     pub(super) fn new(options: PlannerOptions, dice: fastrand::Rng) -> Self {
-        Self { options, dice, flights: HashMap::new(), next_ticket: 0, stale_below: 0, stale_permits: 0 }
+        Self {
+            options,
+            dice,
+            flights: HashMap::new(),
+            windows: RetryWindows::default(),
+            next_ticket: 0,
+            stale_below: 0,
+            stale_permits: 0,
+        }
     }
 
     /// Calls that have a permit, confirmed or not.
@@ -98,33 +91,42 @@ impl Starts {
 
     /// The line of time has leapt.
     pub(super) fn correct(&mut self, leap: &Leap) {
+        self.windows.leap(leap);
         for flight in self.flights.values_mut() {
             leap.correct(flight.entry.id.accepted_at(), &mut flight.entry.event.expires_at);
         }
     }
 
-    /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm). While the planner is
-    /// `draining` nothing starts.
+    /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm).
     pub(super) fn confirm<'p>(
         &'p mut self,
-        ticket: Ticket,
-        draining: bool,
+        asked: Asked<'_>,
         roster: &'p mut Roster,
         moment: StepMoment<'_>,
     ) -> Option<Start<'p>> {
-        let now = moment.now;
+        let (now, Asked { ticket, endpoints, draining }) = (moment.now, asked);
         let flight = self.flights.get_mut(&ticket)?;
         let expired = flight.entry.event.expires_at <= now;
         let put_back = draining || ticket.0 < self.stale_below;
-        if expired || put_back || roster.gate().confirm(&mut flight.permit, now).is_err() {
-            if !expired {
+        let endpoint = endpoints.find(&flight.entry.event.url);
+        let within = endpoint.and_then(|endpoint| endpoint.retry.within);
+        let window = within.and_then(|_| self.windows.get(flight.entry.id));
+        let is_late = window.is_some_and(|window| window.until <= now);
+        if expired || put_back || is_late || roster.gate().confirm(&mut flight.permit, now).is_err() {
+            let back = if expired && roster.is_time_trusted() {
+                PutBack::Expired
+            } else if is_late && !expired && !put_back {
+                PutBack::Late
+            } else {
+                // In doubt it is kept aside when its turn comes again.
+                PutBack::Waits
+            };
+            if !expired && back == PutBack::Waits {
                 self.stale_permits += 1;
                 // Calls planned after this one must not overtake it.
                 self.stale_below = self.next_ticket;
             }
-            // In doubt it is kept aside when its turn comes again.
-            let is_over = expired && roster.is_time_trusted();
-            self.put_back(ticket, is_over, roster, moment);
+            self.put_back(ticket, back, roster, moment);
             return None;
         }
         let flight = self.flights.get_mut(&ticket)?;
@@ -133,13 +135,19 @@ impl Starts {
             return None;
         };
         lane.watch.started();
+        flight.endpoint = endpoint.cloned();
+        let within = within.map(|within| lane.timeout.unwrap_or(within));
+        flight.retry_until = within.map(|within| self.windows.begin(flight.entry.id, within, now));
+        // A call that goes on beyond the time for all tries is cancelled with its end.
+        let left = flight.retry_until.map(|until| until.since(now));
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
         let series = lane.series().clone();
         Some(Start {
             entry: &mut flight.entry,
             lane: &lane.lane,
             series,
-            timeout: lane.timeout,
+            timeout: lane.timeout.into_iter().chain(left).min(),
+            options: flight.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.calls)),
             waited: now.since(might_go),
         })
     }
@@ -229,10 +237,14 @@ impl Starts {
         let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
             Decision::Go(permit) => {
                 lane.inflight += 1;
+                lane.recent.started(entry.due_at.is_some(), now);
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));
-                let ticket = self.issue(Flight { lane: id, entry, permit, slots, promised, is_probe }, now);
+                let (endpoint, retry_until) = (None, None);
+                let flight =
+                    Flight { lane: id, entry, permit, slots, promised, is_probe, endpoint, retry_until };
+                let ticket = self.issue(flight, now);
                 effects.push(Effect::Send { ticket });
                 roster.redeem(id, usize::from(promised));
                 return TurnOutcome::Started;
@@ -280,12 +292,21 @@ impl Starts {
     /// An attempt has ended: its permit goes back, and its entry is settled.
     pub(super) fn finish(&mut self, finished: &Finished<'_>, roster: &mut Roster, moment: StepMoment<'_>) {
         let StepMoment { now, effects } = moment;
-        let Finished { ticket, outcome, took } = *finished;
+        let Finished { ticket, outcome: reported, took } = *finished;
         let Some(flight) = self.flights.remove(&ticket) else { return };
-        let Flight { lane: id, entry, permit, slots, is_probe, .. } = flight;
+        let Flight { lane: id, entry, permit, slots, is_probe, endpoint, retry_until, .. } = flight;
         for limiter in roster.gate().release(permit).iter() {
             roster.order().turns.released(limiter);
         }
+        let rules = endpoint.as_ref().map(|endpoint| &endpoint.retry);
+        let judged = rules.and_then(|rules| rules.judged(reported));
+        let outcome = judged.as_ref().unwrap_or(reported);
+        // Whatever an endpoint asks for, it holds its lane no longer than the event lives whose call it answered. An hour is
+        // granted anyway: others in the lane may live longer.
+        let life = entry.event.expires_at.since(entry.id.accepted_at()).max(GRANTED_ANYWAY);
+        let cut = outcome.asked().filter(|asked| *asked > life).map(|_| outcome.within(life));
+        let asks_too_much = cut.is_some();
+        let outcome = cut.as_ref().unwrap_or(outcome);
         let is_time_trusted = roster.is_time_trusted();
         let is_lane_held = roster.lanes().get(id).is_some_and(DispatchLane::has_endpoint);
         let ended = retry::EndedAttempt {
@@ -295,10 +316,16 @@ impl Starts {
             now,
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
+            retry_until,
+            is_parked: rules.is_some_and(|rules| rules.parks(outcome)),
             is_lane_held,
             is_time_trusted,
         };
-        let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
+        let policy = rules.map_or(&self.options.retry, |rules| &rules.policy);
+        let settlement = retry::settle(ended, policy, self.dice.f64());
+        if retry_until.is_some() {
+            self.windows.tried(entry.id, outcome, &settlement);
+        }
         // A random number of its own, so that holds do not depend on the waits of retries.
         let share = self.dice.f64();
         end_wait(id, roster);
@@ -318,14 +345,16 @@ impl Starts {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
-        let attempt = Some(AttemptReport { cause: outcome.cause(), took, series: lane.series().clone() });
+        let (is_ambiguous, cause) = (reported.is_ambiguous(), reported.cause());
+        let series = lane.series().clone();
+        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);
     }
 
-    /// A call that had its permit is not made: its entry is back in its place, or expired.
-    fn put_back(&mut self, ticket: Ticket, expired: bool, roster: &mut Roster, moment: StepMoment<'_>) {
+    /// A call that had its permit is not made: its entry is back in its place, or has ended.
+    fn put_back(&mut self, ticket: Ticket, back: PutBack, roster: &mut Roster, moment: StepMoment<'_>) {
         let StepMoment { now, effects } = moment;
         let certain = roster.certain(now);
         let Some(flight) = self.flights.remove(&ticket) else { return };
@@ -342,9 +371,13 @@ impl Starts {
         };
         lane.inflight -= 1;
         order.shares.put_back(&mut lane.share, slots);
-        if expired {
-            let (lane, how) = (lane.lane.clone(), lane.doubt().expiry(&entry));
-            effects.push(settled(entry, lane, how));
+        let over = match back {
+            PutBack::Waits => None,
+            PutBack::Expired => Some(lane.doubt().expiry(&entry)),
+            PutBack::Late => Some(self.windows.over(entry.id, entry.tries)),
+        };
+        if let Some(how) = over {
+            effects.push(settled(entry, lane.lane.clone(), how));
         } else {
             let before = lane.buffer.bytes();
             lane.buffer.push(entry);
@@ -375,7 +408,8 @@ fn next_alive(id: LaneId, roster: &mut Roster, moment: StepMoment<'_>) -> Option
     let is_time_trusted = roster.is_time_trusted();
     loop {
         let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
-        let entry = lane.buffer.pop(now)?;
+        let rank = lane.rank(now)?;
+        let entry = lane.buffer.pop(rank)?;
         // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
         if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
             lane.buffer.keep(entry);

@@ -58,6 +58,7 @@ impl OpenQuestions {
             PlannerCommand::Withdraw(lane) => planner.withdraw(&lane, 1, now),
             PlannerCommand::Trust(_)
             | PlannerCommand::Purge(..)
+            | PlannerCommand::LetGo(..)
             | PlannerCommand::StateUsage(..)
             | PlannerCommand::Stop { .. } => {
                 defect!("a command that asks the planner nothing");

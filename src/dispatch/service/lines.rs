@@ -17,7 +17,7 @@ pub(super) fn log(settled: &SettledEntry) {
         return;
     }
     let SettledEntry { entry, settlement, attempt, .. } = settled;
-    let event_id = entry.id;
+    let event_id = entry.name();
     let policy = policy_list(&settled.lane);
     let traceparent = TraceContext::parent_in(&entry.event.headers);
     let ended = settlement.outcome_label();
@@ -38,7 +38,7 @@ pub(super) fn log_dead(settled: &SettledEntry, runtime: &Runtime) {
     let SettledEntry { entry, lane, settlement: Settlement::Dead { reason, attempts }, .. } = settled else {
         return;
     };
-    let event_id = entry.id;
+    let event_id = entry.name();
     let policy = policy_list(lane);
     let title = |part: &PolicyRef| runtime.get(&part.policy)?.spec.title.clone();
     let name = lane.policies().iter().filter_map(title).collect::<Vec<_>>().join(", ");

@@ -71,7 +71,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
     let calls = Arc::clone(&endpoint.0);
     let retry = RetryPolicy {
         base: Duration::from_millis(2),
-        max_attempts: std::num::NonZeroU16::MIN.saturating_add(1),
+        max_attempts: std::num::NonZeroU16::new(2),
         ..RetryPolicy::default()
     };
     let (service, handle) = Service::new(DispatcherParts {
@@ -79,6 +79,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         signals,
         policies: Follower::new(runtime).0,
         deliver: Arc::new(endpoint),
+        endpoints: Arc::default(),
         clock: clock.clone(),
         options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),
@@ -110,6 +111,7 @@ impl Stage {
             due_at,
             is_dated: false,
             expires_at: self.clock.now() + Duration::from_secs(7200),
+            redriven: None,
         };
         let lane = Lane::of(Vec::new()).expect("free");
         let batch = vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }; count];

@@ -6,7 +6,7 @@ use super::{Bench, FINE, START, book, entry, lane, ms};
 use crate::clock::Timestamp;
 use crate::dispatch::{Effect, Input};
 use crate::event::testing::API_LIMIT;
-use crate::event::{Cause, Entry, LaneKey, Outcome, Settlement, Wait};
+use crate::event::{Cause, Entry, LaneKey, Outcome, Settlement, Tries, Wait};
 use crate::policy::{Book, Pause, testing};
 use crate::queue::LoadedPage;
 
@@ -176,4 +176,21 @@ fn many_due_ones_go_before_all_others_although_the_window_is_full() {
     }
     assert_eq!(&bench.sent_ids()[..150], (1_000..1_150).collect::<Vec<_>>());
     assert_eq!(bench.sent_ids()[150], 0, "then the first that was never tried");
+}
+
+#[test]
+fn due_entries_go_ahead_of_unsent_ones_in_due_order() {
+    let mut bench = Bench::new(&book(&[("p", None, 1)]));
+    let lane = lane(&[("p", 1)]);
+    bench.fill(&lane, 0..4);
+    bench.announce(&lane);
+    let due =
+        |n: u128, at: u64| Entry { due_at: Some(START + ms(at)), tries: Tries::of(1), ..entry(&lane, n) };
+    bench.waiting.insert(lane.clone(), vec![due(90, 7), due(91, 5)]);
+    bench.now = START + ms(10);
+    bench.announce(&lane);
+    for nth in 0..6 {
+        bench.finish(nth, FINE);
+    }
+    assert_eq!(bench.sent_ids(), [0, 91, 90, 1, 2, 3]);
 }

@@ -137,6 +137,11 @@ fn an_endpoint_that_is_always_busy_uses_up_no_attempt_and_opens_no_breaker_and_e
     }
     assert!(calls > 30, "more calls than attempts and than the breaker's failures: {calls}");
     bench.finish(calls, busy(CAPACITY, Duration::from_secs(600)));
+    let Some((_, Settlement::Reschedule { due_at, .. })) = bench.settled.last() else { panic!("it waits") };
+    assert!(*due_at < START + ttl, "to the end of its life");
+    hand_back(&mut bench, &held, 0);
+    bench.pass(Duration::from_millis(600_001));
+    assert_eq!(bench.sent_of(&held), calls + 1, "its lane is held beyond that");
     assert_eq!(bench.settled.pop().map(|(_, how)| how), Some(Settlement::Expired));
 }
 

@@ -29,7 +29,7 @@ struct Lane {
 impl Lane {
     fn new(policies: &[(&str, u32)], max_attempts: u16, events: u128) -> Self {
         let mut bench = Bench::new(&book(&[("p", None, 100)]));
-        bench.planner.starts.options.retry.max_attempts = NonZeroU16::new(max_attempts).expect("some");
+        bench.planner.starts.options.retry.max_attempts = NonZeroU16::new(max_attempts);
         let key = lane(policies);
         bench.fill(&key, 0..events);
         Self { bench, key, ended: 0, tries: BTreeMap::new(), due_ms: BTreeMap::new() }

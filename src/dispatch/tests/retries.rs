@@ -15,7 +15,7 @@ fn a_retry_is_asked_for_when_it_is_due_and_again_when_it_is_not_there_yet() {
     let Some((_, Settlement::Reschedule { due_at, tries, .. })) = bench.settled.pop() else {
         panic!("rescheduled")
     };
-    assert_eq!(tries, Tries::of(1));
+    assert_eq!(tries, Tries::NONE.and_free(), "its endpoint has named the time");
     let loads = bench.loads;
     bench.pass(due_at.since(bench.now) - Duration::from_nanos(1));
     assert_eq!(bench.loads, loads, "nobody asks before it is due");

@@ -120,7 +120,7 @@ pub(super) fn call<'v>(
             labels.push((borrowed(name), borrowed(value)));
         }
     }
-    let url = target.map(|target| borrowed(target.url.as_str()));
+    let url = target.map(|target| borrowed(target.url.called().as_str()));
     WireEvent {
         // One of both is there: the caller has refused a CloudEvent that has neither an address nor a target.
         url: text(URL).or(url).unwrap_or(Text(Cow::Borrowed(""))),

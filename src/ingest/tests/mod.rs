@@ -29,9 +29,10 @@ use crate::policy::testing::{TestDocuments, id, spec, spec_for};
 use crate::policy::{Family, LabelCondition, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
+use crate::store::memory::MemoryStore;
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
+    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -124,6 +125,10 @@ impl EntryStore for TestStore {
         async move { Ok(found) }.boxed()
     }
 
+    fn scan(&self, _: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        async { Ok(ScanPage::default()) }.boxed()
+    }
+
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         let entries = self.entries.lock().expect("lock");
         let found = entries.iter().find(|(have, _)| *have == id).map(|(id, entry)| {
@@ -157,6 +162,10 @@ impl EntryStore for TestStore {
 
     fn doubts(&self) -> Doubts {
         self.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::new(MemoryStore::new(Clock::system()))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -256,12 +265,17 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            endpoint_of: Arc::new(|url| url.path().starts_with("/crm").then(|| "crm".to_owned())),
             implied: Arc::new(|call| {
                 let header = |label, name: &str| {
                     let value = call.headers.get(name).and_then(|value| value.to_str().ok())?;
                     Some((label, value.to_owned()))
                 };
                 [header("account", "x-account"), header("org", "x-org")].into_iter().flatten().collect()
+            }),
+            carried: Arc::new(|headers| {
+                let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+                Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
             }),
         },
         policies,
@@ -273,15 +287,8 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
             render: Arc::new(|_| None),
             as_foreign: false,
             usage: None,
-            about: AboutPolicies {
-                source_of: |label| Some(format!("where {label} comes from")),
-                ..AboutPolicies::NOTHING
-            },
+            about: AboutPolicies { source_of: |label| Some(format!("where {label} comes from")) },
         },
-        carried: Arc::new(|headers| {
-            let org = headers.get("x-org").and_then(|org| org.to_str().ok());
-            Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
-        }),
         outlooks: Arc::default(),
         targets: targets.clone(),
         tracer: Tracer::default(),

@@ -54,7 +54,9 @@ async fn doomed_events_are_refused_when_they_are_to_be() {
     assert_eq!((&refused[0]["code"], &refused[0]["retry_after_seconds"]), (&"doomed".into(), &1.into()));
     let (status, problem) = post_json(&door, &paced(1).to_string()).await;
     assert_eq!((status, &problem["code"]), (429, &"doomed".into()));
-    assert!(problem["detail"].as_str().expect("text").contains("2023-11-14T22:13:22.000Z"), "{problem}");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("2023-11-14T22:13:22.000Z by the pace of policy"), "{problem}");
+    assert!(problem["policy"]["id"].is_string() && problem["limit"]["kind"] == "pace", "{problem}");
     assert_eq!(post_json(&door, &paced(60).to_string()).await.0, 202, "it lives long enough");
 }
 

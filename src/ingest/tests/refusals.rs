@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::START;
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey};
+use crate::ingest::doc::OwnRefusals;
 use crate::ingest::{AboutPolicies, Refusals};
 use crate::limit::{LimitKind, OverLimit};
 use crate::policy::testing::{id, spec};
@@ -42,7 +43,7 @@ fn runtime() -> Runtime {
         subject: "lists".into(),
     };
     let worded = Spec { wording: Some(wording), ..spec("https://h.org/*", 1.0) };
-    let worded = worded.called("CRM lists");
+    let worded = Spec { config: Some("c1".into()), ..worded.called("CRM lists") };
     let mut book = Book::default();
     for (name, origin) in [("a", "system"), ("b", "other")] {
         book.put(&Origin::new(origin), &id(name), worded.clone()).expect("free");
@@ -56,7 +57,7 @@ async fn refused(
     kind: LimitKind,
     free_at: Timestamp,
 ) -> (StatusCode, HeaderMap, String) {
-    let about = AboutPolicies { config_of: |_, _| Some("c1"), ..AboutPolicies::NOTHING };
+    let about = AboutPolicies::NOTHING;
     let refusals = Refusals { render: Arc::new(told), as_foreign: as_told, usage: None, about };
     let over = OverLimit { policy: id(policy), kind, free_at };
     let lane = Lane::parse(&LaneKey::new("a@1").expect("short")).expect("a lane");
@@ -90,6 +91,15 @@ async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
     let (_, headers, body) = refused(false, "b", LimitKind::Quota, soon).await;
     assert!(body.contains(r#""code":"over_quota""#) && body.contains("no room before"), "{body}");
     assert!(!headers.contains_key("x-system-code"));
+}
+
+/// The door is described with the code of every kind of limit that turns calls away.
+#[test]
+fn the_description_of_the_door_has_every_kind_of_limit() {
+    let of = |code: &str| OwnRefusals::CODES.iter().any(|known| known.word == code);
+    let turn_away = |kind: &LimitKind| kind.counts_starts() || *kind == LimitKind::Closed;
+    let missing = LimitKind::ALL.into_iter().filter(turn_away).filter(|kind| !of(kind.own_code()));
+    assert_eq!(missing.collect::<Vec<_>>(), [], "ingest/doc.rs");
 }
 
 #[tokio::test]

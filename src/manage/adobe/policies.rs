@@ -26,6 +26,7 @@ pub(in crate::manage) type Names = BTreeMap<String, String>;
 /// The policies of all configs, the oldest config first.
 pub(in crate::manage) fn derive<C: Collection>(book: &Book) -> Result<Derived, Unreadable> {
     let (mut policies, mut not_idle, mut idle) = (Derived::new(), BTreeSet::new(), BTreeSet::new());
+    let origin = Origin::new(C::DIALECT.name());
     for (uid, value) in objects::values::<C>(book) {
         let names = names_in(value);
         for (part, wanted) in C::wanted(uid, &objects::read::<C>(uid, value))? {
@@ -34,7 +35,8 @@ pub(in crate::manage) fn derive<C: Collection>(book: &Book) -> Result<Derived, U
             if wanted != Wanted::Idle {
                 not_idle.insert(id.clone());
             }
-            policies.push((id, with_config(wanted, &names, uid, part)));
+            let wanted = with_config(wanted, uid, active(book, &origin, &id));
+            policies.push((id, wanted));
         }
     }
     // Of configs that have had one name, one at most has it now.
@@ -86,14 +88,21 @@ fn continued(
     rest.map(|(id, _)| id.as_str().to_owned())
 }
 
-/// A policy with the name of another config says which one it has come to.
-fn with_config(wanted: Wanted, names: &Names, uid: &str, part: &str) -> Wanted {
-    match wanted {
-        Wanted::Active(spec) if names.contains_key(part) => {
-            Wanted::Active(Arc::new(Spec { config: Some(uid.into()), ..Arc::unwrap_or_clone(spec) }))
-        }
-        wanted => wanted,
+/// Its name does not say which config it is of: it may be that of another one. Also where no more is known than what is
+/// `active`.
+fn with_config(wanted: Wanted, uid: &str, active: Option<&Spec>) -> Wanted {
+    let of = |spec: Spec| Wanted::Active(Arc::new(Spec { config: Some(uid.into()), ..spec }));
+    match (wanted, active) {
+        (Wanted::Active(spec), _) => of(Arc::unwrap_or_clone(spec)),
+        (Wanted::AsItIs, Some(active)) if active.config.is_none() => of(active.clone()),
+        (wanted, _) => wanted,
     }
+}
+
+/// What a policy of this origin says now, while it is active.
+fn active<'b>(book: &'b Book, origin: &Origin, id: &PolicyId) -> Option<&'b Spec> {
+    let policy = book.get(id).filter(|policy| policy.origin() == origin)?;
+    policy.lifecycle().active().and(policy.ruling())
 }
 
 /// The name of a policy of a config.

@@ -148,7 +148,12 @@ fn read_url(url: Option<&str>) -> Result<UrlPattern, Fault> {
     match CanonicalUrl::parse(url) {
         Ok(_) => {}
         Err(UrlError::Scheme { .. }) => return Err(Fault::Url),
-        Err(UrlError::Malformed { .. } | UrlError::TooLong { .. } | UrlError::UserInfo) => {
+        Err(
+            UrlError::Malformed { .. }
+            | UrlError::TooLong { .. }
+            | UrlError::UserInfo
+            | UrlError::Ambiguous { .. },
+        ) => {
             return Err(Fault::MalformedUrl);
         }
     }

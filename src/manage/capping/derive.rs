@@ -67,10 +67,14 @@ fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
         closed: CAPPED.into(),
         subject: "".into(),
     };
-    Spec {
+    let spec = Spec {
         family: Family::Refuse,
         overlap: Overlap::most_specific(),
         wording: Some(wording),
         ..Spec::new(vec![clause], limits)
-    }
+    };
+    // Without the query, which may hold credentials.
+    let url = meaning.pattern.as_str();
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
+    spec.called(&format!("{} {url}", cap.service.name()))
 }

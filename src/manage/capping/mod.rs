@@ -77,10 +77,6 @@ impl Dialect for Capping {
         ]
     }
 
-    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
-        policy.as_str().split_once('.').map(|(uid, _)| uid)
-    }
-
     fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
         router(CappingApi::new(policies, options.capping.clone(), clock, random))

@@ -97,7 +97,7 @@ fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, 
         wording: Some(wording(Code::ServiceOverQps, Code::ServiceOverQps, &service.of.name)),
         ..refusing("overall", all_calls(parts), Limits { window, ..Limits::default() })
     };
-    Some((id(&service.id, "overall")?, spec.called(&service.of.name)))
+    policy(&service.id, "overall", spec.called(&service.of.name))
 }
 
 fn keys(
@@ -144,7 +144,7 @@ fn keys(
         // Closed: a key that has no row is unknown, and the gateway turns its calls away.
         ..refusing(KEYS, all_calls(parts), Limits::closed())
     };
-    Some((id(&service.id, KEYS)?, spec.called(&service.of.name)))
+    policy(&service.id, KEYS, spec.called(&service.of.name))
 }
 
 fn bounds(plans: &Plans<'_>, service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
@@ -163,7 +163,7 @@ fn bounds(plans: &Plans<'_>, service: &Element<Service>, part: &Part<'_>) -> Opt
         wording: Some(of_developer(name)),
         ..refusing("endpoint", part.calls.clone(), bounds)
     };
-    Some((id(&part.endpoint.id, "endpoint")?, spec.called(&title(&part.endpoint.of))))
+    policy(&part.endpoint.id, "endpoint", spec.called(&title(&part.endpoint.of)))
 }
 
 fn method(
@@ -181,7 +181,7 @@ fn method(
         ..refusing("method", calls_of_method(part, name, names), limits)
     };
     let title = format!("{} {name}", title(&part.endpoint.of));
-    Some((id(&method.id, "method")?, spec.called(&title)))
+    policy(&method.id, "method", spec.called(&title))
 }
 
 fn calls_of_method(part: &Part<'_>, name: &str, names: &[Box<str>]) -> Vec<Clause> {
@@ -227,7 +227,7 @@ fn lies_inside(endpoint: &Endpoint, outer: &BTreeSet<String>) -> bool {
 /// For calls of the endpoint that are of none of its methods: without it they could fall to the methods of an endpoint
 /// with a shorter alias.
 fn rest(endpoint: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
-    Some((id(endpoint, "rest")?, refusing("method", calls, Limits::default())))
+    policy(endpoint, "rest", refusing("method", calls, Limits::default()))
 }
 
 fn refusing(among: &str, clauses: Vec<Clause>, limits: Limits) -> Spec {
@@ -270,6 +270,11 @@ fn wording(per_window: Code, per_quota: Code, subject: &str) -> RefusalCodes {
         closed: Code::DeveloperInactive.as_str().into(),
         subject: subject.into(),
     }
+}
+
+/// The policy that an object amounts to; the object is the config behind it.
+fn policy(of: &str, suffix: &str, spec: Spec) -> Option<(PolicyId, Spec)> {
+    Some((id(of, suffix)?, Spec { config: Some(of.into()), ..spec }))
 }
 
 fn id(of: &str, suffix: &str) -> Option<PolicyId> {

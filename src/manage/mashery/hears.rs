@@ -67,14 +67,15 @@ mod tests {
             (&[SERVICE], wait(SERVICE_OVER_QPS, 1_000)),
             (&[(ERROR_CODE, " err_403_service_over_qps ")], wait(SERVICE_OVER_QPS, 1_000)),
             (&[RATE, ("retry-after", "42")], wait(DEVELOPER_OVER_RATE, 42_000)),
-            // A month's quota: one hour at a time.
-            (&[RATE, ("retry-after", "1209600")], wait(DEVELOPER_OVER_RATE, 3_600_000)),
+            // A month's quota: the life of the event bounds it.
+            (&[RATE, ("retry-after", "1209600")], wait(DEVELOPER_OVER_RATE, 1_209_600_000)),
             (&[RATE], wait(DEVELOPER_OVER_RATE, TO_MINUTE_MS)),
-            (&[(ERROR_CODE, "ERR_403_DEVELOPER_INACTIVE"), ("retry-after", "1")], reject(403)),
+            (&[(ERROR_CODE, "ERR_403_DEVELOPER_INACTIVE"), ("retry-after", "1")], retry(403, Some(1))),
             (&[(ERROR_CODE, "ERR_403_NOT_AUTHORIZED")], reject(403)),
             (&[(ERROR_CODE, "ERR_403_DEVELOPER_OVER_QPS_X")], reject(403)),
             (&[(ERROR_CODE, "")], reject(403)),
-            (&[("retry-after", "1")], reject(403)),
+            // No code of a gateway, and a time to come back all the same.
+            (&[("retry-after", "1")], retry(403, Some(1))),
         ] {
             assert_eq!(told(403, head, ""), expected, "{head:?}");
         }

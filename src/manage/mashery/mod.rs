@@ -102,10 +102,6 @@ impl Dialect for Mashery {
         ]
     }
 
-    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
-        policy.as_str().split_once('.').map(|(id, _)| id)
-    }
-
     fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
         router(MasheryApi::new(policies, options.mashery.clone(), clock, random))

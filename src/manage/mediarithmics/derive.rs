@@ -39,7 +39,8 @@ pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
 /// # Errors
 /// [`Unreadable`]: what one that cannot be read limits must not become unlimited unseen.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
-    each(book, |id, record| Some((policy_id(id)?, spec(record)?.into())))
+    let with_config = |id: &str, record: &Record| Some(Spec { config: Some(id.into()), ..spec(record)? });
+    each(book, |id, record| Some((policy_id(id)?, with_config(id, record)?.into())))
 }
 
 /// The endpoints of all throttlings in the book.

@@ -104,27 +104,17 @@ impl Envelope {
     }
 }
 
-/// Words refusals, each with an id by which it can be found again. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Refusals {
-    dice: Dice,
-}
-
-impl Refusals {
-    pub(super) const fn new(dice: Dice) -> Self {
-        Self { dice }
-    }
-
-    /// The answer to a request that is turned away.
-    pub(super) fn refuse(&self, failure: &Failure) -> Response {
-        let (status, envelope) = Envelope::of(failure, self.dice.uuid());
+impl Failure {
+    /// The answer to a request that is turned away, with an id by which it can be found again.
+    pub(super) fn answer(&self, dice: &Dice) -> Response {
+        let (status, envelope) = Envelope::of(self, dice.uuid());
         let mut response = json(status, &envelope);
-        match failure {
-            Failure::Method { allowed } => {
+        match self {
+            Self::Method { allowed } => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 response
             }
-            Failure::Late(_) => late::retry_later(response),
+            Self::Late(_) => late::retry_later(response),
             _ => response,
         }
     }

@@ -87,10 +87,6 @@ impl Dialect for Mediarithmics {
         ]
     }
 
-    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
-        policy.as_str().strip_prefix("mics.")
-    }
-
     fn routes(&self, options: &Options, parts: Parts) -> Router {
         router(&options.mediarithmics, parts)
     }

@@ -14,7 +14,7 @@ use crate::manage::call::{has_plain_token, is_label_value, read_json};
 use crate::manage::desk::{Desk, NotChanged};
 use crate::manage::dialect::Parts;
 use crate::manage::mediarithmics::derive::policy_id;
-use crate::manage::mediarithmics::errors::{Failure, Refusals, json};
+use crate::manage::mediarithmics::errors::{Failure, json};
 use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
 use crate::manage::mediarithmics::{Mediarithmics, MediarithmicsOptions, doc};
@@ -30,7 +30,7 @@ pub(crate) fn router(options: &MediarithmicsOptions, parts: Parts) -> Router {
     let Parts { policies, clock, random } = parts;
     let throttlings = Throttlings {
         desk: Desk::new(&Mediarithmics, policies, clock, options.drain_window),
-        refusals: Refusals::new(Dice::new(random)),
+        dice: Dice::new(random),
         require_headers: options.require_headers,
     };
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
@@ -147,18 +147,18 @@ pub(super) async fn remove(
 }
 
 async fn no_verb_of_all(Shared(throttlings): Shared<Throttlings>) -> Response {
-    throttlings.refusals.refuse(&Failure::Method { allowed: "GET, POST" })
+    Failure::Method { allowed: "GET, POST" }.answer(&throttlings.dice)
 }
 
 async fn no_verb_of_one(Shared(throttlings): Shared<Throttlings>) -> Response {
-    throttlings.refusals.refuse(&Failure::Method { allowed: "GET, PUT, DELETE" })
+    Failure::Method { allowed: "GET, PUT, DELETE" }.answer(&throttlings.dice)
 }
 
 /// Keeps the throttlings. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Throttlings {
     desk: Desk,
-    refusals: Refusals,
+    dice: Dice,
     require_headers: bool,
 }
 
@@ -185,7 +185,7 @@ impl Version {
 
 impl Throttlings {
     fn answer(&self, answer: Answer) -> Response {
-        answer.unwrap_or_else(|failure| self.refusals.refuse(&failure))
+        answer.unwrap_or_else(|failure| failure.answer(&self.dice))
     }
 
     fn list(&self, path: OfVersion, query: Option<&str>, headers: &HeaderMap) -> Answer {

@@ -114,27 +114,17 @@ impl Failure {
     }
 }
 
-/// Words refusals, each with an id by which it can be found again. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Refusals {
-    dice: Dice,
-}
-
-impl Refusals {
-    pub(super) const fn new(dice: Dice) -> Self {
-        Self { dice }
-    }
-
-    /// The answer to a request that is turned away.
-    pub(super) fn refuse(&self, failure: Failure) -> Response {
-        let (status, body) = failure.facts();
+impl Failure {
+    /// The answer to a request that is turned away, with an id by which it can be found again.
+    pub(super) fn answer(self, dice: &Dice) -> Response {
+        let (status, body) = self.facts();
         let mut response = json(status, &body);
         let headers = response.headers_mut();
         // A UUID is plain ASCII: the value is always valid.
-        if let Ok(id) = HeaderValue::from_str(&correlation_id(self.dice.roll())) {
+        if let Ok(id) = HeaderValue::from_str(&correlation_id(dice.roll())) {
             headers.insert(CORRELATION, id);
         }
-        if let Failure::Method(verb) = failure {
+        if let Self::Method(verb) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(verb));
         }
         response

@@ -14,7 +14,7 @@ use crate::manage::Dice;
 use crate::manage::call::has_plain_token;
 use crate::manage::desk::Desk;
 use crate::manage::dialect::Parts;
-use crate::manage::responsys::errors::{Failure, Refusals, json};
+use crate::manage::responsys::errors::{Failure, json};
 use crate::manage::responsys::objects::token::Token;
 use crate::manage::responsys::wire::Item;
 use crate::manage::responsys::{Responsys, ResponsysOptions, doc, objects};
@@ -25,10 +25,9 @@ use login::Login;
 pub(crate) fn router(options: &ResponsysOptions, parts: Parts) -> Router {
     let Parts { policies, clock, random } = parts;
     let (desk, dice) = (Desk::new(&Responsys, policies, clock, options.drain_window), Dice::new(random));
-    let refusals = Refusals::new(dice.clone());
     let limits = Limits {
         desk: desk.clone(),
-        refusals: refusals.clone(),
+        dice: dice.clone(),
         require_headers: options.require_headers,
         default_account: options.default_account.clone(),
     };
@@ -36,7 +35,7 @@ pub(crate) fn router(options: &ResponsysOptions, parts: Parts) -> Router {
         .route("/rest/api/ratelimit", get(list).head(no_verb).fallback(no_verb))
         .route("/rest/api/{version}/ratelimit", get(with_version).head(no_verb).fallback(no_verb))
         .with_state(limits)
-        .merge(login::routes(Login::new(desk.clone(), options, refusals, dice)))
+        .merge(login::routes(Login::new(desk.clone(), options, dice)))
         .merge(accounts::routes(Register::new(desk)))
 }
 
@@ -44,7 +43,7 @@ pub(crate) fn router(options: &ResponsysOptions, parts: Parts) -> Router {
 #[derive(Clone)]
 pub(super) struct Limits {
     desk: Desk,
-    refusals: Refusals,
+    dice: Dice,
     require_headers: bool,
     default_account: Option<String>,
 }
@@ -61,11 +60,11 @@ pub(super) struct Limits {
     ),
 )]
 pub(super) async fn list(Shared(limits): Shared<Limits>, headers: HeaderMap) -> Response {
-    limits.list(&headers).unwrap_or_else(|failure| limits.refusals.refuse(failure))
+    limits.list(&headers).unwrap_or_else(|failure| failure.answer(&limits.dice))
 }
 
 async fn no_verb(Shared(limits): Shared<Limits>) -> Response {
-    limits.refusals.refuse(Failure::Method("GET"))
+    Failure::Method("GET").answer(&limits.dice)
 }
 
 /// Get throttling limits of a version
@@ -77,7 +76,7 @@ async fn no_verb(Shared(limits): Shared<Limits>) -> Response {
     responses(doc::VersionRefused),
 )]
 pub(super) async fn with_version(Shared(limits): Shared<Limits>) -> Response {
-    limits.refusals.refuse(Failure::NotFound)
+    Failure::NotFound.answer(&limits.dice)
 }
 
 impl Limits {

@@ -67,10 +67,6 @@ impl Dialect for Throttling {
         &[ORG_SOURCE, SERVICE_SOURCE]
     }
 
-    fn config<'p>(&self, policy: &'p PolicyId) -> Option<&'p str> {
-        Some(policy.as_str())
-    }
-
     fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
         router(ThrottlingApi::new(policies, options.throttling.clone(), clock, random))

@@ -50,7 +50,7 @@ pub(in crate::ops) async fn show(State(desk): State<DoubtDesk>, name: Name) -> R
 
 /// A page of the open doubts.
 fn page(doubts: &Doubts, uri: &Uri) -> OpsAnswer {
-    let parameters = Parameters::read(uri, &["limit", "cursor", "acknowledged"], None)?;
+    let parameters = Parameters::read(uri, &["limit", "cursor", "acknowledged"], &[])?;
     let limit = parameters.page("limit")?;
     let only = match parameters.get("acknowledged") {
         None => None,

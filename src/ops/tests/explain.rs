@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use http::Request;
 use serde_json::{Value, json};
 
 use super::world::{eventually, spec, world};
@@ -214,6 +216,10 @@ async fn bad_questions_name_the_parameter() {
         ("?url=https://h.test/&label.a%20b=1", "label.KEY"),
         ("?url=https://h.test/&label.colour=1", "label.colour"),
         ("?url=https://h.test/&labels=1", "labels"),
+        ("?url=https://h.test/&header.a%20b=1", "header.a b"),
+        ("?url=https://h.test/&header.a=%0A", "header.a"),
+        ("?url=https://h.test/&header.a=1&header.A=1", "header.A"),
+        ("?id=0198c4f0-5f3a-7c00-8000-000000000001&header.a=1", "id"),
         ("?url=https://h.test/&url=https://h.test/", "url"),
     ] {
         let answer = world.get(&format!("/v1/explain{query}")).await;
@@ -235,4 +241,62 @@ async fn a_call_is_explained_with_the_labels_that_it_implies() {
     assert_eq!(lane("keyed/b").await, json!({"key": "b"}));
     assert_eq!(lane("keyed/b&label.key=c").await, json!({"key": "c"}), "a given label goes first");
     assert_eq!(lane("plain").await, json!(null), "the control");
+    assert_eq!(lane("plain&header.X-Key=d").await, json!({"key": "d"}), "a header of the call");
+    assert_eq!(lane("plain&header.x-other=d").await, json!(null), "the control");
+}
+
+#[tokio::test]
+async fn labels_that_the_request_carries_count_as_at_the_door() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &["org"])).await;
+    let ask = async |query: &str, org: Option<&str>| {
+        let request = Request::get(format!("/v1/explain?url=https://api.test/x{query}"));
+        let request = org.into_iter().fold(request, |request, org| request.header("x-org", org));
+        let answer = world.ask(request.body(Body::empty()).expect("a request")).await;
+        answer.body["lane"]["labels"]["org"].clone()
+    };
+    assert_eq!(ask("", Some("CRM")).await, "CRM");
+    assert_eq!(ask("&label.org=own", Some("CRM")).await, "own", "the own label goes first");
+    assert_eq!(ask("", None).await, "ACME", "the control: the default");
+    assert_eq!(ask("&header.x-org=CRM", None).await, "ACME", "a header of the call is none of its request");
+}
+
+#[tokio::test]
+async fn a_whole_event_is_explained_and_not_handed_in() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &["key"])).await;
+    let event =
+        json!({"url": "https://api.test/x", "body": {"key": 1}, "delay_seconds": 60, "ttl_seconds": 90});
+    let told = world.post("/v1/explain", &event).await;
+    assert_eq!((told.status.as_u16(), &told.body["lane"]["labels"]["key"]), (200, &json!("from_the_body")));
+    assert_eq!((&told.body["held"]["by"], &told.body["ahead"]), (&json!("due"), &Value::Null));
+    assert!(told.body["due_at"].is_string() && told.body["expires_first"] == false, "{}", told.body);
+    let ledger = world.queue.ledger();
+    assert_eq!((ledger.accepted, ledger.delayed), (0, 0), "{ledger:?}");
+
+    let without =
+        world.post("/v1/explain", &json!({"url": "https://api.test/x", "body": {"other": 1}})).await;
+    assert_eq!(without.body["held"]["by"], "unmatched", "the control: by its body it is limited");
+    let broken = world.post("/v1/explain", &json!({"url": "/x", "colour": 1})).await;
+    assert_eq!(broken.problem(422), "invalid_event");
+    let large = world
+        .post("/v1/explain", &json!({"url": "https://api.test/x", "body_text": "x".repeat(70_000)}))
+        .await;
+    assert_eq!(large.problem(413), "payload_too_large");
+    let plain = world.send("/v1/explain", "text/plain", "{}").await;
+    assert_eq!(plain.problem(415), "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn the_block_that_rules_the_calls_of_a_url_is_named() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &[])).await;
+    for (url, endpoint) in [
+        ("https://api.test/crm", json!("crm")),
+        ("https://api.test/x", Value::Null),
+        ("https://ungoverned.test/crm", json!("crm")),
+    ] {
+        let told = world.get(&format!("/v1/explain?method=POST&url={url}")).await;
+        assert_eq!(told.body["endpoint"], endpoint, "{url}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Tests of the probes, and of the desk over a queue in memory, a running dispatcher and an endpoint that keeps its calls.
 
 mod authoring;
+mod bulk;
+mod events;
 mod explain;
 mod policies;
 mod usage;

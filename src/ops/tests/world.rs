@@ -21,7 +21,7 @@ use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
 use crate::event::{Event, EventId, Outcome};
 use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
-use crate::ops::{Desk, desk_routes};
+use crate::ops::{Desk, Runs, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
@@ -84,6 +84,7 @@ pub(super) async fn world() -> World {
         signals,
         policies: policies.follow(),
         deliver: Arc::new(Door(endpoint.clone())),
+        endpoints: Arc::default(),
         clock: clock.clone(),
         options: PlannerOptions::default(),
         gate: Gate::new(),
@@ -113,12 +114,20 @@ pub(super) async fn world() -> World {
                 let inside = url.as_str().contains("127.0.0.1");
                 if inside { Err("loopback".to_owned()) } else { Ok(()) }
             }),
+            endpoint_of: Arc::new(|url| url.path().starts_with("/crm").then(|| "crm".to_owned())),
             implied: Arc::new(|call| {
                 let key = call.url.path().strip_prefix("/keyed/");
-                key.map(|key| ("key", key.to_owned())).into_iter().collect()
+                let header = call.headers.get("x-key").and_then(|key| key.to_str().ok());
+                let body = call.body.strip_prefix(b"{\"key\":").map(|_| "from_the_body");
+                key.or(header).or(body).map(|key| ("key", key.to_owned())).into_iter().collect()
+            }),
+            carried: Arc::new(|headers| {
+                let org = headers.get("x-org").and_then(|org| org.to_str().ok());
+                Ok(org.map(|org| ("org", org.to_owned())).into_iter().collect())
             }),
         },
         about: AboutPolicies::NOTHING,
+        runs: Runs::default(),
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
@@ -184,6 +193,7 @@ impl World {
             due_at: delay.map(|delay| Timestamp::from_millis((now + delay).ceil_millis())),
             is_dated: false,
             expires_at: now + Duration::from_secs(7200),
+            redriven: None,
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");

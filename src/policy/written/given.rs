@@ -23,7 +23,7 @@ pub(crate) enum Given {
     Integer(i64),
     /// Another number, or one that is too large for a whole one.
     Float(f64),
-    /// True or false; no member takes one, but a fault names it.
+    /// True or false.
     Flag(bool),
     /// A list of values of any types.
     List(Vec<Self>),

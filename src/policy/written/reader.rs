@@ -3,21 +3,15 @@
 //! Must not know: where the members stand.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use http::Method;
 
 use crate::event::{Labels, PolicyId, parse_method};
 use crate::policy::written::given::quoted;
-use crate::policy::written::{Fault, Given, MEMBERS, Members, nearest};
-use crate::policy::{
-    Clause, Family, LabelCondition, LimitKind, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
-};
+use crate::policy::written::{Fault, Given, MEMBERS, Members, limits, nearest};
+use crate::policy::{Clause, Family, LabelCondition, LimitKind, Scope, Spec, UrlPattern};
 
-/// The member that limits an attempt, not the starts.
-const TIMEOUT: &str = "timeout_ms";
 /// Most methods that a policy lists.
 const MAX_METHODS: usize = 32;
 
@@ -43,7 +37,7 @@ pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> 
     spec.ok_or(faults)
 }
 
-struct PolicyReader<'a> {
+pub(super) struct PolicyReader<'a> {
     members: &'a Members,
     known: Option<&'a BTreeSet<String>>,
     faults: &'a mut Vec<Fault>,
@@ -74,20 +68,13 @@ impl<'a> PolicyReader<'a> {
         // the spec from being returned.
         let methods = self.methods().unwrap_or_default();
         let labels = self.labels().unwrap_or_default();
-        let limits = Limits {
-            pace: self.pace(),
-            window: self.window(),
-            quota: self.quota(),
-            slots: self.number("slots", 1..=i64::from(Limits::MAX_SLOTS)).and_then(count),
-            timeout: self.timeout(),
-            closed: false,
-        };
+        let limits = self.limits();
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
         // By what is given and not by what could be read, so that one fault is not reported as two.
         let is_given = |kind: &LimitKind| self.find(kind.word()).is_some();
-        if !limits_of_members().any(|limit| self.find(limit).is_some()) {
-            let all = limits_of_members().collect::<Vec<_>>().join(", ");
+        if !limits::MEMBERS.iter().any(|limit| self.find(limit).is_some()) {
+            let all = limits::MEMBERS.join(", ");
             self.note(&[], format!("limits nothing; give it at least one of {all}"));
         } else if family == Family::Refuse
             && !LimitKind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
@@ -168,67 +155,6 @@ impl<'a> PolicyReader<'a> {
         Some(conditions)
     }
 
-    fn pace(&mut self) -> Option<Pace> {
-        let value = self.find("pace")?;
-        let starts = match value {
-            // Exact up to 2^53, far above the largest pace.
-            Given::Integer(number) => *number as f64,
-            Given::Float(number) => *number,
-            // Outside every range, so that the fault below names what was given.
-            _ => f64::NAN,
-        };
-        match Pace::per_second(starts) {
-            Ok(pace) => Some(pace),
-            Err(_) => {
-                let (given, most) = (value.told(), Pace::MAX);
-                let detail = format!(
-                    "must be a number of starts per second from 0.0000116 (one per day) to {most}, not {given}"
-                );
-                self.wrong("pace", detail)
-            }
-        }
-    }
-
-    fn window(&mut self) -> Option<Window> {
-        let within = self.table("window", "as window = { calls = 100, per_ms = 1000 }")?;
-        self.refuse_unknown(within, "window", &["calls", "per_ms"]);
-        let millis = |length: Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-        let calls = self.required_number("window.calls", 1..=i64::from(Window::MAX_CALLS));
-        let length =
-            self.required_number("window.per_ms", millis(Window::MIN_LENGTH)..=millis(Window::MAX_LENGTH));
-        match Window::new(calls?, length?) {
-            Ok(window) => Some(window),
-            Err(error) => self.wrong("window", error.to_string()),
-        }
-    }
-
-    fn quota(&mut self) -> Option<Quota> {
-        let within = self.table("quota", "as quota = { calls = 1000, per = \"hour\" }")?;
-        self.refuse_unknown(within, "quota", &["calls", "per"]);
-        let calls = self.required_number("quota.calls", 1..=i64::from(Window::MAX_CALLS));
-        let per = self.period();
-        match Quota::new(calls?, per?) {
-            Ok(quota) => Some(quota),
-            Err(error) => self.wrong("quota", error.to_string()),
-        }
-    }
-
-    fn period(&mut self) -> Option<Period> {
-        let words = Period::ALL.map(Period::name).join(", ");
-        let text = self.required_text("quota.per", &format!("one of {words}"))?;
-        match Period::parse(text) {
-            Some(period) => Some(period),
-            None => self.wrong("quota.per", format!("must be one of {words}, not {}", quoted(text))),
-        }
-    }
-
-    fn timeout(&mut self) -> Option<Duration> {
-        let most = i64::try_from(Limits::MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-        // Zero would let every attempt run out of time.
-        let millis = self.number(TIMEOUT, 1..=most)?;
-        u64::try_from(millis).ok().map(Duration::from_millis)
-    }
-
     fn family(&mut self) -> Family {
         match self.find("family") {
             None => Family::Wait,
@@ -265,7 +191,7 @@ impl<'a> PolicyReader<'a> {
     }
 
     /// Of the members of the policy, or of its member `of`.
-    fn refuse_unknown(&mut self, members: &Members, of: &str, known: &[&str]) {
+    pub(super) fn refuse_unknown(&mut self, members: &Members, of: &str, known: &[&str]) {
         for (name, _) in &members.0 {
             if !known.contains(&name.as_str()) {
                 let hint = nearest(name, known.iter().copied()).map_or_else(
@@ -288,7 +214,7 @@ impl<'a> PolicyReader<'a> {
     }
 
     /// A member of the policy, or `member.part` of a table in it.
-    fn find(&self, field: &str) -> Option<&'a Given> {
+    pub(super) fn find(&self, field: &str) -> Option<&'a Given> {
         match field.split_once('.') {
             None => self.members.get(field),
             Some((first, part)) => match self.members.get(first)? {
@@ -298,14 +224,14 @@ impl<'a> PolicyReader<'a> {
         }
     }
 
-    fn table(&mut self, field: &str, example: &str) -> Option<&'a Members> {
+    pub(super) fn table(&mut self, field: &str, example: &str) -> Option<&'a Members> {
         match self.find(field)? {
             Given::Table(within) => Some(within),
             other => self.wrong(field, format!("must be a table, {example}, not {}", other.told())),
         }
     }
 
-    fn required_text(&mut self, field: &str, what: &str) -> Option<&'a str> {
+    pub(super) fn required_text(&mut self, field: &str, what: &str) -> Option<&'a str> {
         match self.find(field) {
             Some(Given::Text(text)) => Some(text),
             Some(other) => self.wrong(field, format!("must be text: {what}, not {}", other.told())),
@@ -328,7 +254,7 @@ impl<'a> PolicyReader<'a> {
         }
     }
 
-    fn required_number(&mut self, field: &str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(super) fn required_number(&mut self, field: &str, range: RangeInclusive<i64>) -> Option<i64> {
         if self.find(field).is_none() {
             let (low, high) = (range.start(), range.end());
             return self.wrong(field, format!("is missing: a whole number from {low} to {high}"));
@@ -336,7 +262,7 @@ impl<'a> PolicyReader<'a> {
         self.number(field, range)
     }
 
-    fn number(&mut self, field: &str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(super) fn number(&mut self, field: &str, range: RangeInclusive<i64>) -> Option<i64> {
         match self.find(field)? {
             Given::Integer(number) if range.contains(number) => Some(*number),
             other => {
@@ -347,7 +273,7 @@ impl<'a> PolicyReader<'a> {
     }
 
     /// Notes a fault of a member.
-    fn wrong<T>(&mut self, field: &str, detail: String) -> Option<T> {
+    pub(super) fn wrong<T>(&mut self, field: &str, detail: String) -> Option<T> {
         self.note(&field.split('.').collect::<Vec<_>>(), detail);
         None
     }
@@ -358,20 +284,9 @@ impl<'a> PolicyReader<'a> {
     }
 }
 
-/// The members that a policy needs one of.
-fn limits_of_members() -> impl Iterator<Item = &'static str> {
-    let waited_for = LimitKind::ALL.into_iter().filter(|kind| kind.lets_wait());
-    waited_for.map(LimitKind::word).chain([TIMEOUT])
-}
-
 /// A member of the policy, or of its member `of`.
 fn within<'p>(of: &'p str, name: &'p str) -> Vec<&'p str> {
     if of.is_empty() { vec![name] } else { vec![of, name] }
-}
-
-/// `None` only for what no range lets through.
-fn count(number: i64) -> Option<NonZeroU32> {
-    u32::try_from(number).ok().and_then(NonZeroU32::new)
 }
 
 fn no_label(given: &str) -> String {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::testing::id;
-use crate::policy::{LabelCondition, Overlap, Pace, Period, Quota, Scope, UrlPattern, Window};
+use crate::policy::{LabelCondition, Limits, Overlap, Pace, Period, Quota, Scope, UrlPattern, Window};
 
 fn members(value: &Value) -> Members {
     serde_json::from_str(&value.to_string()).expect("an object")

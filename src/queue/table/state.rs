@@ -49,8 +49,12 @@ pub(super) struct QueueLane {
     pub(super) signalled: bool,
     /// A load of the lane is under way.
     pub(super) loading: bool,
-    /// What was lost since it began: its page may hold some of that.
+    /// What was lost, or in the hand of an operator, since it began: its page may hold some of that.
     pub(super) gone: HashSet<EventId>,
+    /// Entries that an operator is about to take out of the store: each until something of it is booked.
+    pub(super) watched: HashSet<EventId>,
+    /// Entries that an operator took out of the store, until what becomes of them is booked.
+    pub(super) in_hand: HashSet<EventId>,
 }
 
 /// What was counted before the table had heard of it.
@@ -71,6 +75,11 @@ impl QueueLane {
             && self.plain_out.is_empty()
             && self.put_off_out.is_empty()
             && self.early.retries.is_empty()
+    }
+
+    /// Whether it is spent and no page under way has to find here what it must not hand out.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        self.is_spent() && self.gone.is_empty()
     }
 
     /// Entries in plain order that are owed an end.
@@ -122,6 +131,21 @@ impl QueueLane {
             Held::Started
         } else {
             Held::ReadAhead
+        }
+    }
+
+    /// Who has an entry, wherever it stands.
+    pub(super) fn holder(&self, id: EventId) -> Held {
+        self.held(id, self.put_off_out.contains(&id))
+    }
+
+    /// Something is booked of an entry: an operator's knowledge of it is out of date.
+    fn booked(&mut self, id: EventId) {
+        // Nearly always nothing is there, and looking for it would cost a hash each.
+        for set in [&mut self.watched, &mut self.in_hand] {
+            if !set.is_empty() {
+                set.remove(&id);
+            }
         }
     }
 
@@ -288,6 +312,7 @@ impl QueueLane {
         how: &Settlement,
         books: &mut Books,
     ) -> Option<Timestamp> {
+        self.booked(id);
         // Its next try is handed out already: that was booked in place of this settlement.
         if from_due.is_none() && self.early.retries.remove(&id) {
             return None;
@@ -305,6 +330,7 @@ impl QueueLane {
 
     /// Takes off an entry that ended as lost. Returns whether it was handed out.
     pub(super) fn lose(&mut self, loss: &Loss, books: &mut Books) -> bool {
+        self.booked(loss.id);
         let is_put_off = loss.due_at.is_some();
         if self.take_back(loss.id, is_put_off, books) {
             return true;

@@ -44,13 +44,22 @@ fn end_at_the_end(
     put_off: &[EventId],
 ) -> Option<Timestamp> {
     let next_due = start.next_due.map(|_| None);
-    let end = LoadEnd { plain: &[], put_off, next_due, exhausted: true, changed: start.changed };
+    let end =
+        LoadEnd { plain: &[], put_off, read_to: None, next_due, exhausted: true, changed: start.changed };
     table.end_load(lane, &end)
 }
 
 fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
     let start = table.begin_load(lane).expect("holds something");
-    let end = LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed: start.changed };
+    table.end_reading(lane);
+    let end = LoadEnd {
+        plain,
+        read_to: plain.last().copied(),
+        put_off: &[],
+        next_due: None,
+        exhausted: false,
+        changed: start.changed,
+    };
     table.end_load(lane, &end);
 }
 
@@ -85,7 +94,17 @@ fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
     assert_eq!(oldest(&table), at(20), "what is put off does not count");
     let start = table.begin_load(&lane).expect("three are unsettled");
     let (plain, put_off, changed) = (&[aged(30)][..], &[aged(10)][..], start.changed);
-    table.end_load(&lane, &LoadEnd { plain, put_off, next_due: Some(None), exhausted: false, changed });
+    table.end_load(
+        &lane,
+        &LoadEnd {
+            plain,
+            read_to: plain.last().copied(),
+            put_off,
+            next_due: Some(None),
+            exhausted: false,
+            changed,
+        },
+    );
     assert_eq!(oldest(&table), at(10), "the retry is older than the plain entries out with it");
     table.settled(&lane, aged(10), Some(DUE), &Settlement::Delivered);
     hand_out(&mut table, &lane, &[]);
@@ -159,7 +178,17 @@ fn a_due_time_before_all_others_is_announced_although_the_lane_is_signalled() {
     let start = table.begin_load(&lane).expect("five wait");
     let (plain, put_off) = (&[id(1)][..], &[id(3), id(5)][..]);
     let next_due = Some(Some(LATER));
-    table.end_load(&lane, &LoadEnd { plain, put_off, next_due, exhausted: false, changed: start.changed });
+    table.end_load(
+        &lane,
+        &LoadEnd {
+            plain,
+            read_to: plain.last().copied(),
+            put_off,
+            next_due,
+            exhausted: false,
+            changed: start.changed,
+        },
+    );
     settle(&mut table, &lane, 1, None, Some(DUE));
     assert_eq!(announced(), [DUE], "a retry is due before what is left");
 }
@@ -193,7 +222,17 @@ fn what_was_lost_during_a_load_is_not_handed_out_and_counts_once() {
     assert!(!table.lost(&loss(2)));
     assert_eq!(table.end_reading(&lane), HashSet::from([id(2)]));
     let (plain, changed) = (&[id(3)][..], start.changed);
-    table.end_load(&lane, &LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed });
+    table.end_load(
+        &lane,
+        &LoadEnd {
+            plain,
+            read_to: plain.last().copied(),
+            put_off: &[],
+            next_due: None,
+            exhausted: false,
+            changed,
+        },
+    );
     assert_eq!(
         counts(&table).first().map(|lane| (lane.ready, out(&table))),
         Some((1, 1)),
@@ -279,7 +318,17 @@ fn what_is_handed_out_before_its_append_is_booked_counts_then_and_once() {
     }
     let start = table.begin_load(&lane).expect("appends are under way");
     let (plain, put_off, changed) = (&[id(1)][..], &[id(3)][..], start.changed);
-    table.end_load(&lane, &LoadEnd { plain, put_off, next_due: None, exhausted: false, changed });
+    table.end_load(
+        &lane,
+        &LoadEnd {
+            plain,
+            read_to: plain.last().copied(),
+            put_off,
+            next_due: None,
+            exhausted: false,
+            changed,
+        },
+    );
     assert_eq!(terms(&table), [2, 0, 0, 2, 0]);
     // The other ones of each order are booked first: the sums are the same.
     table.appended(&lane, id(2), None);

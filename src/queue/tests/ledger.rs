@@ -44,6 +44,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> NewEvent {
         due_at,
         is_dated: false,
         expires_at: START + Duration::from_secs(3600),
+        redriven: None,
     };
     // Every third key comes again and again.
     let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });

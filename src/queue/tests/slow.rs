@@ -71,6 +71,7 @@ fn accept(n: u64) -> Vec<NewEvent> {
         due_at: None,
         is_dated: false,
         expires_at: Timestamp::MAX,
+        redriven: None,
     };
     vec![NewEvent { lane, event, dedup: None, source: EventSource::Http }]
 }

@@ -8,6 +8,7 @@
 pub(super) mod dead;
 pub(super) mod documents;
 pub(super) mod entries;
+pub(super) mod scan;
 pub(super) mod usages;
 
 use std::collections::HashSet;
@@ -89,11 +90,14 @@ macro_rules! suite {
                 settlements_and_their_places, reasons_are_kept, repetitions_are_recognised, keys_on_record_are_found,
                 everything_survives_a_crash, a_lane_that_is_given_up_is_lost_once_and_others_stay,
                 a_closed_store_says_so, what_an_earlier_owner_decides_is_refused;
+            mod scan:
+                a_walk_comes_by_everything_once_whatever_is_settled_meanwhile,
+                steps_of_a_walk_are_bounded_and_pass_over_what_is_not_meant;
             mod dead:
                 letters_are_whole_and_in_pages_of_either_order,
                 a_page_is_bounded_by_bytes_and_has_one_letter_at_least,
                 what_was_taken_is_gone_for_good_and_taken_once,
-                of_many_that_take_a_letter_one_has_it,
+                of_many_that_take_a_letter_one_has_it, letters_that_are_added_are_like_others, a_letter_is_found_by_the_name_of_its_event,
                 a_store_that_is_held_or_closed_takes_no_letter, an_earlier_owner_takes_no_letter;
             mod usages:
                 a_new_record_is_empty_and_orderly, what_was_recorded_is_found_in_order,

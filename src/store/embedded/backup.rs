@@ -11,6 +11,9 @@
 //! after each pass, for a moment. A directory at rest that has another epoch or a newer account at the end of the pass
 //! than at its beginning was started, and is copied again as one in use.
 //!
+//! A redriven letter goes the other way: from `dead` to the journal. A pass in which that happened may have neither of the two,
+//! which the document of the letters under way tells: another pass follows.
+//!
 //! Every pass ends with the store's own check of the copy.
 //!
 //! Must not know: where copies are kept, who may go back to one.
@@ -27,8 +30,8 @@ use super::directory::DataDir;
 use super::names::{self, Role};
 use super::sealed::{self, Sealed};
 use super::verify::{self, VerifyReport};
-use super::{access, account, epoch, files, format, journal};
-use crate::store::{DirectoryError, StoreError};
+use super::{access, account, documents, epoch, files, format, journal};
+use crate::store::{DirectoryError, LETTERS_UNDER_WAY, StoreError, Version};
 
 /// Passes over a directory that changes all the time.
 const MAX_PASSES: usize = 20;
@@ -83,11 +86,21 @@ pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
     loop {
         passes += 1;
         copier.is_growing = moment.is_running;
+        let letters = LettersMoved::look(root)?;
         let is_whole = copier.pass()?;
         let after = DirectoryProgress::look(root)?;
+        let has_letters = !moment.is_running || letters.is_quiet && letters == LettersMoved::look(root)?;
         // At rest and changed: it was started meanwhile, and the first files may not fit the later ones.
-        let is_whole = is_whole && (moment.is_running || moment == after);
+        let is_whole = is_whole && (moment.is_running || moment == after) && has_letters;
         let is_last = passes == MAX_PASSES;
+        if is_last && !has_letters {
+            return Err(StoreError::Io {
+                operation: "copy",
+                place: to.display().to_string(),
+                reason: "dead letters are being redriven all the time: repeat it when that has ended"
+                    .to_owned(),
+            });
+        }
         if is_whole || is_last {
             let report = verify::verify(to, None)?;
             // At rest there is nothing that another pass would find.
@@ -132,6 +145,25 @@ impl DirectoryProgress {
         };
         let epoch = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.number);
         Ok(Self { is_running: held.is_none(), epoch, account: account::read(root)?.version })
+    }
+}
+
+/// Whether dead letters are on their way into the journal, and which change of that was the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LettersMoved {
+    version: Option<Version>,
+    is_quiet: bool,
+}
+
+impl LettersMoved {
+    fn look(root: &Path) -> Result<Self, StoreError> {
+        match documents::read(&documents::path(root, LETTERS_UNDER_WAY)) {
+            Ok(None) => Ok(Self { version: None, is_quiet: true }),
+            Ok(Some((version, body))) => Ok(Self { version: Some(version), is_quiet: body.is_empty() }),
+            // Nothing can be noted there, and so nothing is moved.
+            Err(StoreError::Damaged { .. }) => Ok(Self { version: None, is_quiet: true }),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The dead letters of the store: pages of them, and taking them.
 //!
-//! Places are found by a walk over `dead/` on a thread that may wait; the writer puts on record what is taken.
+//! Letters are found by a walk over `dead/` on a thread that may wait; the writer puts on record what is taken.
 //!
 //! Must not know: when letters are written, the form of segments.
 
@@ -18,12 +18,14 @@ use crate::clock::Timestamp;
 use crate::event::EventId;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::embedded::journal::{Position, segment_name};
-use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, ReadLimit, StoreError};
+use crate::store::{
+    DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, PlacedLetter, ReadLimit, StoreError,
+};
 
-/// Letters to take, with the places at which a walk has found them.
-pub(super) struct TakeRequest {
-    pub letters: Vec<(EventId, Position)>,
-    pub reply: oneshot::Sender<Result<Vec<EventId>, StoreError>>,
+/// A change of the letters alone.
+pub(super) enum LetterRequest {
+    Take { places: Vec<Position>, reply: oneshot::Sender<Result<Vec<Position>, StoreError>> },
+    Add { letters: Vec<DeadLetter>, reply: oneshot::Sender<Result<(), StoreError>> },
 }
 
 impl DeadLetters for EmbeddedStore {
@@ -36,20 +38,36 @@ impl DeadLetters for EmbeddedStore {
         Box::pin(self.read(move |reads| letters_of(reads).page(order, after, limit)))
     }
 
-    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
+    fn find(&self, name: EventId) -> BoxFuture<'_, Result<Vec<PlacedLetter>, StoreError>> {
+        Box::pin(self.read(move |reads| letters_of(reads).find(name)))
+    }
+
+    fn take(
+        &self,
+        owner: Owner,
+        places: Vec<LetterPlace>,
+    ) -> BoxFuture<'_, Result<Vec<LetterPlace>, StoreError>> {
         Box::pin(async move {
             self.shared.figures.writable()?;
             self.shared.owner.check(owner)?;
-            let wanted: HashSet<EventId> = ids.iter().copied().collect();
-            let letters = self.read(move |reads| letters_of(reads).places_of(&wanted)).await?;
-            if letters.is_empty() {
+            if places.is_empty() {
                 return Ok(Vec::new());
             }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Take(TakeRequest { letters, reply }))?;
-            let mut left: HashSet<EventId> = answer.await.map_err(|_| self.gone())??.into_iter().collect();
-            // Each once, however often it was asked for or parked.
-            Ok(ids.into_iter().filter(|id| left.remove(id)).collect())
+            let places = places.into_iter().map(from_place).collect();
+            self.send(Request::Letters(LetterRequest::Take { places, reply }))?;
+            let taken = answer.await.map_err(|_| self.gone())??;
+            Ok(taken.into_iter().map(to_place).collect())
+        })
+    }
+
+    fn add(&self, owner: Owner, letters: Vec<DeadLetter>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.figures.writable()?;
+            self.shared.owner.check(owner)?;
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Letters(LetterRequest::Add { letters, reply }))?;
+            answer.await.map_err(|_| self.gone())?
         })
     }
 }
@@ -64,6 +82,10 @@ fn to_place(at: Position) -> LetterPlace {
 fn from_place(place: LetterPlace) -> Position {
     let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     Position { segment: half(place.0 >> 32), offset: half(place.0) }
+}
+
+fn placed((at, letter): (Position, DeadLetter)) -> PlacedLetter {
+    PlacedLetter { place: to_place(at), letter }
 }
 
 fn letters_of(reads: &Reads) -> LetterReads<'_> {
@@ -84,14 +106,14 @@ impl LetterReads<'_> {
     ) -> Result<LetterPage, StoreError> {
         let read = self.shared.letters.page(order, after.map(from_place), limit)?;
         self.raise_damaged(&read.damaged);
-        let (letters, unreadable) = (read.letters, read.unreadable);
-        Ok(LetterPage { letters, next: read.next.map(to_place), unreadable })
+        let letters = read.letters.into_iter().map(placed).collect();
+        Ok(LetterPage { letters, next: read.next.map(to_place), unreadable: read.unreadable })
     }
 
-    fn places_of(&self, ids: &HashSet<EventId>) -> Result<Vec<(EventId, Position)>, StoreError> {
-        let found = self.shared.letters.find(ids)?;
+    fn find(&self, name: EventId) -> Result<Vec<PlacedLetter>, StoreError> {
+        let found = self.shared.letters.find(name)?;
         self.raise_damaged(&found.damaged);
-        Ok(found.letters)
+        Ok(found.letters.into_iter().map(placed).collect())
     }
 
     /// Damage is reported, and nothing is settled by it: what is lost for certain the next start says, which compares
@@ -113,33 +135,52 @@ impl LetterReads<'_> {
 }
 
 impl Writer {
-    /// Answers each with the ids of those that were there.
-    pub(super) fn take_letters(&mut self, takes: Vec<TakeRequest>, now: Timestamp) {
-        for TakeRequest { letters, reply } in takes {
+    /// Changes letters, one request after the other.
+    pub(super) fn change_letters(&mut self, requests: Vec<LetterRequest>, now: Timestamp) {
+        for request in requests {
             // A caller that has gone away repeats it or does not want to know.
-            let _ = reply.send(self.take(letters, now));
+            match request {
+                LetterRequest::Take { places, reply } => drop(reply.send(self.take(places, now))),
+                LetterRequest::Add { letters, reply } => drop(reply.send(self.add(&letters, now))),
+            }
         }
     }
 
-    fn take(
-        &mut self,
-        mut letters: Vec<(EventId, Position)>,
-        now: Timestamp,
-    ) -> Result<Vec<EventId>, StoreError> {
+    fn add(&mut self, letters: &[DeadLetter], now: Timestamp) -> Result<(), StoreError> {
+        self.may_change()?;
+        // They may wait: the room is kept for what is owed an end.
+        let bytes: usize = letters.iter().map(|letter| letter.record.len()).sum();
+        self.room(bytes)?;
+        let added = self.dead.append(letters, now);
+        self.changed(added)
+    }
+
+    /// Whether letters may be changed now.
+    fn may_change(&self) -> Result<(), StoreError> {
         self.shared.figures.sound()?;
-        if let Some(reason) = self.shared.doubts.store_held() {
-            return Err(StoreError::Held { reason });
+        self.shared.doubts.store_held().map_or(Ok(()), |reason| Err(StoreError::Held { reason }))
+    }
+
+    /// Counts the letters anew; a failure of the disk is one of the store.
+    fn changed(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        self.count_dead();
+        outcome.map_err(|error| match error {
+            error if error.is_refusal() || matches!(error, StoreError::TooLarge { .. }) => error,
+            error => self.shared.figures.fail(&error),
+        })
+    }
+
+    fn take(&mut self, mut places: Vec<Position>, now: Timestamp) -> Result<Vec<Position>, StoreError> {
+        self.may_change()?;
+        // Another call may have taken some since they were found, and one may be named twice.
+        let mut seen = HashSet::new();
+        let letters = self.shared.letters.clone();
+        places.retain(|place| letters.is_kept(*place) && seen.insert((place.segment, place.offset)));
+        if places.is_empty() {
+            return Ok(places);
         }
-        // Another call may have taken some since they were found.
-        letters.retain(|(_, place)| self.shared.letters.is_kept(*place));
-        let places: Vec<Position> = letters.iter().map(|(_, place)| *place).collect();
         let shared = Arc::clone(&self.shared);
         let taken = with_ballast(&shared, true, || self.dead.take(&places, now));
-        self.count_dead();
-        match taken {
-            Ok(()) => Ok(letters.into_iter().map(|(id, _)| id).collect()),
-            Err(error) if error.is_refusal() => Err(error),
-            Err(error) => Err(shared.figures.fail(&error)),
-        }
+        self.changed(taken).map(|()| places)
     }
 }

@@ -171,7 +171,7 @@ fn directory(root: &Path) -> PathBuf {
     root.join("documents")
 }
 
-fn path(root: &Path, name: &str) -> PathBuf {
+pub(super) fn path(root: &Path, name: &str) -> PathBuf {
     directory(root).join(format!("{name}.json"))
 }
 

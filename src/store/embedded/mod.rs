@@ -45,6 +45,7 @@ mod names;
 mod operations;
 mod options;
 mod owed;
+mod parts;
 mod reads;
 mod rebuilding;
 mod reclaim;
@@ -55,6 +56,7 @@ mod restored;
 mod retry;
 pub(crate) mod rollback;
 mod salt;
+mod scan;
 mod scrub;
 mod sealed;
 mod shared;
@@ -86,6 +88,7 @@ use self::give_up::GivingUp;
 use self::journal::{Settled, What};
 use self::letters::NewLetters;
 pub use self::options::EmbeddedOptions;
+use self::parts::{PART_BYTES, PART_ENTRIES, parts};
 use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
@@ -93,16 +96,13 @@ use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
-    AppendTurn, Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES,
-    NewEntry, Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
+    StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
 
-/// Records go to the writer in parts of at most this many bytes, so that a commit takes several of them and none
-/// outgrows a group.
-const PART_BYTES: usize = 4 * 1024 * 1024;
-const PART_ENTRIES: usize = 4096;
 /// Settlements go to the writer in parts of at most this many.
 const SETTLED_PART: usize = 4096;
 /// One permit of room stands for this many bytes of records.
@@ -311,22 +311,6 @@ impl EmbeddedStore {
     }
 }
 
-/// Splits a batch into parts that fit into a group, with their bytes.
-fn parts(batch: Vec<NewEntry>) -> Vec<(Vec<NewEntry>, usize)> {
-    let mut parts: Vec<(Vec<NewEntry>, usize)> = Vec::new();
-    for entry in batch {
-        let bytes = entry.record.len();
-        match parts.last_mut() {
-            Some((part, sum)) if *sum + bytes <= PART_BYTES && part.len() < PART_ENTRIES => {
-                *sum += bytes;
-                part.push(entry);
-            }
-            _ => parts.push((vec![entry], bytes)),
-        }
-    }
-    parts
-}
-
 impl EntryStore for EmbeddedStore {
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.append_all(batch, Arc::default()))
@@ -398,6 +382,10 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.lookup(id)))
     }
 
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(self.read(move |reads| reads.scan(&scan)))
+    }
+
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
         let lane = lane.clone();
         Box::pin(self.read(move |reads| reads.count_before(&lane, id)))
@@ -414,6 +402,10 @@ impl EntryStore for EmbeddedStore {
 
     fn doubts(&self) -> Doubts {
         self.shared.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

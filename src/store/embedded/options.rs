@@ -20,6 +20,10 @@ pub struct EmbeddedOptions {
     pub dedup_window: Duration,
     /// How long dead letters are kept.
     pub dead_retention: Duration,
+    /// How many dead letters are kept: beyond that the oldest file goes.
+    pub dead_letters: u64,
+    /// How many bytes the files of dead letters may take: beyond that the oldest one goes.
+    pub dead_bytes: u64,
     /// A wall clock that is at most this much ahead of the last process is believed at the start.
     pub clock_bound: Duration,
     /// Memory of the index's cache, in bytes.
@@ -60,6 +64,8 @@ impl Default for EmbeddedOptions {
             sweep_every: Duration::from_millis(100),
             dedup_window: Duration::from_secs(24 * 3600),
             dead_retention: Duration::from_secs(14 * 24 * 3600),
+            dead_letters: u64::MAX,
+            dead_bytes: u64::MAX,
             clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,

@@ -269,7 +269,7 @@ impl Reads {
         self.shared.lanes.key(lane).is_some()
     }
 
-    fn entry(
+    pub(super) fn entry(
         &self,
         block: &Block,
         home: Home,

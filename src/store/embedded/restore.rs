@@ -2,7 +2,7 @@
 //! link, or belong to the user of the daemon while root restores.
 //!
 //! # Order
-//! 1. The directory is made if needed and locked. `restoring` is written ([`unfinished`](super::unfinished)): from here
+//! 1. The directory is made if needed and locked. `restoring` is written ([`unfinished`]): from here
 //!    on no daemon starts on it. Where root restores the directory of another user, it takes it, so that nobody else
 //!    changes names in it meanwhile.
 //! 2. The tree grows and is checked in `restoring.data`, and its own epoch is raised there.

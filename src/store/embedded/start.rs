@@ -34,7 +34,8 @@ use crate::store::embedded::index::guarded;
 use crate::store::embedded::index::open::Opened;
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{
-    self, Arrange, BlockReader, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position,
+    self, Arrange, BlockReader, DeadLog, Disk, FoundLetters, Journal, JournalOptions, LetterRetention,
+    Marked, Position,
 };
 use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
@@ -298,7 +299,11 @@ fn open_dead(
     // After a closing mark every byte was acknowledged: what does not decode is damage.
     let marked = mark.filter(|mark| mark.closed).map(|_| Marked { end: Position::MAX, closed: true });
     let above = mark.and_then(|mark| mark.dead.keys().next_back().copied()).unwrap_or(0);
-    let retention = given.options.dead_retention;
+    let retention = LetterRetention {
+        age: given.options.dead_retention,
+        letters: given.options.dead_letters,
+        bytes: given.options.dead_bytes,
+    };
     let letters = retry::reading(|| FoundLetters::scan(&dir, options.salt, marked))?;
     let (dead, report) = DeadLog::open_on(&dir, options, retention, now, letters, above, disk)?;
     missing::letters(doubts, found, &report, &dead.by_segment(), now);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::commit::{self, AppendReply, Draft, PlacedSettlement};
-use super::dead_letters::TakeRequest;
+use super::dead_letters::LetterRequest;
 use super::indexer::{Commit, Work};
 use super::owed::{QueuedSettlements, Settling};
 use super::shared::Shared;
@@ -26,7 +26,7 @@ use crate::store::embedded::index::{guarded, room};
 use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal, Position};
 use crate::store::embedded::operations::Operation;
 use crate::store::{AppendTurn, Appended, DeadLetter, Dedup, NewEntry, StoreError};
-use crate::telemetry::defect;
+use crate::telemetry::{LettersRemoved, defect};
 
 /// A request to the writer thread. A reply that is dropped unanswered means that the thread ended or the store is
 /// poisoned.
@@ -44,7 +44,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     Find(Find),
-    Take(TakeRequest),
+    Letters(LetterRequest),
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -99,7 +99,7 @@ pub(super) struct PendingRequests {
     first_settle: Option<Timestamp>,
     /// Look-ups of keys, answered without a commit.
     finds: Vec<Find>,
-    takes: Vec<TakeRequest>,
+    letter_requests: Vec<LetterRequest>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
@@ -119,7 +119,7 @@ impl PendingRequests {
                 self.first_settle.get_or_insert(now);
             }
             Request::Find(find) => self.finds.push(find),
-            Request::Take(take) => self.takes.push(take),
+            Request::Letters(request) => self.letter_requests.push(request),
             Request::Close { reply } => self.close = Some(reply),
         }
     }
@@ -134,7 +134,7 @@ impl PendingRequests {
     /// How long the next commit may wait for more; `None` when nothing waits for it.
     fn patience(&self, now: Timestamp, settle_delay: Duration) -> Option<Duration> {
         // Only settlements may wait for company: a producer or an operator waits for the answer to the others.
-        if !self.appends.is_empty() || !self.takes.is_empty() || self.is_full() {
+        if !self.appends.is_empty() || !self.letter_requests.is_empty() || self.is_full() {
             return Some(Duration::ZERO);
         }
         self.first_settle.map(|first| settle_delay.saturating_sub(now.since(first)))
@@ -226,7 +226,7 @@ impl Writer {
         let now = self.shared.clock.now();
         // Older settlements first: what room there is belongs to them.
         self.settle_owed(now);
-        self.take_letters(std::mem::take(&mut pending.takes), now);
+        self.change_letters(std::mem::take(&mut pending.letter_requests), now);
         if pending.appends.is_empty() && pending.settles.is_empty() {
             return;
         }
@@ -401,7 +401,7 @@ impl Writer {
 
     /// Whether there is room for `append_bytes`, asked of the system for every commit: at full speed a commit
     /// can take more than any reserve that was seen a moment ago. A new segment takes its whole size at once.
-    fn room(&self, append_bytes: usize) -> Result<(), StoreError> {
+    pub(super) fn room(&self, append_bytes: usize) -> Result<(), StoreError> {
         self.shared.measure_room(u64::try_from(append_bytes).unwrap_or(u64::MAX))
     }
 
@@ -433,8 +433,10 @@ impl Writer {
             shared.account.letters(letters);
             shared.mark()
         };
+        let kept = self.dead.letters().count();
         let removed =
             self.dead.expire(now, &corrections, on_record).map(|_| ()).map_err(|error| error.to_string());
+        LettersRemoved { how: "retention", count: kept.saturating_sub(self.dead.letters().count()) }.emit();
         self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

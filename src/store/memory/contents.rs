@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
     Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
-    Loss, NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
+    Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace, Scanned, SettleRequest, StoredEntry,
+    Version,
 };
 
 /// What a crash leaves.
@@ -141,7 +142,6 @@ impl Contents {
                 return;
             }
             Settlement::Dead { reason, attempts } => {
-                self.parked += 1;
                 let letter = DeadLetter {
                     id: settle.id,
                     lane: settle.lane.clone(),
@@ -150,6 +150,7 @@ impl Contents {
                     reason: reason.clone(),
                     record: row.record.clone(),
                 };
+                self.parked += 1;
                 self.dead.insert(self.parked, letter);
             }
             Settlement::Lost => {
@@ -171,6 +172,11 @@ impl Contents {
         if let Some(why) = settle.why.filter(|_| settle.settlement != Settlement::Delivered) {
             self.whys.insert(settle.id, KeptEnd { lane: Some(settle.lane.clone()), why });
         }
+    }
+
+    pub(super) fn park(&mut self, letter: DeadLetter) {
+        self.parked += 1;
+        self.dead.insert(self.parked, letter);
     }
 
     pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
@@ -237,7 +243,7 @@ impl Contents {
                 page.next = last;
                 return page;
             }
-            page.letters.push(letter.clone());
+            page.letters.push(PlacedLetter { place: LetterPlace(place), letter: letter.clone() });
             last = Some(LetterPlace(place));
         }
         page
@@ -251,6 +257,28 @@ impl Contents {
             None if self.settled.contains(&id) => Lookup::Settled(self.whys.get(&id).cloned()),
             None => Lookup::Unknown,
         }
+    }
+
+    /// In the order of ids.
+    pub(super) fn scan(&self, scan: &Scan) -> ScanPage {
+        let place = |id: EventId| ScanPlace(u128::from_be_bytes(id.to_bytes()));
+        let after = scan.after.map(|ScanPlace(bits)| EventId::from_bytes(bits.to_be_bytes()));
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let (mut page, mut bytes) = (ScanPage::default(), 0_usize);
+        for (id, lane) in self.homes.range((start, std::ops::Bound::Unbounded)) {
+            if !scan.lanes.has(lane) || id.accepted_at() < scan.accepted_from {
+                continue;
+            }
+            let Some(row) = self.lanes.get(lane).and_then(|rows| rows.entries.get(id)) else { continue };
+            bytes = bytes.saturating_add(row.record.len());
+            let is_full = page.entries.len() >= scan.limit.entries || bytes > scan.limit.bytes;
+            if is_full && let Some(last) = page.entries.last() {
+                page.next = Some(last.place);
+                return page;
+            }
+            page.entries.push(Scanned { place: place(*id), lane: lane.clone(), entry: row.stored(*id) });
+        }
+        page
     }
 
     pub(super) fn count_before(&self, lane: &LaneKey, id: EventId) -> u64 {

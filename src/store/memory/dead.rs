@@ -2,13 +2,13 @@
 //!
 //! Must not know: how an entry becomes a letter.
 
-use std::collections::HashSet;
-
 use futures_util::future::BoxFuture;
 
 use super::MemoryStore;
 use crate::event::EventId;
-use crate::store::{DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, ReadLimit, StoreError};
+use crate::store::{
+    DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, PlacedLetter, ReadLimit, StoreError,
+};
 
 impl DeadLetters for MemoryStore {
     fn list(
@@ -20,7 +20,23 @@ impl DeadLetters for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.letters(order, after, limit)) })
     }
 
-    fn take(&self, owner: Owner, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>> {
+    fn find(&self, name: EventId) -> BoxFuture<'_, Result<Vec<PlacedLetter>, StoreError>> {
+        let placed = |(place, letter): (&u64, &DeadLetter)| PlacedLetter {
+            place: LetterPlace(*place),
+            letter: letter.clone(),
+        };
+        Box::pin(async move {
+            self.read(|contents| {
+                contents.dead.iter().filter(|(_, letter)| letter.name() == name).map(placed).collect()
+            })
+        })
+    }
+
+    fn take(
+        &self,
+        owner: Owner,
+        places: Vec<LetterPlace>,
+    ) -> BoxFuture<'_, Result<Vec<LetterPlace>, StoreError>> {
         Box::pin(async move {
             let mut state = self.lock();
             state.writable()?;
@@ -28,10 +44,20 @@ impl DeadLetters for MemoryStore {
             if let Some(reason) = self.doubts.store_held() {
                 return Err(StoreError::Held { reason });
             }
-            let mut there: HashSet<EventId> = state.contents.dead.values().map(|letter| letter.id).collect();
-            let taken: Vec<EventId> = ids.into_iter().filter(|id| there.remove(id)).collect();
-            state.contents.dead.retain(|_, letter| !taken.contains(&letter.id));
-            Ok(taken)
+            Ok(places.into_iter().filter(|place| state.contents.dead.remove(&place.0).is_some()).collect())
+        })
+    }
+
+    fn add(&self, owner: Owner, letters: Vec<DeadLetter>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            state.writable()?;
+            state.owner().check(owner)?;
+            if let Some(reason) = self.doubts.store_held() {
+                return Err(StoreError::Held { reason });
+            }
+            letters.into_iter().for_each(|letter| state.contents.park(letter));
+            Ok(())
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Must not know: how the maps are laid out.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -11,8 +12,8 @@ use super::contents::Contents;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
+    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -83,6 +84,10 @@ impl EntryStore for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.lookup(id)) })
     }
 
+    fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.scan(&scan)) })
+    }
+
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move { self.read(|contents| contents.count_before(lane, id)) })
     }
@@ -109,6 +114,10 @@ impl EntryStore for MemoryStore {
 
     fn doubts(&self) -> Doubts {
         self.doubts.clone()
+    }
+
+    fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -118,6 +118,11 @@ impl MemoryStore {
         self.lock().contents.dead.values().cloned().collect()
     }
 
+    /// Parks a letter and leaves its entry where it is, as a crash between the two does.
+    pub(crate) fn park_alone(&self, letter: DeadLetter) {
+        self.lock().contents.park(letter);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere cannot leave the maps half changed: they are changed after all checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

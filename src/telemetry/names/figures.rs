@@ -121,6 +121,16 @@ pub(in crate::telemetry) const EVENTS_ENDED: Metric = counter(
     &["outcome", "reason"],
     "Events that reached their end, each once, by outcome and by why: the reasons of GET /v1/events/{id}, HTTP statuses by class.",
 );
+pub(in crate::telemetry) const DEAD_LETTERS_REMOVED: Metric = counter(
+    "tidegate_dead_letters_removed_total",
+    &["how"],
+    "Dead letters that are gone: redriven, purged, or let go by the retention.",
+);
+pub(in crate::telemetry) const EVENTS_CHANGED: Metric = counter(
+    "tidegate_events_changed_total",
+    &["change"],
+    "Events that waited and that an operator cancelled, delayed or sent ahead of their turn; a purge of a policy does not count.",
+);
 pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
     "tidegate_policy_info",
     None,

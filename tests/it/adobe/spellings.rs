@@ -7,7 +7,7 @@ use super::World;
 const SPELLINGS: [&str; 5] = [
     "/data/2.5/weather",
     "/data/2.5/weather?x=1#y",
-    "/data/./2.5/x/../weather",
+    "/data/2.5/%77eath%65r#y",
     "/d%61ta/2%2E5/weather",
     "/data/%32.5/%77eather?",
 ];
@@ -20,6 +20,11 @@ async fn meet(world: &World, policy: &str) {
     }
     for path in ["/data/2.6/weather", "/Data/2.5/weather", "/data/2.5"] {
         world.is_unmatched(path).await;
+    }
+    // What a parser would repair is no spelling: it is refused.
+    for path in ["/data/./2.5/weather", "/data/2.5/x/%2e%2E/weather"] {
+        let (status, refused) = world.event(path, &json!({}), 0).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("invalid_event")), "{path} {refused}");
     }
 }
 

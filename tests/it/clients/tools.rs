@@ -4,13 +4,14 @@
 //! A list is installed when it has changed: the package managers have to reach a package index then, and a test that needs
 //! the list fails when they do not.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// One installation at a time: tests that need the same list run side by side.
-static INSTALLING: Mutex<()> = Mutex::new(());
+/// One installation of a list at a time: tests that need the same one run side by side.
+static INSTALLING: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
 /// The interpreter of an environment that has the packages of `requirements.txt` in this directory of `tests/clients`. The
 /// list has to name all of them: nothing else is installed.
@@ -52,7 +53,11 @@ fn tools(name: &str) -> PathBuf {
 /// Installs into an empty directory, unless it was made from the same list of packages.
 fn once(list: &Path, tools: &Path, install: impl FnOnce()) {
     // Another test's failure leaves nothing that is taken for a whole installation.
-    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_list = {
+        let mut lists = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lists.entry(list.to_owned()).or_default())
+    };
+    let _one = of_list.lock().unwrap_or_else(PoisonError::into_inner);
     let (wanted, mark) = (fs::read(list).expect("the list"), tools.join("installed"));
     if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
         return;

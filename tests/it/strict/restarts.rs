@@ -10,7 +10,7 @@ use crate::world::{Receiver, Sender, Stage, Stamps, alone, boot_ns};
 /// Limits that are tried together: few enough starts that the limits are met, not the machine.
 const GROUPS: [&[Proof]; 3] = [&[HALF, SLOW, MEDIUM, WINDOW, LONG], &[FAST], &[LANES]];
 /// How long each group is.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 12;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// How a process ends.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::strict::{FAST, HALF, LANES, MEDIUM, Proof, SLOW, WINDOW, arrivals, line};
 use crate::world::{Receiver, Stage, alone, boot_ns};
 
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_and_medium_limits_are_reached_and_kept() {

@@ -276,7 +276,9 @@ mod tests {
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
         ] {
             let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
-            let attempt = AttemptReport { cause: Some(cause), took: Duration::ZERO, series };
+            let (is_ambiguous, asks_too_much) = (false, false);
+            let took = Duration::ZERO;
+            let attempt = AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);

@@ -52,10 +52,8 @@ fn broken_worlds_are_caught() {
         (Sabotage::Backwards, "after the newer"),
         (Sabotage::LostWork, "not drained"),
     ] {
-        let complaints: Vec<String> = (0..60).filter_map(|seed| run(seed, sabotage).err()).collect();
-        assert!(
-            complaints.iter().any(|found| found.contains(complaint)),
-            "{sabotage:?} went unnoticed: {complaints:?}"
-        );
+        // Some show only where a restart falls into the right moment: in one of fifty worlds.
+        let mut complaints = (0..400).filter_map(|seed| run(seed, sabotage).err());
+        assert!(complaints.any(|found| found.contains(complaint)), "{sabotage:?} went unnoticed");
     }
 }

@@ -1,14 +1,18 @@
 //! The limits of the simulated policies: drawn by seed, as the checks know them, and as the planner is told.
 //!
-//! Must not know: the planner.
+//! Must not know: what the planner does with them.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::dispatch::tests::sim::check::Allowed;
-use crate::dispatch::tests::sim::world::{POLICIES, Sabotage, policy};
+use crate::dispatch::tests::sim::world::{MAX_INFLIGHT, POLICIES, Sabotage, policy};
+use crate::dispatch::{BreakerPolicy, DueShare, Planner, PlannerOptions, RetryPolicy};
 use crate::event::PolicyId;
+use crate::limit::Gate;
 use crate::policy::{Book, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 
 /// Random limits of a policy.
@@ -55,4 +59,28 @@ pub(super) fn build(book: &Book, sabotage: Sabotage) -> Arc<Runtime> {
         }
     }
     Arc::new(Runtime::build(&told).expect("small"))
+}
+
+/// A planner whose retries and holds are short.
+pub(super) fn planner(
+    gate: Gate,
+    runtime: &Arc<Runtime>,
+    (sabotage, due_share): (Sabotage, DueShare),
+    now: Timestamp,
+    seed: u64,
+) -> Planner {
+    let ms = Duration::from_millis;
+    let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), max_attempts: NonZeroU16::new(8) };
+    let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
+    let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
+    let sends_per_step = 16;
+    let options = PlannerOptions {
+        retry,
+        due_share,
+        breaker,
+        max_inflight,
+        sends_per_step,
+        ..PlannerOptions::default()
+    };
+    Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }

@@ -109,7 +109,7 @@ impl ModelQueue {
         let rows = &mut self.rows;
         let is_in = |id: &EventId| rows.get(id).is_some_and(|row| !row.out);
         let due = lane.due.iter().filter(|(due_at, id)| *due_at <= now && is_in(id)).map(|(_, id)| *id);
-        let mut ids: Vec<EventId> = due.take(limit.entries).collect();
+        let mut ids: Vec<EventId> = due.take(limit.entries.div_ceil(2)).collect();
         let room = limit.entries - ids.len();
         let mut plain: Vec<EventId> = lane.plain.iter().copied().filter(is_in).collect();
         if self.backwards {

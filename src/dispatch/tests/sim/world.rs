@@ -9,12 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
-use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::tests::sim::check::{Checker, add_up};
-use crate::dispatch::tests::sim::rules::{allowed, build, limits};
+use crate::dispatch::tests::sim::rules::{allowed, build, limits, planner};
 use crate::dispatch::tests::sim::shares::ShareCheck;
 use crate::dispatch::tests::sim::store::ModelQueue;
-use crate::dispatch::{BreakerPolicy, Effect, Input, Planner, PlannerOptions, SettledEntry, Ticket};
+use crate::dispatch::{DueShare, Effect, Endpoints, Input, Planner, SettledEntry, Ticket};
 use crate::event::testing::{API_LIMIT, NEXT_MESSAGE};
 use crate::event::{
     Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
@@ -31,7 +30,7 @@ const DRAINED_BY: Duration = Duration::from_secs(400);
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const POLICIES: u64 = 4;
 /// Calls in flight over all lanes.
-const MAX_INFLIGHT: usize = 24;
+pub(super) const MAX_INFLIGHT: usize = 24;
 
 /// Ways to break the world: the checks must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +58,7 @@ enum Happening {
 
 pub(super) struct World {
     now: Timestamp,
+    due_share: DueShare,
     rng: fastrand::Rng,
     sabotage: Sabotage,
     book: Book,
@@ -99,11 +99,13 @@ impl World {
         let runtime = build(&book, sabotage);
         let mut queue = ModelQueue::default();
         queue.backwards = sabotage == Sabotage::Backwards;
-        let planner = planner(Gate::new(), &runtime, sabotage, START, seed);
+        let due_share = if seed.is_multiple_of(2) { DueShare::ALL } else { DueShare::HALF };
+        let planner = planner(Gate::new(), &runtime, (sabotage, due_share), START, seed);
         let hangs =
             (rng.u8(..2) == 0).then(|| Some(rng.u64(..=POLICIES)).filter(|n| *n < POLICIES).map(policy));
         let mut world = Self {
             now: START,
+            due_share,
             rng,
             sabotage,
             book,
@@ -278,6 +280,7 @@ impl World {
                 due_at,
                 is_dated: false,
                 expires_at: Timestamp::from_millis((self.now + ms(ttl)).as_millis()),
+                redriven: None,
             };
             self.queue.accept(lane.key(), event, self.now);
         }
@@ -318,7 +321,7 @@ impl World {
         let knew = self.runtime.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
         let gap = HistoryGap { before: self.now, on_record_before: Timestamp::ZERO };
         let gate = Gate::after(gap, self.now, self.record.clone(), knew);
-        self.planner = planner(gate, &self.runtime, self.sabotage, self.now, seed);
+        self.planner = planner(gate, &self.runtime, (self.sabotage, self.due_share), self.now, seed);
         self.shares = ShareCheck::new(MAX_INFLIGHT);
         self.pass_on_signals()
     }
@@ -371,11 +374,15 @@ impl World {
         };
         self.now = self.now + pause;
         let told = self.told();
-        let Some(start) = self.planner.confirm(ticket, told, effects) else { return Ok(()) };
+        let Some(start) = self.planner.confirm(ticket, &Endpoints::default(), told, effects) else {
+            return Ok(());
+        };
         let (id, lane) = (start.entry.id, start.lane.clone());
         let Some(facts) = self.queue.facts(id) else { return Err(format!("{id} started, but is not out")) };
         self.checker.start(&lane, id, facts, self.now)?;
+        // Where due entries may take a share only, others go ahead of them.
         if facts.due_at.is_none()
+            && self.due_share == DueShare::ALL
             && let Some(overtaken) = self.queue.overdue(lane.key(), self.now)
         {
             return Err(format!("{id} started ahead of {overtaken}, which is due in lane {}", lane.key()));
@@ -436,13 +443,4 @@ impl World {
         self.queue.settle(entry.id, settlement, self.now, delay);
         Ok(())
     }
-}
-
-fn planner(gate: Gate, runtime: &Arc<Runtime>, sabotage: Sabotage, now: Timestamp, seed: u64) -> Planner {
-    let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
-    let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
-    let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
-    let options =
-        PlannerOptions { retry, breaker, max_inflight, sends_per_step: 16, ..PlannerOptions::default() };
-    Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }

@@ -106,6 +106,11 @@ async fn each_service_of_a_deployed_config_caps_its_calls_in_its_sandbox() {
     );
     let runtime = world.policies.runtime();
     assert!(runtime.policies().all(|policy| policy.spec.family == Family::Refuse));
+    let known_as =
+        runtime.policies().map(|policy| (policy.spec.title.as_deref(), policy.spec.config.as_deref()));
+    let names =
+        ["action https://api.example.org/data/2.5/*", "dataSource https://api.example.org/data/2.5/*"];
+    assert_eq!(known_as.collect::<Vec<_>>(), names.map(|name| (Some(name), Some(&*uid))));
     let words: Vec<_> = runtime.policies().filter_map(|policy| policy.spec.wording.clone()).collect();
     assert_eq!(words.len(), 2);
     assert!(words.iter().all(|words| &*words.per_window == "capped"));
@@ -298,14 +303,13 @@ async fn idle_configs_of_an_older_book_are_shown_after_the_upgrade_and_nothing_o
         world.documents.set("policies", book.to_string());
         let policies =
             Policies::open(Arc::clone(&world.documents) as _, world.clock.clone()).await.expect("readable");
-        assert!(policies.was_older());
         let before = policies.runtime();
-        crate::manage::settle(&policies, world.clock.now(), DRAIN_WINDOW).await;
+        crate::manage::derive_anew(&policies, world.clock.now(), DRAIN_WINDOW).await;
         let id = PolicyId::parse(&format!("{uid}.action")).expect("valid");
         assert_eq!(policies.book().get(&id).is_some(), is_shown);
         assert_eq!(policies.runtime().diff(&before), []);
-        let again =
-            Policies::open(Arc::clone(&world.documents) as _, world.clock.clone()).await.expect("readable");
-        assert_eq!(again.was_older(), !is_shown, "what has changed is written in the new form");
+        let (_, body) = world.documents.body("policies").expect("stored");
+        let stored: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(stored["format"] != 4, is_shown, "what has changed is written in the new form");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::event::PolicyId;
 use crate::manage::mashery::derive::effective::Effective;
 use crate::manage::mashery::derive::{
-    API_KEY, Part, SECOND, calls, calls_of_method, id, limits, of_developer, refusing, row,
+    API_KEY, Part, SECOND, calls, calls_of_method, limits, of_developer, policy, refusing, row,
 };
 use crate::manage::mashery::objects::catalogue::{Catalogue, Element};
 use crate::manage::mashery::objects::record::{Method, PackageKey, Plan, PlanMethod, PlanStatus, Status};
@@ -84,7 +84,7 @@ impl<'c> Plans<'c> {
                 overlap: Overlap::All,
                 ..refusing(PLAN, clauses, Limits::default())
             };
-            list.push((id(&plan.id, PLAN)?, spec));
+            list.push(policy(&plan.id, PLAN, spec)?);
         }
         Some(list)
     }
@@ -115,7 +115,7 @@ impl<'c> Plans<'c> {
             wording: Some(of_developer(&method.of.name)),
             ..refusing(METHODS, calls_of_method(part, &method.of.name, names), Limits::default())
         };
-        Some(vec![(id(&method.id, "plans")?, spec)])
+        Some(vec![policy(&method.id, "plans", spec)?])
     }
 
     /// For calls of an endpoint that are of none of these methods, where any plan limits a method.
@@ -124,7 +124,7 @@ impl<'c> Plans<'c> {
             return Some(Vec::new());
         }
         let spec = refusing(METHODS, part.calls.clone(), Limits::default());
-        Some(vec![(id(&part.endpoint.id, "planrest")?, spec)])
+        Some(vec![policy(&part.endpoint.id, "planrest", spec)?])
     }
 
     fn limited(&self) -> impl Iterator<Item = &'c Element<PlanMethod>> {

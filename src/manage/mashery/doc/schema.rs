@@ -30,38 +30,19 @@ impl Kind {
         }
     }
 
-    /// The name of its schema.
-    pub(in crate::manage::mashery) const fn schema_name(self) -> &'static str {
-        match self {
-            Self::Service => "MasheryService",
-            Self::Endpoint => "MasheryEndpoint",
-            Self::Method => "MasheryMethod",
-            Self::Package => "MasheryPackage",
-            Self::Plan => "MasheryPlan",
-            Self::PlanService => "MasheryPlanService",
-            Self::PlanEndpoint => "MasheryPlanEndpoint",
-            Self::PlanMethod => "MasheryPlanMethod",
-            Self::Member => "MasheryMember",
-            Self::Application => "MasheryApplication",
-            Self::PackageKey => "MasheryPackageKey",
-        }
+    /// The name of its schema, such as `MasheryPlanService`.
+    pub(in crate::manage::mashery) fn schema_name(self) -> String {
+        let (first, rest) = self.stored_as().split_at(1);
+        format!("Mashery{}{rest}", first.to_ascii_uppercase())
     }
 
-    /// What it is called in the ids of operations.
-    pub(in crate::manage::mashery) const fn word(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Endpoint => "endpoint",
-            Self::Method => "method",
-            Self::Package => "package",
-            Self::Plan => "plan",
-            Self::PlanService => "plan_service",
-            Self::PlanEndpoint => "plan_endpoint",
-            Self::PlanMethod => "plan_method",
-            Self::Member => "member",
-            Self::Application => "application",
-            Self::PackageKey => "package_key",
-        }
+    /// What it is called in the ids of operations, such as `plan_service`.
+    pub(in crate::manage::mashery) fn word(self) -> String {
+        let lower = |letter: char| match letter.is_ascii_uppercase() {
+            true => format!("_{}", letter.to_ascii_lowercase()),
+            false => letter.to_string(),
+        };
+        self.stored_as().chars().map(lower).collect()
     }
 
     /// What is sent and shown.

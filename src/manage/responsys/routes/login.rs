@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use crate::manage::Dice;
 use crate::manage::call::read_body;
 use crate::manage::desk::Desk;
-use crate::manage::responsys::errors::{Failure, Refusals, json};
+use crate::manage::responsys::errors::{Failure, json};
 use crate::manage::responsys::objects;
 use crate::manage::responsys::objects::token::Token;
 use crate::manage::responsys::wire::LoggedIn;
@@ -23,7 +23,6 @@ use crate::manage::responsys::{ResponsysOptions, doc};
 #[derive(Clone)]
 pub(in crate::manage::responsys) struct Login {
     desk: Desk,
-    refusals: Refusals,
     dice: Dice,
     default_account: Option<String>,
     endpoint: Option<String>,
@@ -63,11 +62,11 @@ pub(in crate::manage::responsys) async fn log_in(
         Ok(asked) => login.answer(&asked, &headers, host),
         Err(failure) => Err(failure),
     };
-    answer.unwrap_or_else(|failure| login.refusals.refuse(failure))
+    answer.unwrap_or_else(|failure| failure.answer(&login.dice))
 }
 
 async fn no_verb(Shared(login): Shared<Login>) -> Response {
-    login.refusals.refuse(Failure::Method("POST"))
+    Failure::Method("POST").answer(&login.dice)
 }
 
 /// What a login asks for.
@@ -103,14 +102,9 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
 }
 
 impl Login {
-    pub(in crate::manage::responsys) fn new(
-        desk: Desk,
-        options: &ResponsysOptions,
-        refusals: Refusals,
-        dice: Dice,
-    ) -> Self {
+    pub(in crate::manage::responsys) fn new(desk: Desk, options: &ResponsysOptions, dice: Dice) -> Self {
         let ResponsysOptions { default_account, endpoint, .. } = options.clone();
-        Self { desk, refusals, dice, default_account, endpoint }
+        Self { desk, dice, default_account, endpoint }
     }
 
     fn answer(&self, asked: &Asked, headers: &HeaderMap, host: &str) -> Result<Response, Failure> {

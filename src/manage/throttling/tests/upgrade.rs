@@ -99,9 +99,16 @@ async fn every_route_answers_what_the_version_before_answered() {
     assert_eq!(then.len(), 9, "the control: one is gone");
     assert_eq!(policies(&world.policies), then);
 
-    // As a start does with a book of an older version: policies get the names of their configs, and nothing else changes.
-    crate::manage::settle(&world.policies, world.clock.now(), DRAIN_WINDOW).await;
+    // As each start does: policies get the names and the ids of their configs, and nothing else changes.
+    let named = || {
+        let runtime = world.policies.runtime();
+        runtime.policies().filter(|policy| policy.spec.config.is_some()).count()
+    };
+    assert_eq!(named(), 0, "the control: none says its config");
+    crate::manage::derive_anew(&world.policies, world.clock.now(), DRAIN_WINDOW).await;
     assert_eq!(policies(&world.policies), then);
+    let active = then.values().filter(|(state, ..)| *state == json!("deployed")).count();
+    assert_eq!((active > 3, named()), (true, active), "all that are active");
     // A change of one writes all of them in the new form, and nothing else is different.
     let runtime = world.policies.runtime();
     let idle = PolicyId::parse(&recorded().uids["idle"]).expect("valid");

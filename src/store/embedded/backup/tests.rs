@@ -228,3 +228,23 @@ async fn a_copy_of_a_store_at_rest_is_complete_and_says_so() {
     assert!(matches!(copy.lookup(waiting[63]).await.expect("reads"), Lookup::Waiting(..)));
     copy.close().await.expect("closes");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_copy_is_made_while_dead_letters_are_on_their_way() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("data");
+    let store = open(&root);
+    append(&store, 0).await;
+    let documents = store.documents();
+    let copied = async |name: &str| {
+        let (from, to) = (root.clone(), dir.path().join(name));
+        tokio::task::spawn_blocking(move || copy(&from, &to)).await.expect("ends")
+    };
+    assert!(copied("a").await.is_ok(), "the control: none was ever redriven");
+    let version =
+        documents.put(LETTERS_UNDER_WAY, Expect::Absent, Bytes::from_static(b"{}")).await.expect("writes");
+    let refused = copied("b").await.expect_err("refused").to_string();
+    assert!(refused.contains("redriven"), "{refused}");
+    documents.put(LETTERS_UNDER_WAY, Expect::At(version), Bytes::new()).await.expect("writes");
+    assert!(copied("c").await.is_ok());
+}

@@ -93,7 +93,7 @@ impl UsageLog {
         Self::new_on(dir, clock, Box::new(OsDisk))
     }
 
-    /// The record of `owner` in `dir`, as [`UsageLog::new`]; its writes are noted among `operations`.
+    /// The record of `owner` in `dir`, as `UsageLog::new`; its writes are noted among `operations`.
     pub(in crate::store::embedded) fn watched(
         dir: &Path,
         owner: Owner,

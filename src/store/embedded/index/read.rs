@@ -89,6 +89,48 @@ impl IndexReader {
         })
     }
 
+    /// The lowest number of a lane that is at least `from`.
+    pub(in crate::store::embedded) fn lane_from(&self, from: u32) -> Result<Option<u32>, IndexError> {
+        guarded(|| {
+            let (first, last) = (Key::Lane(from).encode(), Key::Lane(u32::MAX).encode());
+            let Some(row) = self.tree.range(first..=last).next() else { return Ok(None) };
+            match Key::decode(&row?.0) {
+                Some(Key::Lane(lane)) => Ok(Some(lane)),
+                _ => Err(IndexError::Corrupt("key")),
+            }
+        })
+    }
+
+    /// The lane's first block with living entries at or behind `from`; behind it when it `is_passed`.
+    pub(in crate::store::embedded) fn block_from(
+        &self,
+        lane: u32,
+        from: Position,
+        is_passed: bool,
+    ) -> Result<Option<(Position, BlockRow)>, IndexError> {
+        use std::ops::Bound::{Excluded, Included};
+        let next = |ready: bool| -> Result<Option<(Position, BlockRow)>, IndexError> {
+            let (first, last) =
+                (Key::Block { ready, lane, at: from }.encode(), Key::Block { ready, lane, at: LAST });
+            let first = if is_passed { Excluded(first) } else { Included(first) };
+            let Some(row) = self.tree.range((first, Included(last.encode()))).next() else { return Ok(None) };
+            let (key, value) = row?;
+            match Key::decode(&key) {
+                Some(Key::Block { at, .. }) => Ok(Some((at, BlockRow::decode(&value)?))),
+                _ => Err(IndexError::Corrupt("key")),
+            }
+        };
+        guarded(|| {
+            // In this order: a block goes from those with plain entries to the others and never back, so that one that moves
+            // between the two looks is found by one of them.
+            let (ready, parked) = (next(true)?, next(false)?);
+            Ok(match (ready, parked) {
+                (Some(ready), Some(parked)) => Some(if parked.0 <= ready.0 { parked } else { ready }),
+                (ready, parked) => ready.or(parked),
+            })
+        })
+    }
+
     /// The row of one block; `None` when all its entries are settled.
     pub(in crate::store::embedded) fn block(
         &self,

@@ -6,7 +6,7 @@ use super::codec::{PayloadReader, len_u16, len_u32};
 use super::frame::FrameError;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::store::{DeadLetter, MAX_RECORD_BYTES, StoreError};
+use crate::store::{DeadLetter, MAX_RECORD_BYTES, StoreError, record};
 
 /// Longest reason that is kept: a fact for people, cut at a character.
 const MAX_REASON_BYTES: usize = 1024;
@@ -34,9 +34,16 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
     Ok(())
 }
 
-/// The id of the letter's entry, without a look at the rest.
-pub(super) fn id(payload: &[u8]) -> Result<EventId, FrameError> {
-    Ok(EventId::from_bytes(PayloadReader::new(payload).array()?))
+/// The id by which the letter's event is known, without a copy of the record.
+pub(super) fn name(payload: &[u8]) -> Result<EventId, FrameError> {
+    let mut input = PayloadReader::new(payload);
+    let id = EventId::from_bytes(input.array()?);
+    // The moment and the attempts.
+    input.take(10)?;
+    let words = usize::from(input.u16()?) + usize::from(input.u16()?);
+    let record_bytes = input.u32()? as usize;
+    input.take(words)?;
+    Ok(record::name(input.take(record_bytes)?, id))
 }
 
 /// Reads the payload of a dead-letter frame. Below the checksum.

@@ -3,7 +3,7 @@
 //!
 //! Must not know: when letters are written or taken, doubts.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +23,21 @@ struct Inner {
     dir: PathBuf,
     salt: u64,
     stand: Mutex<LetterIndex>,
-    /// Held over a walk: one at a time, so that the disk is the writer's.
-    walking: Mutex<()>,
+    /// Held over a walk: one at a time, so that the disk is the writer's. What is in it is known of earlier walks.
+    walking: Mutex<VecDeque<Resume>>,
+}
+
+/// Walks that are remembered, so that a page need not begin at the head of its segment.
+const RESUMES: usize = 16;
+
+/// Where a page has stopped inside a segment.
+struct Resume {
+    /// The last letter of the page.
+    after: Position,
+    /// The frame at which the walk goes on.
+    from: u32,
+    /// What it met before that.
+    met: Met,
 }
 
 /// What is kept in memory: counts and places, never letters.
@@ -55,7 +68,7 @@ impl SegmentLetters {
     }
 
     /// How many are not taken. Damage may have cost one that was.
-    fn left(&self) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         self.letters.saturating_sub(self.taken.len() as u64)
     }
 }
@@ -74,20 +87,11 @@ impl LetterIndex {
 #[derive(Debug, Default)]
 pub(crate) struct LettersRead {
     /// In the order that was asked for.
-    pub letters: Vec<DeadLetter>,
+    pub letters: Vec<(Position, DeadLetter)>,
     /// After which the next page begins; `None` when there is none.
     pub next: Option<Position>,
     /// Letters that are missing in the segments that this page has left behind.
     pub unreadable: u64,
-    /// Segments with damage, each with the letters that are missing there.
-    pub damaged: Vec<(u32, u64)>,
-}
-
-/// Where letters lie, and what is damaged where they were looked for.
-#[derive(Debug, Default)]
-pub(crate) struct LettersFound {
-    /// Each letter that was found; one entry may have several.
-    pub letters: Vec<(EventId, Position)>,
     /// Segments with damage, each with the letters that are missing there.
     pub damaged: Vec<(u32, u64)>,
 }
@@ -111,7 +115,7 @@ impl LetterPageBuilder {
     fn push(&mut self, letter: DeadLetter, place: Position) {
         self.bytes = self.bytes.saturating_add(letter.record.len());
         self.last = Some(place);
-        self.read.letters.push(letter);
+        self.read.letters.push((place, letter));
     }
 
     /// The page with a place to go on from, because more may lie behind it.
@@ -129,7 +133,8 @@ struct View {
     end: Option<u32>,
 }
 
-/// What a whole walk over a segment met.
+/// What a walk over a segment met up to now.
+#[derive(Debug, Clone, Copy, Default)]
 struct Met {
     letters: u64,
     is_damaged: bool,
@@ -139,7 +144,7 @@ type FrameVisit = Result<ControlFlow<()>, FrameError>;
 
 impl Letters {
     pub(super) fn new(dir: &Path, salt: u64, stand: LetterIndex) -> Self {
-        let (dir, stand, walking) = (dir.to_owned(), Mutex::new(stand), Mutex::new(()));
+        let (dir, stand, walking) = (dir.to_owned(), Mutex::new(stand), Mutex::default());
         Self(Arc::new(Inner { dir, salt, stand, walking }))
     }
 
@@ -172,7 +177,7 @@ impl Letters {
         limit: ReadLimit,
     ) -> Result<LettersRead, StoreError> {
         // Before the look at what is kept: the wait for another walk may take long.
-        let _one = self.walking();
+        let mut resumes = self.walking();
         let mut page = LetterPageBuilder { read: LettersRead::default(), limit, bytes: 0, last: None };
         let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
         let is_full = match order {
@@ -181,7 +186,7 @@ impl Letters {
                 let numbers = numbers
                     .into_iter()
                     .filter(|number| Position { segment: *number, offset: u32::MAX } > after);
-                self.oldest(numbers, after, &mut page)?
+                self.oldest(numbers, after, &mut page, &mut resumes)?
             }
             LetterOrder::NewestFirst => {
                 let below = after.unwrap_or(Position::MAX);
@@ -195,28 +200,26 @@ impl Letters {
         Ok(if is_full { page.cut() } else { page.read })
     }
 
-    /// The places of the letters of these entries, and segments with damage as in a page.
+    /// The letters of the events that are known by this id, and segments with damage as in a page.
     ///
     /// # Errors
     /// As [`Letters::page`].
-    pub(crate) fn find(&self, ids: &HashSet<EventId>) -> Result<LettersFound, StoreError> {
+    pub(crate) fn find(&self, name: EventId) -> Result<LettersRead, StoreError> {
         let _one = self.walking();
         let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
-        let mut found = Vec::new();
         let mut read = LettersRead::default();
         for segment in numbers {
-            // Expired since the numbers were listed.
             let Some(view) = self.view(segment) else { continue };
-            let met = self.walk(segment, &view, |offset, payload| {
-                let id = dead::id(payload)?;
-                if ids.contains(&id) && !view.taken.contains(&offset) {
-                    found.push((id, Position { segment, offset }));
+            let mut met = Met::default();
+            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, payload| {
+                if dead::name(payload)? == name && !view.taken.contains(&offset) {
+                    read.letters.push((Position { segment, offset }, dead::decode(payload)?));
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            self.judge(segment, &view, met.as_ref(), &mut read);
+            self.judge(segment, &view, met, &mut read);
         }
-        Ok(LettersFound { letters: found, damaged: read.damaged })
+        Ok(read)
     }
 
     /// Fills the page; true when there may be more.
@@ -225,26 +228,37 @@ impl Letters {
         numbers: impl Iterator<Item = u32>,
         after: Position,
         page: &mut LetterPageBuilder,
+        resumes: &mut VecDeque<Resume>,
     ) -> Result<bool, StoreError> {
         for segment in numbers {
             let Some(view) = self.view(segment) else { continue };
-            let met = self.walk(segment, &view, |offset, payload| {
+            // What lies before it was handed out by earlier pages, or was taken.
+            let known = resumes.iter().find(|resume| resume.after == after && after.segment == segment);
+            let (from, mut met) =
+                known.map_or((HEAD_BYTES, Met::default()), |known| (known.from as usize, known.met));
+            let mut stopped_at = None;
+            self.walk(segment, &view, from, &mut met, |offset, payload| {
                 let place = Position { segment, offset };
                 if place <= after || view.taken.contains(&offset) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let letter = dead::decode(payload)?;
                 if !page.fits(1, letter.record.len()) {
+                    stopped_at = Some(offset);
                     return Ok(ControlFlow::Break(()));
                 }
                 page.push(letter, place);
                 Ok(ControlFlow::Continue(()))
             })?;
             // The walk ended inside the segment: what is missing in it is judged by the page that leaves it.
-            if met.is_none() {
+            if let Some(from) = stopped_at {
+                if let Some(after) = page.last {
+                    resumes.truncate(RESUMES - 1);
+                    resumes.push_front(Resume { after, from, met });
+                }
                 return Ok(true);
             }
-            self.judge(segment, &view, met.as_ref(), &mut page.read);
+            self.judge(segment, &view, met, &mut page.read);
             page.last = Some(Position { segment, offset: u32::MAX });
         }
         Ok(false)
@@ -260,7 +274,8 @@ impl Letters {
         for segment in numbers {
             let Some(view) = self.view(segment) else { continue };
             let (mut last, mut bytes, mut is_cut) = (VecDeque::new(), 0_usize, false);
-            let met = self.walk(segment, &view, |offset, payload| {
+            let mut met = Met::default();
+            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, payload| {
                 let place = Position { segment, offset };
                 if place >= below || view.taken.contains(&offset) {
                     return Ok(ControlFlow::Continue(()));
@@ -280,7 +295,7 @@ impl Letters {
             last.into_iter().rev().for_each(|(letter, place)| page.push(letter, place));
             // `judge` adds to it, and a segment that is cut here is judged again by the next page.
             let unreadable = page.read.unreadable;
-            self.judge(segment, &view, met.as_ref(), &mut page.read);
+            self.judge(segment, &view, met, &mut page.read);
             if is_cut {
                 // The page that leaves the segment behind counts what is missing in it.
                 page.read.unreadable = unreadable;
@@ -291,37 +306,38 @@ impl Letters {
         Ok(false)
     }
 
-    fn walking(&self) -> MutexGuard<'_, ()> {
+    fn walking(&self) -> MutexGuard<'_, VecDeque<Resume>> {
         self.0.walking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when it is not kept any more.
+    /// `None` when it is not kept any more, or no letter of it is.
     fn view(&self, number: u32) -> Option<View> {
         let stand = self.stand();
-        let kept = stand.kept.get(&number)?;
+        let kept = stand.kept.get(&number).filter(|kept| kept.left() > 0)?;
         let end = (stand.end.segment == number).then_some(stand.end.offset);
         Some(View { letters: kept.letters, taken: kept.taken.clone(), end })
     }
 
-    /// Shows where each letter of a segment begins, and its payload; `None` when `show` has ended the walk. A payload
-    /// that breaks its form is damage.
+    /// Shows where each letter of a segment begins, from this place on, and its payload, until `show` ends the walk; `met`
+    /// counts what it went past. A payload that breaks its form is damage.
     fn walk(
         &self,
         number: u32,
         view: &View,
+        from: usize,
+        met: &mut Met,
         mut show: impl FnMut(u32, &[u8]) -> FrameVisit,
-    ) -> Result<Option<Met>, StoreError> {
+    ) -> Result<(), StoreError> {
         let path = self.0.dir.join(segment::name(number, false));
         let failed = |error: std::io::Error| StoreError::io("read", &path, error);
-        let mut met = Met { letters: 0, is_damaged: false };
         let file = match files::read(&path) {
             Ok(Some(file)) => file,
-            Ok(None) => return Ok(Some(met)),
+            Ok(None) => return Ok(()),
             // Not a file of the store: its letters are missing, which `judge` reports.
-            Err(error) if files::is_foreign(&error) => return Ok(Some(met)),
+            Err(error) if files::is_foreign(&error) => return Ok(()),
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
-        let mut walk = Walk::new(&file, HEAD_BYTES, self.0.salt, number).map_err(failed)?;
+        let mut walk = Walk::new(&file, from, self.0.salt, number).map_err(failed)?;
         let is_durable = |offset: u32| view.end.is_none_or(|end| offset < end);
         while let Some(step) = walk.next().map_err(failed)? {
             match step {
@@ -330,7 +346,7 @@ impl Letters {
                 WalkStep::Frame { offset, header, payload } if header.kind == FrameKind::Dead => {
                     match show(offset, payload) {
                         Ok(ControlFlow::Continue(())) => met.letters += 1,
-                        Ok(ControlFlow::Break(())) => return Ok(None),
+                        Ok(ControlFlow::Break(())) => return Ok(()),
                         Err(_) => met.is_damaged = true,
                     }
                 }
@@ -341,12 +357,11 @@ impl Letters {
                 }
             }
         }
-        Ok(Some(met))
+        Ok(())
     }
 
-    /// Compares what a walk met with what is on record.
-    fn judge(&self, number: u32, view: &View, met: Option<&Met>, read: &mut LettersRead) {
-        let Some(met) = met else { return };
+    /// Compares what a whole walk met with what is on record.
+    fn judge(&self, number: u32, view: &View, met: Met, read: &mut LettersRead) {
         let missing = view.letters.saturating_sub(met.letters);
         // One that has outlived its time meanwhile is gone in good order.
         if (missing > 0 || met.is_damaged) && self.view(number).is_some() {

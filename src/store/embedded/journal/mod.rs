@@ -95,14 +95,14 @@
 //! 4. Opening always begins a new segment above every number seen: no position is ever used twice.
 //!
 //! # Recovery and damage
-//! A segment is what its head says: before a scan [`arrange`] gives each its name back, heals damaged heads, and moves
+//! A segment is what its head says: before a scan [`arrange()`] gives each its name back, heals damaged heads, and moves
 //! what is foreign to `quarantine/`. Links, directories and special files are passed over.
 //!
 //! A scan walks the frames in order. Bad bytes are damage: counted, set aside, and the scan goes on at the next
 //! multiple of 8 that carries the mark and passes the sum. In the last segment, bad bytes that no frame with the group
 //! flag follows may be a torn group that was never acknowledged, where the account ([`Marked`]) does not say otherwise:
 //! below the mark they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows,
-//! and they are *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut`], when the account
+//! and they are *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut()`], when the account
 //! goes on. A last segment without two valid heads and without frames is one whose creation was cut short and is
 //! removed. A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to
 //! judge.
@@ -140,7 +140,7 @@ pub(crate) use arrange::{Arrange, ArrangeFinding, arrange};
 pub(crate) use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES};
 pub use block::{MAX_BLOCK_ENTRIES, NewBlock};
 pub(crate) use cut::cut;
-pub(crate) use dead_log::{DeadLog, FoundLetters};
+pub(crate) use dead_log::{DeadLog, FoundLetters, LetterRetention};
 pub use disk::{Disk, OsDisk};
 pub(crate) use frame::FRAME_HEADER_BYTES;
 pub use group::FrameGroup;

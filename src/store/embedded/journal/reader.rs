@@ -91,7 +91,7 @@ impl BlockReader {
         Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES)
     }
 
-    /// As [`BlockReader::new`], with the reads made by `source`, and at most `keeps` files kept open.
+    /// As `BlockReader::new`, with the reads made by `source`, and at most `keeps` files kept open.
     #[must_use]
     pub fn over(dir: &Path, salt: u64, source: Arc<dyn BlockSource>, keeps: usize) -> Self {
         Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, keeps, open: Mutex::new(Vec::new()) }))

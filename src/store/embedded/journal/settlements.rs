@@ -151,7 +151,7 @@ fn encode_run(run: &SettledRun, out: &mut Vec<u8>) {
     }
 }
 
-/// Walks the runs of a payload that [`check`] has passed.
+/// Walks the runs of a payload that `check` has passed.
 #[derive(Clone)]
 pub struct RunReader<'a>(PayloadReader<'a>);
 

@@ -74,10 +74,10 @@ impl Journal {
         Self::open_on(dir, options, seen_segment, now, Box::new(OsDisk))
     }
 
-    /// As [`Journal::open`] on another disk.
+    /// As `Journal::open` on another disk.
     ///
     /// # Errors
-    /// As [`Journal::open`].
+    /// As `Journal::open`.
     pub fn open_on(
         dir: &Path,
         mut options: JournalOptions,

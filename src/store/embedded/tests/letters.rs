@@ -35,13 +35,27 @@ fn listed(
     loop {
         let limit = ReadLimit { entries, ..ALL };
         let page = runtime.block_on(DeadLetters::list(store, order, after, limit)).expect("lists");
-        ids.extend(page.letters.iter().map(|letter| letter.id));
+        ids.extend(page.letters.iter().map(|placed| placed.letter.id));
         unreadable += page.unreadable;
         after = page.next;
         if after.is_none() {
             return (ids, unreadable);
         }
     }
+}
+
+/// Takes the letters of these entries, and returns the ids of those that were there.
+fn take(
+    store: &EmbeddedStore,
+    runtime: &tokio::runtime::Runtime,
+    ids: &[EventId],
+) -> Result<Vec<EventId>, StoreError> {
+    let page =
+        runtime.block_on(DeadLetters::list(store, LetterOrder::OldestFirst, None, ALL)).expect("lists");
+    let found = ids.iter().filter_map(|id| page.letters.iter().find(|placed| placed.letter.id == *id));
+    let (ids, places): (Vec<_>, Vec<_>) = found.map(|placed| (placed.letter.id, placed.place)).unzip();
+    assert_eq!(runtime.block_on(store.take(store.owner(), places.clone()))?, places);
+    Ok(ids)
 }
 
 /// Flips a bit of what a file holds at this place.
@@ -83,7 +97,7 @@ fn letters_in_many_segments_are_listed_and_taken_one_by_one() {
     check(&store, &all);
     let (odd, even): (Vec<EventId>, Vec<EventId>) =
         all.iter().partition(|id| all.iter().position(|one| one == *id).is_some_and(|at| at % 2 == 1));
-    assert_eq!(runtime.block_on(store.take(store.owner(), odd.clone())).expect("takes"), odd);
+    assert_eq!(take(&store, &runtime, &odd).expect("takes"), odd);
     check(&store, &even);
     drop(store);
     for _ in 0..2 {
@@ -92,6 +106,49 @@ fn letters_in_many_segments_are_listed_and_taken_one_by_one() {
         assert_eq!(doubted(&store, DoubtKind::Lost), (0, 0), "what is taken is not lost");
         runtime.block_on(store.close()).expect("closes");
     }
+}
+
+#[test]
+fn thousands_of_letters_are_paged_and_taken_at_their_places() {
+    const LETTERS: usize = 4_000;
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    let ids: Vec<EventId> = runtime.block_on(async {
+        store.append((0..LETTERS).map(|n| plain("a", &format!("{n}"))).collect()).await.expect("appends");
+        let entries = store.read_ready(&lane("a"), None, ALL).await.expect("reads");
+        let dead = |entry: &StoredEntry| SettleRequest {
+            why: None,
+            lane: lane("a"),
+            id: entry.id,
+            due_at: None,
+            settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
+        };
+        store.settle(store.owner(), entries.iter().map(dead).collect()).await.expect("settles");
+        entries.iter().map(|entry| entry.id).collect()
+    });
+    let check = |store: &EmbeddedStore, expected: &[EventId]| {
+        for size in [7, 500] {
+            let (mut found, unreadable) = listed(store, &runtime, LetterOrder::OldestFirst, size);
+            // Those of one settlement have no order.
+            found.sort();
+            assert_eq!((found.len(), unreadable), (expected.len(), 0), "pages of {size}");
+            assert_eq!(found, expected, "pages of {size}");
+        }
+    };
+    check(&store, &ids);
+    let page =
+        runtime.block_on(DeadLetters::list(&store, LetterOrder::OldestFirst, None, ALL)).expect("lists");
+    let (gone, left): (Vec<_>, Vec<_>) =
+        page.letters.iter().partition(|placed| (placed.letter.id.tail() >> 15) % 2 == 0);
+    let places: Vec<_> = gone.iter().map(|placed| placed.place).collect();
+    assert_eq!(runtime.block_on(store.take(store.owner(), places.clone())).expect("takes"), places);
+    let mut left: Vec<EventId> = left.iter().map(|placed| placed.letter.id).collect();
+    left.sort();
+    assert!(!gone.is_empty() && left.len() + gone.len() == LETTERS);
+    check(&store, &left);
+    drop(store);
+    check(&open(dir.path()), &left);
 }
 
 #[test]
@@ -111,11 +168,7 @@ fn a_letter_that_is_damaged_while_the_store_runs_is_counted_and_doubted() {
         }
     }
     assert_eq!(doubted(&store, DoubtKind::Files), (1, 1));
-    assert_eq!(
-        runtime.block_on(store.take(store.owner(), all.clone())).expect("takes"),
-        left,
-        "the others can be taken"
-    );
+    assert_eq!(take(&store, &runtime, &all).expect("takes"), left, "the others can be taken");
     drop(store);
     let store = open(dir.path());
     assert_eq!(doubted(&store, DoubtKind::Lost), (1, 1), "the account knows of it");
@@ -160,7 +213,7 @@ fn a_damaged_record_of_what_was_taken_brings_the_letter_back_with_a_doubt() {
     let runtime = runtime();
     let store = open(dir.path());
     let all = park(&store, &runtime, &named(2));
-    runtime.block_on(store.take(store.owner(), vec![all[0]])).expect("takes");
+    take(&store, &runtime, &all[..1]).expect("takes");
     runtime.block_on(store.close()).expect("closes");
     drop(store);
     let mut record = Position::default();
@@ -177,11 +230,7 @@ fn a_damaged_record_of_what_was_taken_brings_the_letter_back_with_a_doubt() {
     assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9), (all.clone(), 0));
     assert_eq!(doubted(&store, DoubtKind::Files), (0, 1));
     assert_eq!(doubted(&store, DoubtKind::Lost), (0, 0));
-    assert_eq!(
-        runtime.block_on(store.take(store.owner(), all.clone())).expect("takes"),
-        all,
-        "it can be taken again"
-    );
+    assert_eq!(take(&store, &runtime, &all).expect("takes"), all, "it can be taken again");
     drop(store);
     let store = open(dir.path());
     assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9).0, []);
@@ -196,7 +245,7 @@ fn when_taking_fails_no_letter_is_lost_and_no_other_is_touched() {
         // The steps of the new segment do not count, so that the second one of each kind fails.
         done.lock().expect("not poisoned").clear();
         let all = park(&store, &runtime, &named(1));
-        let taken = runtime.block_on(store.take(store.owner(), all.clone()));
+        let taken = take(&store, &runtime, &all);
         assert!(matches!(taken, Err(StoreError::Poisoned { .. })), "{fail}: {taken:?}");
         assert!(store.health().poisoned.is_some());
         assert_eq!(listed(&store, &runtime, LetterOrder::OldestFirst, 9).0, all, "reads go on");

@@ -1,11 +1,11 @@
-//! What a directory looks like, to find whether anything in it has changed.
+//! What a directory looks like, to find whether anything in it has changed. The tests of the program have it too.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Names, modes, times of change and bytes of all that is in a directory, and of itself.
-pub(in crate::store) fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
+pub(crate) fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     let mut all = Vec::new();
     let mut left = vec![root.to_owned()];
     while let Some(path) = left.pop() {

@@ -1,0 +1,83 @@
+//! What is set for endpoints: which rules hold for the calls to the urls that a pattern matches, whatever policies govern
+//! them. The rules are looked up when a call starts; nothing of them is kept with an event.
+//!
+//! Must not know: how the rules are written, what the delivery does with its part of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::delivery::CallOptions;
+use crate::dispatch::rules::RetryRules;
+use crate::event::CanonicalUrl;
+use crate::policy::{MostLiteral, PolicyError, UrlPattern};
+
+/// The rules for the calls to some urls.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Endpoint {
+    /// What answers call it; unique among all.
+    pub name: Arc<str>,
+    /// The urls whose calls it rules, unless a more literal pattern matches them.
+    pub url: UrlPattern,
+    /// How failed attempts are repeated, and what its answers mean.
+    pub retry: RetryRules,
+    /// How its calls are made: the delivery's part.
+    pub calls: Arc<CallOptions>,
+}
+
+/// The rules of all endpoints, compiled. Clones share them.
+#[derive(Clone)]
+pub struct Endpoints(Arc<Compiled>);
+
+struct Compiled {
+    list: Box<[Arc<Endpoint>]>,
+    /// `None` while there is none: most installations never search.
+    patterns: Option<MostLiteral>,
+}
+
+/// The rules in force; the next ones take their place as a whole.
+pub(crate) type EndpointsInForce = Arc<ArcSwap<Endpoints>>;
+
+impl Endpoints {
+    /// Compiles the rules. No two patterns may be equally literal and match one url.
+    ///
+    /// # Errors
+    /// [`PolicyError::TooLarge`] when patterns that begin alike are too large together.
+    pub(crate) fn compile(list: Vec<Endpoint>) -> Result<Self, PolicyError> {
+        let urls = list.iter().map(|endpoint| &endpoint.url);
+        let patterns = if list.is_empty() { None } else { Some(MostLiteral::compile(urls)?) };
+        let list = list.into_iter().map(Arc::new).collect();
+        Ok(Self(Arc::new(Compiled { list, patterns })))
+    }
+
+    /// The rules for the calls to a url; `None` where no pattern matches it, and the settings for all calls hold.
+    #[must_use]
+    pub(crate) fn find(&self, url: &CanonicalUrl) -> Option<&Arc<Endpoint>> {
+        self.0.list.get(self.0.patterns.as_ref()?.find(url)?)
+    }
+
+    /// All of them, in the order in which they were given.
+    pub(crate) fn list(&self) -> &[Arc<Endpoint>] {
+        &self.0.list
+    }
+}
+
+impl Default for Endpoints {
+    /// No rules for any endpoint.
+    fn default() -> Self {
+        Self(Arc::new(Compiled { list: Box::default(), patterns: None }))
+    }
+}
+
+impl PartialEq for Endpoints {
+    fn eq(&self, other: &Self) -> bool {
+        self.list() == other.list()
+    }
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
