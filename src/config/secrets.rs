@@ -14,6 +14,10 @@ pub(super) const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 const CREDENTIAL: &str = "credential:";
 /// The longest file of a secret, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
+/// The longest path of a file, in bytes: no system opens a longer one.
+const MAX_PATH_BYTES: usize = 4096;
+/// The longest place of a credential, in bytes: its name is that of a file.
+const MAX_CREDENTIAL_BYTES: usize = 256;
 
 /// Where secrets are found.
 #[derive(Debug, Clone, Default)]
@@ -59,24 +63,45 @@ impl SecretPlaces {
     }
 
     fn path(&self, place: &str) -> Result<PathBuf, String> {
-        let Some(name) = place.strip_prefix(CREDENTIAL) else {
-            let path = Path::new(place);
-            // Read again at SIGHUP, whatever the working directory is by then.
-            return match path.is_absolute() {
-                true => Ok(path.to_owned()),
-                false => Err(format!("must be the absolute path of a file, or {CREDENTIAL}NAME")),
-            };
-        };
-        let is_name = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '\0']);
-        if !is_name {
-            return Err(format!(
-                "must be the name of a credential behind {CREDENTIAL}, as in LoadCredential= of the unit"
-            ));
-        }
+        check_form(place)?;
+        let Some(name) = place.strip_prefix(CREDENTIAL) else { return Ok(PathBuf::from(place)) };
         let directory = self.credentials.as_ref().ok_or_else(|| {
             format!("names a credential, and systemd has handed over none ({CREDENTIALS_VARIABLE} is not set); name a file")
         })?;
         Ok(directory.join(name))
+    }
+}
+
+/// Whether this has the form of a place; what stands there is not looked at.
+///
+/// # Errors
+/// In words for whoever wrote the place, with the way out, and without what was written.
+pub(super) fn check_form(place: &str) -> Result<(), String> {
+    let is_plain = !place.contains(char::is_control);
+    let Some(name) = place.strip_prefix(CREDENTIAL) else {
+        // Absolute because it is read again at SIGHUP, whatever the working directory is by then.
+        return match is_plain && place.len() <= MAX_PATH_BYTES && Path::new(place).is_absolute() {
+            true => Ok(()),
+            false => Err(format!(
+                "must be the absolute path of a file, or {CREDENTIAL}NAME; the secret itself stands in that file alone"
+            )),
+        };
+    };
+    let is_name = !name.is_empty() && !matches!(name, "." | "..") && !name.contains('/');
+    match is_plain && is_name && place.len() <= MAX_CREDENTIAL_BYTES {
+        true => Ok(()),
+        false => Err(format!(
+            "must be the name of a credential behind {CREDENTIAL}, as in LoadCredential= of the unit"
+        )),
+    }
+}
+
+/// What a problem calls a place: as it was written where it has the form of one. Anything else may be the secret itself,
+/// which somebody has written where its place belongs.
+pub(super) fn shown(place: &str) -> String {
+    match check_form(place) {
+        Ok(()) => format!("{place:?}"),
+        Err(_) => "what stands here (not shown, it may be the secret itself)".to_owned(),
     }
 }
 
@@ -112,6 +137,24 @@ mod tests {
         ] {
             let problem = places.lines(place).expect_err(place);
             assert!(problem.contains(rule) && !problem.contains("CANARY"), "{place}: {problem}");
+        }
+        let credential = |bytes: usize| format!("credential:{}", "C".repeat(bytes - CREDENTIAL.len()));
+        for (place, is_shown) in [
+            ("/etc/tidegate/crm.secret", true),
+            ("credential:crm", true),
+            (&*credential(MAX_CREDENTIAL_BYTES), true),
+            (&*credential(MAX_CREDENTIAL_BYTES + 1), false),
+            (&*format!("/{}", "C".repeat(MAX_PATH_BYTES)), false),
+            ("/etc\nCANARY", false),
+            ("credential:CANARY\n", false),
+            ("whsec_CANARY", false),
+            ("Bearer CANARY", false),
+        ] {
+            let text = shown(place);
+            assert_eq!(text == format!("{place:?}"), is_shown, "{text}");
+            assert!(is_shown || !text.contains("CANARY"), "{text}");
+            assert_eq!(check_form(place).is_ok(), is_shown, "{place}");
+            assert!(is_shown || !places.lines(place).expect_err(place).contains("CANARY"), "{place}");
         }
         let none = SecretPlaces::default().lines("credential:one").expect_err("no directory");
         assert!(none.contains(CREDENTIALS_VARIABLE), "{none}");

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::blocks::BlockReader;
-use crate::config::secrets::SecretPlaces;
+use crate::config::secrets::{self, SecretPlaces};
 use crate::delivery::ProxyOptions;
 use crate::policy::Given;
 
@@ -31,10 +31,11 @@ pub(super) fn proxy(
     let credentials = match table.members.get("credentials") {
         None => None,
         Some(Given::Text(place)) => {
-            match secrets.map_or(Ok(None), |secrets| read(secrets, place).map(Some)) {
+            let form = || secrets::check_form(place).map(|()| None);
+            match secrets.map_or_else(form, |secrets| read(secrets, place).map(Some)) {
                 Ok(credentials) => credentials,
                 Err(problem) => {
-                    table.note(&["credentials"], format!("{place:?}: {problem}"));
+                    table.note(&["credentials"], format!("{}: {problem}", secrets::shown(place)));
                     None
                 }
             }

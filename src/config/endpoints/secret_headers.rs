@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refused_header;
 use crate::config::blocks::BlockReader;
-use crate::config::secrets::SecretPlaces;
+use crate::config::secrets::{self, SecretPlaces};
 use crate::policy::Given;
 
 /// Most of them in a block.
@@ -45,16 +45,15 @@ fn one(
     let Given::Text(place) = place else {
         return Err("must name a file or a credential that holds the whole value".to_owned());
     };
-    let Some(secrets) = secrets else { return Ok(None) };
-    let lines = secrets.lines(place).map_err(|problem| format!("{place:?}: {problem}"))?;
+    let told = |problem: String| format!("{}: {problem}", secrets::shown(place));
+    let Some(secrets) = secrets else { return secrets::check_form(place).map(|()| None).map_err(told) };
+    let lines = secrets.lines(place).map_err(told)?;
     let [line] = lines.as_slice() else {
-        return Err(format!(
-            "{place:?}: must hold one line, which is the whole value, as Bearer and a token"
-        ));
+        return Err(told("must hold one line, which is the whole value, as Bearer and a token".to_owned()));
     };
     // Without the error: it may show the value.
     let value = HeaderValue::from_str(line);
-    let mut value = value.map_err(|_| format!("{place:?}: must be visible ASCII characters and spaces"))?;
+    let mut value = value.map_err(|_| told("must be visible ASCII characters and spaces".to_owned()))?;
     value.set_sensitive(true);
     Ok(Some((parsed, value)))
 }

@@ -3,7 +3,7 @@
 //! Must not know: how calls are signed.
 
 use crate::config::blocks::BlockReader;
-use crate::config::secrets::SecretPlaces;
+use crate::config::secrets::{self, SecretPlaces};
 use crate::delivery::SigningSecret;
 use crate::policy::Given;
 
@@ -39,9 +39,10 @@ pub(super) fn signing(block: &mut BlockReader<'_>, secrets: Option<&SecretPlaces
             table.note(&["secrets"], format!("must name a file or a credential in its place {}", at + 1));
             continue;
         };
-        match secrets.map_or(Ok(Vec::new()), |secrets| read(secrets, place)) {
+        let form = || secrets::check_form(place).map(|()| Vec::new());
+        match secrets.map_or_else(form, |secrets| read(secrets, place)) {
             Ok(secrets) => found.extend(secrets),
-            Err(problem) => table.note(&["secrets"], format!("{place:?}: {problem}")),
+            Err(problem) => table.note(&["secrets"], format!("{}: {problem}", secrets::shown(place))),
         }
     }
     if found.len() > MAX_SECRETS || places.len() > MAX_SECRETS {

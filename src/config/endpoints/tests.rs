@@ -261,3 +261,67 @@ fn a_proxy_is_named_by_its_address_and_shows_no_credentials() {
         assert!(problem.contains(rule) && !problem.contains("CANARY"), "{proxy}: {problem}");
     }
 }
+
+/// Somebody has written the secret itself where its place belongs: it is told at every start and every SIGHUP, by
+/// `check-config`, and by the commands that read no secrets, which all show the same problems.
+#[test]
+fn a_secret_in_place_of_its_file_is_never_shown() {
+    let block = |member: &str| format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\n{member}\n");
+    for secret in [
+        "whsec_CANARYQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+        "Bearer CANARY".to_owned(),
+        "user:CANARY".to_owned(),
+        format!("credential:CANARY{}", "x".repeat(256)),
+        "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----\n".to_owned(),
+        "/\nCANARY".to_owned(),
+    ] {
+        for (member, called) in [
+            (format!("signing = {{ secrets = [{secret:?}] }}"), "signing.secrets: "),
+            (format!("secret_headers = {{ authorization = {secret:?} }}"), "secret_headers.authorization: "),
+            (format!("tls = {{ ca = {secret:?} }}"), "tls.ca: "),
+            (format!("tls = {{ certificate = {secret:?} }}"), "tls.certificate: "),
+            (format!("tls = {{ key = {secret:?} }}"), "tls.key: "),
+            (
+                format!("proxy = {{ url = \"http://p.org\", credentials = {secret:?} }}"),
+                "proxy.credentials: ",
+            ),
+        ] {
+            let text = block(&member);
+            let printed = problems(&text, &[], Vec::new()).join("\n");
+            for told in [to_run(&text).expect_err(&text), printed] {
+                assert!(told.contains(called) && told.contains("not shown"), "{member}: {told}");
+                assert!(!told.contains("CANARY"), "{member}: {told}");
+            }
+        }
+    }
+    // A member that is misspelt or of another type, and a line that is no TOML.
+    for member in [
+        "signing = { secret = \"CANARY\" }",
+        "signing = \"CANARY\"",
+        "signing = { secrets = \"CANARY\" }",
+        "signing = { secrets = [[\"CANARY\"]] }",
+        "secret_headers = \"CANARY\"",
+        "secret_headers = { authorization = [\"CANARY\"] }",
+        "secret_header = { authorization = \"CANARY\" }",
+        "tls = { keys = \"CANARY\" }",
+        "tls = { key = [\"CANARY\"] }",
+        "tls = { min_version = \"CANARY\" }",
+        "tls = \"CANARY\"",
+        "proxy = \"CANARY\"",
+        "proxy = { url = \"http://p.org\", credential = \"CANARY\" }",
+        "proxy = { url = \"http://p.org\", credentials = [\"CANARY\"] }",
+        "proxy = { url = \"http://user:CANARY@p.org\" }",
+        "proxy = { url = \"user:CANARY@p.org\" }",
+        "proxy = { url = \"http://p.org\", resolves = \"CANARY\" }",
+        "signing = { secrets = [\"CANARY] }",
+        "signing = { secrets = [CANARY] }",
+        "signing = { secrets = [\"CANARY\\q\"] }",
+        "signing = { secrets = [] } CANARY",
+    ] {
+        let text = block(member);
+        let printed = problems(&text, &[], Vec::new()).join("\n");
+        for told in [to_run(&text).expect_err(&text), printed] {
+            assert!(!told.contains("CANARY"), "{member}: {told}");
+        }
+    }
+}

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::blocks::BlockReader;
-use crate::config::secrets::SecretPlaces;
+use crate::config::secrets::{self, SecretPlaces};
 use crate::delivery::{TlsFiles, TlsOptions};
 use crate::policy::Given;
 
@@ -31,13 +31,11 @@ pub(super) fn tls(block: &mut BlockReader<'_>, secrets: Option<&SecretPlaces>) -
                 return None;
             }
         };
-        match secrets?.bytes(place) {
-            Ok(bytes) => Some(bytes),
-            Err(problem) => {
-                table.note(&[member], format!("{place:?}: {problem}"));
-                None
-            }
-        }
+        let form = || secrets::check_form(place).map(|()| None);
+        secrets.map_or_else(form, |secrets| secrets.bytes(place).map(Some)).unwrap_or_else(|problem| {
+            table.note(&[member], format!("{}: {problem}", secrets::shown(place)));
+            None
+        })
     };
     let (ca, certificate, key) = (file("ca"), file("certificate"), file("key"));
     let only_1_3 = match table.members.get("min_version") {
