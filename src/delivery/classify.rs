@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use hyper_util::client::legacy::Error as CallError;
+use rustls::AlertDescription;
 
 use super::asked::{self, NOTHING_LEFT};
 use super::egress::BlockedAddress;
@@ -80,6 +81,10 @@ pub(super) fn blocked(error: &CallError) -> Option<&BlockedAddress> {
 /// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says
 /// whether a byte of the request may have been written.
 pub(super) fn failure(error: &CallError, begun: bool) -> Outcome {
+    if find::<rustls::Error>(error).is_some_and(is_certificate_refused) {
+        // The handshake of the endpoint has not ended, so that it has read none of what was written.
+        return Outcome::Unprocessed { cause: Cause::Tls };
+    }
     failed(transport_cause(error), begun)
 }
 
@@ -141,6 +146,24 @@ fn transport_cause(error: &CallError) -> Cause {
 fn is_refusal(error: &h2::Error) -> bool {
     let is_refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (is_refused_stream || error.is_go_away())
+}
+
+/// Whether the endpoint turns away the certificate that was shown to it, or misses one. Under TLS 1.3 it says so after the
+/// handshake has ended on this side, when the request may be on its way (RFC 8446 4.4.2.4, 6.2).
+const fn is_certificate_refused(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::CertificateRequired
+        )
+    )
 }
 
 /// Whether a deadline has passed, one of the system included.

@@ -2,6 +2,7 @@
 
 mod aged;
 mod answers;
+mod certificates;
 mod http2;
 mod names;
 mod unprocessed;
