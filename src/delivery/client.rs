@@ -303,6 +303,7 @@ fn guarded_client(
         proxy,
         tls,
         speaks_http2,
+        heard: options.hears.iter().flat_map(|system| system.headers()).copied().collect(),
         report: note_mended,
     });
     // The library follows no redirect, asks no proxy and repeats nothing that may have been written: no limit has been

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::heads::{Report, Screened};
+use super::heads::{Heard, Report, Screened};
 use super::proxy::Route;
 use super::resolve::GuardedNames;
 use super::{EgressGuard, ProxyOptions};
@@ -39,6 +39,7 @@ pub(super) struct Connector {
     /// The longest for all of it.
     within: Duration,
     speaks_http2: bool,
+    heard: Heard,
     report: Report,
 }
 
@@ -54,6 +55,8 @@ pub(super) struct ConnectOptions {
     pub(super) tls: ClientConfig,
     /// Whether HTTP/2 is spoken without being negotiated.
     pub(super) speaks_http2: bool,
+    /// What answers may be judged by, beside what is usual.
+    pub(super) heard: Heard,
     /// Hears of heads that had to be mended.
     pub(super) report: Report,
 }
@@ -61,7 +64,7 @@ pub(super) struct ConnectOptions {
 impl Connector {
     /// Connects to nothing yet.
     pub(super) fn new(options: ConnectOptions) -> Self {
-        let ConnectOptions { names, within, proxy, tls, speaks_http2, report } = options;
+        let ConnectOptions { names, within, proxy, tls, speaks_http2, heard, report } = options;
         let through = proxy.map(|proxy| (proxy, names.clone()));
         // The operator has named the proxy: the guard has no say about it.
         let reached =
@@ -81,7 +84,7 @@ impl Connector {
             .enable_http1()
             .enable_http2()
             .wrap_connector(Route { tcp, through });
-        Self { https, within, speaks_http2, report }
+        Self { https, within, speaks_http2, heard, report }
     }
 }
 
@@ -98,11 +101,12 @@ impl Service<Uri> for Connector {
         let host: Box<str> = to.host().unwrap_or_default().into();
         let made = self.https.call(to);
         let (within, speaks_http2, report) = (self.within, self.speaks_http2, self.report);
+        let heard = Arc::clone(&self.heard);
         Box::pin(async move {
             let connection = timeout(within, made)
                 .await
                 .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-            Ok(Screened::new(connection, speaks_http2, &host, report))
+            Ok(Screened::new(connection, speaks_http2, &host, heard, report))
         })
     }
 }

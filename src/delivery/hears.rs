@@ -20,6 +20,11 @@ pub trait Hears: fmt::Debug + Send + Sync {
     /// Every code that [`Hears::head`] and [`Hears::body`] can report.
     fn words(&self) -> Words;
 
+    /// The names, in small letters, of the headers of its own that [`Hears::next`] and [`Hears::head`] read.
+    fn headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// When the endpoint wants the next call, as the head of an answer of any status says beside what it means.
     fn next(&self, headers: &HeaderMap) -> Option<Wait> {
         let _nothing = headers;

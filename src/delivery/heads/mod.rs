@@ -14,7 +14,7 @@ mod tests;
 
 use lines::{FieldLine, Framing, Line};
 
-pub(super) use screened::{Report, Screened};
+pub(super) use screened::{Heard, Report, Screened};
 
 /// Most field lines that are handed on: as many as the HTTP library takes.
 const LINES_MAX: usize = 100;
@@ -41,12 +41,14 @@ pub(super) struct Mended {
     pub(super) surplus: usize,
     /// Whether its framing is named twice, by length and by encoding: it can be read, but is not trusted beyond.
     pub(super) is_framed_twice: bool,
+    /// Whether some of the surplus says where the answer ends.
+    pub(super) is_framing_cut: bool,
 }
 
 impl Mended {
     /// Whether the connection has to be closed after the answer.
     pub(super) const fn closes(self) -> bool {
-        self.broken > 0 || self.is_framed_twice
+        self.broken > 0 || self.is_framed_twice || self.is_framing_cut
     }
 }
 
@@ -97,11 +99,12 @@ fn without_empty_lines(came: &[u8]) -> &[u8] {
 }
 
 /// Makes a complete head fit for the HTTP library; its status line stays as it is unless its reason cannot be.
-/// `closes_anyway` says that an informational head before it had to be mended so that the connection ends with the answer.
+/// `closes_anyway` says that an informational head before it had to be mended so that the connection ends with the answer;
+/// `heard` are the names, in small letters, of further lines that the answer may be judged by.
 ///
 /// # Errors
 /// [`HeadError::Framing`] when it cannot be known where the answer ends.
-pub(super) fn mend(complete: Vec<u8>, closes_anyway: bool) -> Result<Head, HeadError> {
+pub(super) fn mend(complete: Vec<u8>, closes_anyway: bool, heard: &[&str]) -> Result<Head, HeadError> {
     let head = without_empty_lines(&complete);
     let (status_line, rest) = lines::split_line(head);
     let status = lines::status(status_line);
@@ -113,12 +116,14 @@ pub(super) fn mend(complete: Vec<u8>, closes_anyway: bool) -> Result<Head, HeadE
     if framing == Framing::Broken && !is_bodiless {
         return Err(HeadError::Framing);
     }
-    let mut mended = Mended { broken, surplus: 0, is_framed_twice: framing == Framing::Twice };
+    let mut mended = Mended { broken, is_framed_twice: framing == Framing::Twice, ..Mended::default() };
     if framing == Framing::Broken {
         mended.broken = mended.broken.max(1);
     }
     let reason_is_odd = status.is_some() && !lines::is_value(status_line);
     mended.broken += usize::from(reason_is_odd);
+    let framing_lines = fields.iter().filter(|field| !is_bodiless && field.is_framing()).count();
+    mended.is_framing_cut = framing_lines > LINES_MAX - usize::from(mended.closes() || closes_anyway);
     let closes = mended.closes() || closes_anyway;
     if mended == Mended::default() && !closes && fields.len() <= LINES_MAX {
         return Ok(Head { bytes: complete, mended, is_interim });
@@ -127,7 +132,8 @@ pub(super) fn mend(complete: Vec<u8>, closes_anyway: bool) -> Result<Head, HeadE
     // Nobody reads the reason.
     out.extend_from_slice(if reason_is_odd { lines::bare_status(status_line) } else { status_line });
     out.extend_from_slice(b"\r\n");
-    mended.surplus = write_fields(&fields, is_bodiless, &mut out, LINES_MAX - usize::from(closes));
+    let wanted: Vec<&FieldLine<'_>> = fields.iter().filter(|field| is_wanted(field, is_bodiless)).collect();
+    mended.surplus = write_fields(&wanted, heard, &mut out, LINES_MAX - usize::from(closes));
     if closes && !is_interim {
         out.extend_from_slice(b"connection: close\r\n");
     }
@@ -135,23 +141,49 @@ pub(super) fn mend(complete: Vec<u8>, closes_anyway: bool) -> Result<Head, HeadE
     Ok(Head { bytes: out, mended, is_interim })
 }
 
-/// Writes at most `room` lines and returns how many sound ones found none. Cookies are the first to go: nobody here reads
-/// them.
-fn write_fields(fields: &[FieldLine<'_>], is_bodiless: bool, out: &mut Vec<u8>, room: usize) -> usize {
-    let is_wanted = |field: &FieldLine<'_>| {
-        matches!(field.line, Line::Sound | Line::Mended) && !(is_bodiless && field.is_framing())
-    };
-    let wanted = fields.iter().filter(|field| is_wanted(field)).count();
-    let without_cookies = wanted > room;
-    let mut left = room;
-    let mut kept = 0;
-    for field in fields.iter().filter(|field| is_wanted(field)) {
-        if left == 0 || (without_cookies && field.is("set-cookie")) {
-            continue;
-        }
-        field.write(out);
-        left -= 1;
-        kept += 1;
+fn is_wanted(field: &FieldLine<'_>, is_bodiless: bool) -> bool {
+    matches!(field.line, Line::Sound | Line::Mended) && !(is_bodiless && field.is_framing())
+}
+
+/// What a line counts where not all find room: the lower, the more. An endpoint may send what decides as its last lines.
+fn rank(field: &FieldLine<'_>, heard: &[&str]) -> usize {
+    const COUNTING: [&str; 4] = ["connection", "retry-after", "date", "content-type"];
+    if field.is_framing() {
+        return 0;
     }
-    wanted - kept
+    let name = field.name.to_ascii_lowercase();
+    let says_limits = name.starts_with(b"x-rate-limit") || name.windows(9).any(|part| part == b"ratelimit");
+    match says_limits || COUNTING.iter().chain(heard).any(|counting| field.is(counting)) {
+        true => 1,
+        false => 2,
+    }
+}
+
+/// Writes at most `room` lines, in their order, and returns how many found none. Those that the answer is judged by come
+/// before all others, and cookies are the first to go: nobody here reads them.
+fn write_fields(fields: &[&FieldLine<'_>], heard: &[&str], out: &mut Vec<u8>, room: usize) -> usize {
+    if fields.len() <= room {
+        fields.iter().for_each(|field| field.write(out));
+        return 0;
+    }
+    let mut ranked: Vec<(usize, &FieldLine<'_>)> = fields
+        .iter()
+        .filter(|field| !field.is("set-cookie"))
+        .map(|field| (rank(field, heard), *field))
+        .collect();
+    // How many of each rank there is room for, the lowest rank first.
+    let mut left = room;
+    let room_of = [0, 1, 2].map(|rank| {
+        let taken = ranked.iter().filter(|(of, _)| *of == rank).count().min(left);
+        left -= taken;
+        taken
+    });
+    let mut taken = [0; 3];
+    ranked.retain(|(rank, _)| {
+        let (Some(taken), Some(room)) = (taken.get_mut(*rank), room_of.get(*rank)) else { return false };
+        *taken += 1;
+        *taken <= *room
+    });
+    ranked.iter().for_each(|(_, field)| field.write(out));
+    fields.len() - ranked.len()
 }

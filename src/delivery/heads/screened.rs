@@ -9,6 +9,7 @@
 use std::io;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -25,6 +26,9 @@ const REQUEST_END: &[u8] = b"\r\n\r\n";
 /// Hears of heads that had to be mended, with the host that they came from.
 pub(in crate::delivery) type Report = fn(&str, Mended);
 
+/// The names, in small letters, of further lines that answers may be judged by.
+pub(in crate::delivery) type Heard = Arc<[&'static str]>;
+
 /// A connection, over TLS or without.
 #[derive(Debug)]
 pub(in crate::delivery) struct Screened<T> {
@@ -32,6 +36,7 @@ pub(in crate::delivery) struct Screened<T> {
     /// `None` where another protocol is spoken.
     heads: Option<Heads>,
     host: Box<str>,
+    heard: Heard,
     report: Report,
 }
 
@@ -68,9 +73,15 @@ impl Default for Out {
 
 impl<T: Connection> Screened<T> {
     /// Screens a connection that nothing was sent over, unless it speaks HTTP/2, whose heads have no lines.
-    pub(in crate::delivery) fn new(io: T, speaks_http2: bool, host: &str, report: Report) -> Self {
+    pub(in crate::delivery) fn new(
+        io: T,
+        speaks_http2: bool,
+        host: &str,
+        heard: Heard,
+        report: Report,
+    ) -> Self {
         let is_plain = !speaks_http2 && !io.connected().is_negotiated_h2();
-        Self { io, heads: is_plain.then(Heads::default), host: host.into(), report }
+        Self { io, heads: is_plain.then(Heads::default), host: host.into(), heard, report }
     }
 }
 
@@ -108,7 +119,7 @@ impl Heads {
     }
 
     /// Looks whether what came is a complete head, and makes it ready if so.
-    fn look(&mut self, host: &str, report: Report) -> Result<(), HeadError> {
+    fn look(&mut self, host: &str, heard: &[&str], report: Report) -> Result<(), HeadError> {
         if !may_be_head(&self.came) {
             // The HTTP library says what it is.
             self.pass_on();
@@ -119,7 +130,7 @@ impl Heads {
             return if self.seen > HEAD_MAX_BYTES { Err(HeadError::TooLong) } else { Ok(()) };
         };
         let rest = self.came.split_off(end);
-        let Head { mut bytes, mended, is_interim } = mend(mem::take(&mut self.came), self.closes)?;
+        let Head { mut bytes, mended, is_interim } = mend(mem::take(&mut self.came), self.closes, heard)?;
         if mended != Mended::default() {
             report(host, mended);
         }
@@ -173,7 +184,7 @@ impl<T: Read + Unpin> Read for Screened<T> {
             }
             // What came with the head before it.
             if heads.came.len() > heads.seen {
-                heads.look(&this.host, this.report).map_err(io::Error::other)?;
+                heads.look(&this.host, &this.heard, this.report).map_err(io::Error::other)?;
                 continue;
             }
             let mut space = [0; READ_BYTES];
@@ -259,7 +270,7 @@ mod tests {
             }
             heads.came.extend_from_slice(piece);
             while heads.is_expected && heads.came.len() > heads.seen {
-                heads.look("h", |_, _| {})?;
+                heads.look("h", &[], |_, _| {})?;
                 read.extend(mem::take(&mut heads.ready));
             }
         }

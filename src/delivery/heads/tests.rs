@@ -14,7 +14,7 @@ pub(super) fn head(lines: &[&str]) -> Vec<u8> {
 }
 
 fn mended(text: impl Into<Vec<u8>>) -> Head {
-    mend(text.into(), false).expect("it can be read")
+    mend(text.into(), false, &[]).expect("it can be read")
 }
 
 fn text(head: &Head) -> &str {
@@ -34,7 +34,7 @@ fn a_sound_head_stays_as_it_came() {
         b"HTTP/1.1 2000 OK\r\n\r\n".to_vec(),
     ] {
         let wanted = Head { bytes: sound.clone(), mended: Mended::default(), is_interim: false };
-        assert_eq!(mend(sound, false), Ok(wanted));
+        assert_eq!(mend(sound, false, &[]), Ok(wanted));
     }
 }
 
@@ -78,6 +78,48 @@ fn of_many_lines_the_first_hundred_are_read_and_cookies_go_first() {
 }
 
 #[test]
+fn of_many_lines_those_that_decide_are_kept_wherever_they_stand() {
+    let last = [
+        "X-RateLimit-Remaining: 0",
+        "ratelimit-reset: 30",
+        "RateLimit: \"a\";r=0;t=30",
+        "x-rate-limit-reset: 30",
+        "Retry-After: 5",
+        "date: Sun, 06 Nov 1994 08:49:37 GMT",
+        "content-type: application/json",
+        "connection: close",
+        "x-busy: yes",
+        "Content-Length: 5",
+    ];
+    for filler in ["x: y", "set-cookie: a=b", "x-ratelimit-limit: 9"] {
+        let lines: Vec<&str> = [filler; 150].into_iter().chain(last).collect();
+        let many = mend(head(&lines), false, &["x-busy"]).expect("it can be read");
+        assert!(many.mended.surplus > 0 && !many.mended.closes(), "{filler}");
+        assert!(text(&many).contains("Content-Length: 5\r\n"), "{filler}");
+        // Where too many lines say of limits, nothing tells them apart.
+        let kept = text(&many).ends_with(&(last.join("\r\n") + "\r\n\r\n"));
+        assert_eq!(kept, !filler.contains("ratelimit"), "{filler}");
+    }
+    let lines: Vec<&str> = ["x: y"; 150].into_iter().chain(last).collect();
+    assert!(!text(&mended(head(&lines))).contains("x-busy"), "the control: nobody hears it");
+    // Lines that are mended are kept like sound ones; the connection ends with the answer then, by a line of its own.
+    let lines: Vec<&str> = ["x: y"; 150].into_iter().chain(["retry-after : 5"]).collect();
+    let odd = mended(head(&lines));
+    assert!(text(&odd).ends_with("retry-after: 5\r\nconnection: close\r\n\r\n"), "{}", text(&odd));
+    assert_eq!(text(&odd).lines().count(), 102);
+}
+
+#[test]
+fn where_not_all_of_the_framing_finds_room_the_connection_ends() {
+    let full = mended(head(&[["content-length: 5"; 100].as_slice(), &["x: y"]].concat()));
+    assert_eq!(full.mended, Mended { surplus: 1, ..Mended::default() }, "the control: it does");
+    let cut = mended(head(&["content-length: 5"; 101]));
+    assert!(cut.mended.closes() && cut.mended.surplus == 2, "{:?}", cut.mended);
+    assert!(text(&cut).ends_with("content-length: 5\r\nconnection: close\r\n\r\n"));
+    assert_eq!(text(&cut).lines().count(), 102);
+}
+
+#[test]
 fn a_framing_that_is_broken_cannot_be_read() {
     for lines in [
         &["content-length: x"][..],
@@ -98,7 +140,7 @@ fn a_framing_that_is_broken_cannot_be_read() {
         &["\u{b}transfer-encoding: chunked"],
         &["transfer-encoding:"],
     ] {
-        assert_eq!(mend(head(lines), false), Err(HeadError::Framing), "{lines:?}");
+        assert_eq!(mend(head(lines), false, &[]), Err(HeadError::Framing), "{lines:?}");
         let mut bodiless = b"HTTP/1.1 204 No Content\r\n".to_vec();
         bodiless.extend(&head(lines)[OK.len()..]);
         let bodiless = mended(bodiless);
@@ -156,7 +198,7 @@ proptest! {
     #[test]
     fn what_is_handed_on_is_sound_and_framed_as_it_came(came in any_head()) {
         prop_assert_eq!(end(&came, 0), Some(came.len()));
-        if let Ok(head) = mend(came.clone(), false) {
+        if let Ok(head) = mend(came.clone(), false, &[]) {
             let again = mended(head.bytes.clone());
             let is_sound = Mended { is_framed_twice: false, ..again.mended } == Mended::default();
             prop_assert!(is_sound, "{:?}", text(&again));

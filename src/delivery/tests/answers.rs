@@ -86,3 +86,16 @@ async fn what_follows_a_broken_answer_answers_nothing() {
     let smuggled = ok_head("x : y\r\ncontent-length: 0\r\n") + "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(twice(Act::Say(smuggled)).await, ([OK, OK], 2));
 }
+
+/// Whatever stands before it, and however much of that: what decides is among the lines that are read.
+#[tokio::test]
+async fn what_decides_is_heard_behind_hundreds_of_other_lines() {
+    let many = "x: y\r\n".repeat(150);
+    let told = async |last: &str| twice(empty(&format!("{many}{last}"))).await;
+    let (outcomes, connections) = told("x-mics-next-msg-delay: 5000\r\n").await;
+    let waits = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Paced { end, .. } if **end == OK));
+    assert!(waits && connections == 1, "{outcomes:?} {connections}");
+    let closing = format!("{many}content-length: 0\r\nconnection: close\r\n");
+    assert_eq!(twice(Act::Say(ok_head(&closing))).await, ([OK, OK], 2), "the end of the connection is heard");
+    assert_eq!(told("").await, ([OK, OK], 1), "the control");
+}

@@ -31,6 +31,10 @@ impl Hears for Mashery {
         Words { waits: &[DEVELOPER_OVER_QPS, DEVELOPER_OVER_RATE, SERVICE_OVER_QPS], denials: &[] }
     }
 
+    fn headers(&self) -> &'static [&'static str] {
+        &["x-mashery-error-code"]
+    }
+
     fn head(&self, _: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Option<Wait> {
         let code = headers.get(ERROR_CODE)?.to_str().ok()?.trim();
         // Any other code, such as that of an inactive key, is no limit: the status decides.
@@ -51,6 +55,11 @@ mod tests {
     const QPS: (&str, &str) = (ERROR_CODE, "ERR_403_DEVELOPER_OVER_QPS");
     const SERVICE: (&str, &str) = (ERROR_CODE, "ERR_403_SERVICE_OVER_QPS");
     const RATE: (&str, &str) = (ERROR_CODE, "ERR_403_DEVELOPER_OVER_RATE");
+
+    #[test]
+    fn the_header_that_is_heard_is_named() {
+        assert_eq!(Mashery.headers(), [super::ERROR_CODE.as_str()]);
+    }
 
     #[test]
     fn a_mashery_gateway_is_known_by_its_header_whatever_the_status() {

@@ -30,6 +30,10 @@ impl Hears for Mediarithmics {
         Words { waits: &[NEXT_MESSAGE, BUSY], denials: &[] }
     }
 
+    fn headers(&self) -> &'static [&'static str] {
+        &[DELAY]
+    }
+
     /// Set before the plugin chooses its status: it counts whatever that is.
     fn next(&self, headers: &HeaderMap) -> Option<Wait> {
         let delay = delay(headers)?;
