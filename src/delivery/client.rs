@@ -7,7 +7,7 @@
 //! Must not know: the queue, limits, policies.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ use super::connect::{ConnectOptions, Connector};
 use super::guards::Guards;
 use super::heads;
 use super::hears::Answer;
+use super::others::OtherClients;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
@@ -132,15 +133,12 @@ struct Guarded {
     /// Verifies certificates where nothing else is set.
     system: Arc<dyn ServerCertVerifier>,
     /// For endpoints that are reached in a way of their own, each with connections of its own.
-    others: Arc<Mutex<OtherClients>>,
+    others: Arc<OtherClients>,
     aged: AgedClients,
 }
 
 /// Makes requests, over connections of its own.
 pub(super) type HttpClient = Client<Connector, NotedBody>;
-
-/// Each for the calls that are made like this.
-type OtherClients = Vec<(Arc<CallOptions>, HttpClient)>;
 
 /// What is spoken to endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,20 +231,14 @@ impl HttpDeliverer {
             let of_age = options.connection_max_age.and_then(|age| guarded.aged.get(age));
             return Ok(of_age.unwrap_or(&guarded.client).clone());
         }
-        // Every change is complete before anything can panic.
-        let mut others = guarded.others.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = others.iter().find(|(known, _)| Arc::ptr_eq(known, options)) {
-            return Ok(client.clone());
-        }
-        // What nobody else has any more is set no longer; its calls under way end as they began.
-        others.retain(|(known, _)| Arc::strong_count(known) > 1);
-        let tls = options.tls.as_ref();
-        let config = tls.map_or_else(|| tls::usual(&guarded.system), |tls| tls.config(&guarded.system))?;
-        let egress = guarded.guards.present().clone();
-        let way = (config, options.proxy.clone());
-        let client = guarded_client(&self.options, egress, &self.names, self.protocol, way);
-        others.push((Arc::clone(options), client.clone()));
-        Ok(client)
+        guarded.others.get(options, self.clock.now(), || {
+            let tls = options.tls.as_ref();
+            let config =
+                tls.map_or_else(|| tls::usual(&guarded.system), |tls| tls.config(&guarded.system))?;
+            let egress = guarded.guards.present().clone();
+            let way = (config, options.proxy.clone());
+            Ok(guarded_client(&self.options, egress, &self.names, self.protocol, way))
+        })
     }
 
     fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
@@ -352,7 +344,9 @@ impl Deliver for HttpDeliverer {
         let (seen, now) = (self.guarded.load_full(), self.clock.now());
         let missing = seen.aged.missing(ages, now);
         if missing.is_empty() {
-            return Ok(None);
+            // These are made anew by the next call, under the guard that they were made under.
+            let is_due = seen.others.any_due(now);
+            return Ok(is_due.then(|| Box::new(move || seen.others.give_up_due(now)) as Turnover));
         }
         let made = missing.into_iter().map(|age| {
             let egress = seen.guards.present().clone();
@@ -364,12 +358,15 @@ impl Deliver for HttpDeliverer {
             client: seen.client.clone(),
             guards: seen.guards.clone(),
             system: Arc::clone(&seen.system),
-            others: Arc::default(),
+            others: Arc::clone(&seen.others),
             aged: seen.aged.with(made, ages, now),
         };
         let (place, renewed) = (Arc::clone(&self.guarded), Arc::new(renewed));
         // Not where another guard has come meanwhile: these clients connect by the one before.
-        Ok(Some(Box::new(move || drop(place.compare_and_swap(&seen, renewed)))))
+        Ok(Some(Box::new(move || {
+            drop(place.compare_and_swap(&seen, renewed));
+            seen.others.give_up_due(now);
+        })))
     }
 
     fn egress_state(&self) -> Option<String> {

@@ -13,6 +13,7 @@ mod guards;
 mod heads;
 mod hears;
 mod options;
+mod others;
 mod proxy;
 mod request;
 mod resolve;

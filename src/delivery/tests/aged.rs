@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Act, Endpoint, OK, call, ok_head};
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Call, CallOptions, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use crate::delivery::{
+    Call, CallOptions, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer, TlsFiles, TlsOptions,
+};
 
 const AGE: Duration = Duration::from_secs(60);
 
@@ -65,4 +67,44 @@ async fn clients_that_were_made_under_an_earlier_guard_are_not_used() {
     assert_ne!(attempt().await, OK, "the guard that came meanwhile denies it");
     deliverer.under(EgressGuard::new(&["127.0.0.0/8".parse().expect("net")])).expect("client")();
     assert_eq!(attempt().await, OK, "the control");
+}
+
+/// Each endpoint with TLS of its own has connections of its own: one of them reaches its age, the others keep theirs.
+#[tokio::test]
+async fn each_endpoint_with_tls_of_its_own_keeps_its_connections_for_its_own_age() {
+    let clock = Clock::manual(Timestamp::from_millis(784_111_777_000));
+    let deliverer = deliverer(&clock);
+    let with_tls = |connection_max_age: Option<Duration>| {
+        let tls = Some(Arc::new(TlsOptions::new(TlsFiles::default()).expect("nothing is set")));
+        Arc::new(CallOptions { tls, connection_max_age, ..CallOptions::default() })
+    };
+    let endpoint = async || Endpoint::start(Act::Say(ok_head("content-length: 0\r\n"))).await;
+    let (ageless, aged, older) = (
+        (endpoint().await, with_tls(None)),
+        (endpoint().await, with_tls(Some(AGE))),
+        (endpoint().await, with_tls(Some(AGE * 2))),
+    );
+    let all = [&ageless, &aged, &older];
+    let each = async || {
+        let mut connections = Vec::new();
+        for (endpoint, options) in all {
+            let call = Call { options: Some(Arc::clone(options)), ..call(&endpoint.url()) };
+            assert_eq!(deliverer.attempt(call).await, OK);
+            connections.push(endpoint.connections());
+        }
+        connections
+    };
+    assert!(renew(&deliverer), "the first one");
+    clock.advance(AGE / 2);
+    assert_eq!(each().await, [1, 1, 1]);
+    clock.advance(AGE / 2);
+    assert!(renew(&deliverer), "the clients of that age alone");
+    assert_eq!(each().await, [1, 1, 1], "they are young");
+    clock.advance(AGE / 2);
+    assert_eq!(each().await, [1, 1, 1], "the control: nobody has renewed it");
+    assert!(renew(&deliverer));
+    assert_eq!(each().await, [1, 2, 1]);
+    clock.advance(AGE);
+    assert!(renew(&deliverer));
+    assert_eq!(each().await, [1, 3, 2]);
 }
