@@ -199,6 +199,10 @@ impl HttpDeliverer {
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
+        if request::is_long_to_build(&call) {
+            // The first poll of a call is made by the dispatcher's own task, which starts nothing else meanwhile.
+            tokio::task::yield_now().await;
+        }
         let Some(request) = request::build(call, self.clock.wall(), &begun) else {
             return classify::unbuildable();
         };
