@@ -119,9 +119,7 @@ fn transport_cause(error: &CallError) -> Cause {
     // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
         Cause::Refused
-    } else if let Some(shortage) =
-        sources(error).filter_map(|error| error.downcast_ref()).find_map(Shortage::of)
-    {
+    } else if let Some(shortage) = sources(error).find_map(shortage) {
         Cause::Shortage(shortage)
     } else if sources(error).any(is_timeout) {
         Cause::Timeout
@@ -166,6 +164,18 @@ const fn is_certificate_refused(error: &rustls::Error) -> bool {
     )
 }
 
+/// Whether a failure to connect says something of ourselves alone.
+pub(super) fn is_shortage(error: &(dyn Error + 'static)) -> bool {
+    chain(Some(error)).any(|error| {
+        let unresolved = error.downcast_ref::<NameError>();
+        shortage(error).is_some() || unresolved.is_some_and(|error| error.failure == NameFailure::Shortage)
+    })
+}
+
+fn shortage(error: &(dyn Error + 'static)) -> Option<Shortage> {
+    error.downcast_ref().and_then(Shortage::of)
+}
+
 /// Whether a deadline has passed, one of the system included.
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     let by_system = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -178,10 +188,14 @@ fn find<E: Error + 'static>(error: &CallError) -> Option<&E> {
     sources(error).find_map(|error| error.downcast_ref::<E>())
 }
 
-/// The chain of sources. An `io::Error` names as its source what lies below the error it wraps, so that the wrapped one
-/// comes as well.
 fn sources(error: &CallError) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&current| {
+    chain(error.source())
+}
+
+/// An error and the chain of its sources. An `io::Error` names as its source what lies below the error it wraps, so that
+/// the wrapped one comes as well.
+fn chain<'e>(first: Option<&'e (dyn Error + 'static)>) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(first, |&current| {
         match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => current.source(),

@@ -83,7 +83,7 @@ impl Connector {
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(Route { tcp, through });
+            .wrap_connector(Route { tcp, through, within });
         Self { https, within, speaks_http2, heard, report }
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,10 +19,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
-use super::heads;
 use super::resolve::GuardedNames;
+use super::{classify, heads};
 use crate::event::CanonicalUrl;
 
 /// The longest answer of a proxy to CONNECT.
@@ -55,6 +57,9 @@ enum ProxyError {
     /// It answered with another status than 2xx.
     #[error("the proxy answers {0}")]
     Refused(u16),
+    /// It cannot be reached, or does not answer in time.
+    #[error("the proxy cannot be reached, or does not answer")]
+    Away,
     /// What it answered is no answer to CONNECT.
     #[error("the answer of the proxy cannot be read")]
     Unreadable,
@@ -90,6 +95,8 @@ pub(super) struct Route {
     pub(super) tcp: HttpConnector<GuardedNames>,
     /// The proxy, and the names of endpoints.
     pub(super) through: Option<(Arc<ProxyOptions>, GuardedNames)>,
+    /// The longest until a connection is made, or the proxy has made it.
+    pub(super) within: Duration,
 }
 
 impl Service<Uri> for Route {
@@ -107,33 +114,55 @@ impl Service<Uri> for Route {
             return Box::pin(async move { made.await.map_err(Into::into) });
         };
         let tcp = self.tcp.clone();
-        Box::pin(through(tcp, proxy, names, to))
+        // Before the end of all that this is part of, so that it is seen what was waited for.
+        let end = Instant::now() + self.within;
+        Box::pin(through(tcp, proxy, names, to, end))
     }
 }
 
 async fn through(
-    mut tcp: HttpConnector<GuardedNames>,
+    tcp: HttpConnector<GuardedNames>,
     proxy: Arc<ProxyOptions>,
     names: GuardedNames,
     to: Uri,
+    end: Instant,
 ) -> Result<TokioIo<TcpStream>, BoxError> {
     let host = to.host().unwrap_or_default();
     let is_https = to.scheme() == Some(&http::uri::Scheme::HTTPS);
     let port = to.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let targets = targets(&proxy, &names, host, port).await?;
+    match timeout_at(end, first_of(tcp, &proxy, &targets)).await {
+        Ok(Err(error)) => Err(of_proxy(error)),
+        Ok(made) => made,
+        Err(_elapsed) => Err(ProxyError::Away.into()),
+    }
+}
+
+/// A connection to the first of these that the proxy can reach.
+async fn first_of(
+    mut tcp: HttpConnector<GuardedNames>,
+    proxy: &ProxyOptions,
+    targets: &[String],
+) -> Result<TokioIo<TcpStream>, BoxError> {
     let mut last: BoxError = Box::new(io::Error::from(io::ErrorKind::AddrNotAvailable));
     for target in targets {
-        let stream = match tcp.call(proxy.at.clone()).await {
-            Ok(stream) => stream.into_inner(),
-            // The proxy itself is away: no other address changes that.
-            Err(error) => return Err(error.into()),
-        };
-        match connect(stream, &target, proxy.authorization.as_deref()).await {
+        // Where the proxy itself is away no other address changes that.
+        let stream = tcp.call(proxy.at.clone()).await?.into_inner();
+        match connect(stream, target, proxy.authorization.as_deref()).await {
             Ok(stream) => return Ok(TokioIo::new(stream)),
             Err(error) => last = error.into(),
         }
     }
     Err(last)
+}
+
+/// What fails on the way to the proxy is said of the proxy: its name is not that of the endpoint, nor is its silence. A
+/// shortage of our own stays one.
+fn of_proxy(error: BoxError) -> BoxError {
+    let answered = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let says_it = answered.is_some_and(|error| error.is::<ProxyError>());
+    // Without the sources, which nobody is to take for those of the endpoint.
+    if says_it || classify::is_shortage(&*error) { error } else { ProxyError::Away.into() }
 }
 
 /// What the proxy is asked to connect to, in this order; every address has been judged.

@@ -5,6 +5,7 @@ mod answers;
 mod certificates;
 mod http2;
 mod names;
+mod proxies;
 mod signed;
 mod unprocessed;
 mod urls;
