@@ -190,6 +190,11 @@ impl ReadAhead for DispatchHandle {
         let asked = self.ask(|answer| PlannerCommand::LetGo(lane, ids, answer));
         asked.map(Option::unwrap_or_default).boxed()
     }
+
+    fn taken(&self, lane: LaneKey) {
+        // A dispatcher that has stopped keeps no promises.
+        let _ = self.commands.send(PlannerCommand::Withdraw(lane));
+    }
 }
 
 impl Admission for DispatchHandle {

@@ -174,6 +174,9 @@ impl Changes {
             // It may be a retry for which the dispatcher waits.
             let let_go = taken_up_by.let_go(lane.clone(), HashSet::from([id])).await;
             defect!(unless let_go.is_empty(), "an entry in two hands");
+        } else if tries == Tries::NONE {
+            // Only the dispatcher knows what was promised at the door, and it will not see the entry as it was.
+            taken_up_by.taken(lane.clone());
         }
         Ok(Some(InHand { lane, id, due_at, tries }))
     }

@@ -92,6 +92,10 @@ pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// Hands over those of these entries that the lane has read ahead: whoever asked settles them. From then on it waits for
     /// none of them but those whose calls are under way. Nothing is handed over when nobody takes entries up any more.
     fn let_go(&self, lane: LaneKey, ids: HashSet<EventId>) -> BoxFuture<'_, Vec<Entry>>;
+
+    /// An entry of the lane that was neither read ahead, nor tried, nor put off will not start as it stands: if a start was
+    /// promised to it, that is promised no longer.
+    fn taken(&self, lane: LaneKey);
 }
 
 impl Standing {

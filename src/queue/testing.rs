@@ -19,4 +19,6 @@ impl ReadAhead for TakenUp {
     fn let_go(&self, _: LaneKey, _: HashSet<EventId>) -> BoxFuture<'_, Vec<Entry>> {
         std::future::ready(Vec::new()).boxed()
     }
+
+    fn taken(&self, _: LaneKey) {}
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::world::{World, eventually, spec, world};
+use crate::event::Lane;
+use crate::limit::Admission;
+use crate::policy::{Family, Limits, Spec};
 
 impl World {
     /// Counts, confirms, and waits for the end.
@@ -117,5 +120,37 @@ async fn a_confirmation_is_of_the_same_request_and_of_what_was_there() {
             (answer.problem(422), &answer.body["errors"][0]["pointer"]),
             ("invalid_request", &json!(pointer))
         );
+    }
+}
+
+/// What is taken beyond the read-ahead was promised a start at the door, which nobody owes any more.
+#[tokio::test]
+async fn no_promise_outlives_an_event_that_is_changed_before_it_is_read_ahead() {
+    for verb in ["cancel", "send-now"] {
+        let world = world().await;
+        let base = spec("https://api.test/*", 200, &["key"]);
+        let limits = Limits { slots: None, ..base.limits.clone() };
+        let refusing = Spec { family: Family::Refuse, limits, ..base };
+        world.deploy("api", refusing).await;
+        world.pause("api").await;
+        let ids = world.accept(200, &[("key", "a")], None).await;
+        let standing = world.queue.standing(ids[0], &world.dispatch).await.expect("reads");
+        let lane = Lane::parse(&standing.waiting().expect("waits").lane).expect("a lane");
+        let promised = async || {
+            let limiters = world.dispatch.limiters().await.expect("runs");
+            limiters.iter().map(|limiter| limiter.promised).sum::<u32>()
+        };
+        let tried = world.dispatch.promise(vec![lane; 200]).await.expect("runs");
+        tried.into_iter().for_each(|tried| tried.expect("room").expect("promised").keep());
+        assert_eq!(promised().await, 200, "the control");
+        assert_eq!(world.bulk(verb, json!({"policy": "api"})).await.1["changed"], 200);
+        assert_eq!(promised().await, 0, "{verb}");
+        if verb == "send-now" {
+            let resumed = world.post("/v1/policies/api:resume", &json!({})).await;
+            assert_eq!(resumed.status, 200, "{}", resumed.body);
+            world.let_go(200);
+            world.started(200).await;
+            assert_eq!(world.queue.ledger().dead, 0, "its own promise turned none away");
+        }
     }
 }

@@ -11,9 +11,9 @@ use crate::event::{Entry, EventId, LaneKey, Reason, Tries};
 use crate::queue::testing::TakenUp;
 use crate::queue::*;
 
-/// A dispatcher that has these entries read ahead.
+/// A dispatcher that has these entries read ahead, and hears of those that were taken elsewhere.
 #[derive(Default)]
-struct Dispatcher(Mutex<Vec<Entry>>);
+struct Dispatcher(Mutex<Vec<Entry>>, Mutex<usize>);
 
 impl ReadAhead for Dispatcher {
     fn place(&self, _: LaneKey, _: EventId) -> BoxFuture<'_, Option<usize>> {
@@ -25,6 +25,11 @@ impl ReadAhead for Dispatcher {
         let (gone, left) = std::mem::take(&mut *held).into_iter().partition(|entry| ids.contains(&entry.id));
         *held = left;
         std::future::ready(gone).boxed()
+    }
+
+    fn taken(&self, of: LaneKey) {
+        assert_eq!(of, *lane().key());
+        *self.1.lock().expect("no panic") += 1;
     }
 }
 
@@ -71,13 +76,35 @@ async fn what_waits_is_cancelled_once_and_for_good() {
 }
 
 #[tokio::test]
+async fn the_dispatcher_hears_of_what_it_never_saw_once_for_each_that_could_start() {
+    let world = World::start().await;
+    let plain = world.accept(0..3, None).await;
+    let delayed = world.accept(3..4, Some(Duration::from_secs(60))).await[0];
+    let dispatcher = Arc::new(Dispatcher::default());
+    let mut heard = Vec::new();
+    // To be put off and then cancelled takes the same entry twice, of which the second time was promised nothing.
+    for (id, change) in [
+        (plain[0], Change::Cancel),
+        (plain[1], Change::SendNow),
+        (plain[2], until(60)),
+        (plain[2], Change::Cancel),
+        (delayed, Change::Cancel),
+    ] {
+        let changed = world.queue.change(id, change, dispatcher.clone()).await;
+        assert_eq!(changed.expect("changes"), Changed::Done);
+        heard.push(*dispatcher.1.lock().expect("no panic"));
+    }
+    assert_eq!(heard, [1, 2, 3, 3, 3]);
+}
+
+#[tokio::test]
 async fn what_is_read_ahead_is_let_go_and_a_call_under_way_is_not_torn() {
     let world = World::start().await;
     let accepted = world.accept(0..2, None).await;
     let mut entries = world.load().await.entries;
     let started = entries.remove(0);
     world.queue.started(&started);
-    let dispatcher = Arc::new(Dispatcher(Mutex::new(entries)));
+    let dispatcher = Arc::new(Dispatcher(Mutex::new(entries), Mutex::default()));
     for change in [Change::Cancel, Change::SendNow, until(60)] {
         let changed = world.queue.change(started.id, change, dispatcher.clone()).await;
         assert_eq!(changed.expect("reads"), Changed::UnderWay);
