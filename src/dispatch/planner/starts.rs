@@ -94,6 +94,7 @@ impl Starts {
         self.windows.leap(leap);
         for flight in self.flights.values_mut() {
             leap.correct(flight.entry.id.accepted_at(), &mut flight.entry.event.expires_at);
+            flight.retry_until = flight.retry_until.map(|until| leap.moved(until));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::clock::{Clock, ClockMark, Leap, Script};
-use crate::dispatch::HoldReason;
-use crate::policy::Pause;
+use crate::dispatch::{Endpoint, HoldReason, RetryPolicy, RetryRules};
+use crate::policy::{Pause, UrlPattern};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const TTL: Duration = Duration::from_secs(6 * 3600);
@@ -185,5 +185,31 @@ fn the_edge_of_a_life_is_exact_to_the_millisecond() {
             assert_eq!(bench.settled.len(), 1);
             assert_eq!(bench.settled[0].1, Settlement::Delivered);
         }
+    }
+}
+
+/// What is left of the time for all tries is what it was, also for the call that is under way.
+#[test]
+fn a_leap_takes_nothing_from_the_time_for_the_tries_of_a_call_under_way() {
+    let base = ms(100);
+    let policy = RetryPolicy { base, ..RetryPolicy::default() };
+    let rules = RetryRules { within: Some(ms(5_000)), ..RetryRules::of(policy) };
+    let url = UrlPattern::parse("https://h.org/*").expect("valid");
+    for leap in [ms(0), HOUR * 8] {
+        let (mut bench, key) = (doubtful(&book(&[("p", None, 100)])), lane(&[("p", 1)]));
+        let endpoint =
+            Endpoint { name: "crm".into(), url: url.clone(), retry: rules.clone(), calls: Arc::default() };
+        bench.endpoints = Endpoints::compile(vec![endpoint]).expect("small");
+        // Its life is another matter.
+        let mut call = entry(&key, 1);
+        call.event.expires_at = START + HOUR * 48;
+        bench.waiting.insert(key.clone(), vec![call]);
+        bench.announce(&key);
+        assert_eq!(bench.sent.len(), 1);
+        bench.now = bench.now + ms(1_000);
+        trust(&mut bench, leap);
+        bench.finish(0, Outcome::Retry { cause: Cause::Closed, retry_after: None });
+        let settled = bench.settled.pop().map(|(_, settlement)| settlement);
+        assert!(matches!(settled, Some(Settlement::Reschedule { .. })), "{leap:?}: {settled:?}");
     }
 }
