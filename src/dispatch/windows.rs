@@ -75,7 +75,8 @@ impl RetryWindows {
         Settlement::Dead { reason: exhausted(&cause), attempts: tries.attempts() }
     }
 
-    fn forget(&mut self, id: EventId) {
+    /// The time of the event begins anew with its next try.
+    pub(super) fn forget(&mut self, id: EventId) {
         if let Some(window) = self.by_event.remove(&id) {
             self.in_order.remove(&(window.until, id));
         }

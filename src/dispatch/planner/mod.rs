@@ -205,6 +205,8 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Vec<Entry> {
+        // Also of a lane that is not present: the time for the tries of an entry outlasts its lane.
+        self.starts.forget_times(ids);
         let Some(id) = self.roster.lanes().find(lane) else { return Vec::new() };
         let mut entries = Vec::new();
         if let Some(lane) = self.roster.lane_mut(id) {

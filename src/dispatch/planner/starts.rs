@@ -20,7 +20,7 @@ use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::dispatch::windows::RetryWindows;
-use crate::event::{Entry, Limited, Outcome, Settlement};
+use crate::event::{Entry, EventId, Limited, Outcome, Settlement};
 use crate::limit::Decision;
 use crate::telemetry::defect;
 
@@ -96,6 +96,11 @@ impl Starts {
             leap.correct(flight.entry.id.accepted_at(), &mut flight.entry.event.expires_at);
             flight.retry_until = flight.retry_until.map(|until| leap.moved(until));
         }
+    }
+
+    /// These entries are changed by somebody else: the time for their tries begins anew with the next one.
+    pub(super) fn forget_times(&mut self, ids: &HashSet<EventId>) {
+        ids.iter().for_each(|id| self.windows.forget(*id));
     }
 
     /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm).

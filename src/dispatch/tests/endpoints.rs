@@ -1,5 +1,6 @@
 //! Rules for endpoints: looked up when a call starts, and in force for that call to its end.
 
+use std::collections::HashSet;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,4 +114,28 @@ fn a_retry_has_what_is_left_of_the_time_for_all_of_them() {
     assert_eq!(first, Some(5 * SECOND));
     let left = second.expect("bounded");
     assert!(left <= 4 * SECOND && left > 3 * SECOND, "{left:?}: the first one took a second");
+}
+
+/// An operator puts an event off for longer than the time for its tries; nobody has seen its lane meanwhile.
+#[test]
+fn what_an_operator_took_has_the_whole_time_for_its_tries_again() {
+    for is_taken in [true, false] {
+        let (mut bench, again) = failed_once(within_five_seconds());
+        if is_taken {
+            let (ids, mut effects) = (HashSet::from([again.id]), Vec::new());
+            assert_eq!(bench.planner.let_go(&again.lane, &ids, bench.now, &mut effects), []);
+            bench.carry_out(effects);
+            assert_eq!(bench.planner.figures(bench.now).lanes, 0);
+        }
+        bench.pass(60 * SECOND);
+        let later = Entry { due_at: Some(bench.now), ..again };
+        let key = later.lane.clone();
+        bench.waiting.entry(key.clone()).or_default().push(later);
+        bench.announce(&key);
+        bench.pass(SECOND);
+        assert_eq!(bench.sent.len(), if is_taken { 2 } else { 1 }, "the second is the control");
+        if is_taken {
+            assert_eq!(bench.timeouts[1], Some(5 * SECOND));
+        }
+    }
 }
