@@ -100,7 +100,7 @@ impl Changes {
         Ok(Changed::OnItsWay)
     }
 
-    /// `None` when the entry was on its way from one hand to another.
+    /// `None` when the entry was on its way from one hand to another, or was lost meanwhile.
     async fn try_once(
         &self,
         name: EventId,
@@ -133,8 +133,9 @@ impl Changes {
             None => None,
         };
         let Some(in_hand) = in_hand else { return Ok(None) };
-        self.settler.settle_at_once(self.decision(in_hand, change)).await?;
-        Ok(Some(Changed::Done))
+        // Not booked: it was lost meanwhile, which the next look finds.
+        let is_booked = self.settler.settle_at_once(self.decision(in_hand, change)).await?;
+        Ok(is_booked.then_some(Changed::Done))
     }
 
     /// The answer, where there is nothing to change or the change is against the rules.

@@ -138,13 +138,13 @@ impl Settler {
         self.wake.notify_one();
     }
 
-    /// Records a decision about an entry that an operator has in hand: durable and booked on return, unless the entry
-    /// was lost meanwhile.
-    pub(super) async fn settle_at_once(&self, settle: SettleRequest) -> Result<(), StoreError> {
+    /// Records a decision about an entry that an operator has in hand: durable and booked when this answers true. False
+    /// when the entry was lost meanwhile, which is its end.
+    pub(super) async fn settle_at_once(&self, settle: SettleRequest) -> Result<bool, StoreError> {
         if self.losses.take_stale(settle.id) {
-            return Ok(());
+            return Ok(false);
         }
-        record(self, vec![settle]).await
+        Ok(record(self, vec![settle]).await? > 0)
     }
 
     /// Waits until every settlement is durable: see [`Queue::flush`](super::Queue::flush).
@@ -225,10 +225,10 @@ async fn commit(settler: Arc<Settler>, batch: Vec<SettleRequest>) {
     futures_util::future::join(rest, dead).await;
 }
 
-/// Records decisions and counts what ended.
-async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), StoreError> {
+/// Records decisions and counts what ended. Returns how many of them count: not those of entries that were lost.
+async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<usize, StoreError> {
     if batch.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     // Noted before it is on record: whoever then finds that an event has ended finds out how. Until then nobody asks.
     batch.iter().for_each(|settle| settler.ended.note(settle));
@@ -249,7 +249,7 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
     for (end, series) in &ends {
         count_end(now, series, end);
     }
-    Ok(())
+    Ok(booked.len())
 }
 
 /// Parks entries: all at once, and when that fails each by itself, a few times.

@@ -10,6 +10,7 @@ use super::{START, World, event, lane};
 use crate::event::{Entry, EventId, LaneKey, Reason, Tries};
 use crate::queue::testing::TakenUp;
 use crate::queue::*;
+use crate::store::GiveUp;
 
 /// A dispatcher that has these entries read ahead, and hears of those that were taken elsewhere.
 #[derive(Default)]
@@ -186,6 +187,32 @@ async fn what_is_sent_now_goes_before_all_that_came_later() {
     assert!(loaded.iter().all(|entry| entry.tries == Tries::NONE), "it costs no attempt");
     let Ledger { accepted, ready, delayed, .. } = world.queue.ledger();
     assert_eq!((accepted, ready, delayed), (4, 4, 0));
+}
+
+#[tokio::test]
+async fn a_change_that_meets_a_loss_is_not_answered_as_done() {
+    for is_lost in [true, false] {
+        let world = World::start().await;
+        let id = world.accept(0..1, None).await[0];
+        world.store.hold_settlements(true);
+        let queue = world.queue.clone();
+        let changing =
+            tokio::spawn(async move { queue.change(id, until(60), Arc::new(TakenUp(None))).await });
+        // From then on it waits in the store.
+        while world.queue.0.lanes.lock().all_out().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        if is_lost {
+            assert_eq!(world.queue.give_up(GiveUp::Lane(lane().key().clone())).await.expect("gives up"), 1);
+        }
+        world.store.hold_settlements(false);
+        let changed = changing.await.expect("no panic").expect("changes");
+        let lost = Some((End::Lost, Reason::Lost));
+        assert_eq!(
+            (end(&changed), changed == Changed::Done),
+            if is_lost { (lost, false) } else { (None, true) }
+        );
+    }
 }
 
 /// Pages and operators at once: each entry ends once, and none is handed out after its end.
