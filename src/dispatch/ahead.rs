@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
+use crate::dispatch::mix::DueShare;
+use crate::queue::PageMix;
 use crate::store::ReadLimit;
 use crate::telemetry::defect;
 
@@ -36,11 +38,15 @@ const FAILED: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 #[derive(Debug)]
 pub(super) struct ReadWindow {
     entries: usize,
+    /// The part of what it holds up to which due entries are read while others wait.
+    share: DueShare,
     /// The queue has, or may have, plain entries that are not loaded.
     more: bool,
     /// New entries were announced since the page under way was asked for, which may not have seen them.
     announced: bool,
     loading: Option<usize>,
+    /// The page that came last, or is on its way, was to bring what is due.
+    asked_due: bool,
     queued: bool,
     /// Whether its lane held entries when it was last counted.
     holds: bool,
@@ -49,12 +55,14 @@ pub(super) struct ReadWindow {
 }
 
 impl ReadWindow {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(share: DueShare) -> Self {
         Self {
             entries: LANE_ENTRIES.0,
+            share,
             more: false,
             announced: false,
             loading: None,
+            asked_due: false,
             queued: false,
             holds: false,
             failures: 0,
@@ -91,16 +99,52 @@ impl ReadWindow {
         // A few entries even when the others leave nothing: a lane that gets none would never go on.
         let entries = self.entries.min(most.max(LEAN_PAGE));
         let room = entries.saturating_sub(held.entries);
-        let due =
-            held.due_pending && (room > 0 || !held.due_loaded && held.entries < self.entries + DUE_EXCESS);
-        if due {
-            room.max(if most > LEAN_PAGE { DUE_PAGE } else { LEAN_PAGE })
+        let page = room.max(if most > LEAN_PAGE { DUE_PAGE } else { LEAN_PAGE });
+        let may_exceed = !held.due_loaded && held.entries < self.entries + DUE_EXCESS;
+        if held.due_pending && (room > 0 || may_exceed) && self.due_part(held, page) > 0 {
+            page
         // By halves: a page for each entry that goes would cost a read each.
         } else if self.more && held.entries <= entries / 2 {
             room
         } else {
             0
         }
+    }
+
+    /// How many due entries a page may bring: the share of due ones in what the lane holds then. The starts keep to it only
+    /// while the read-ahead has both, so that neither kind may fill it.
+    fn due_part(&self, held: LaneBuffered, page: usize) -> usize {
+        let share = self.share.part_of(held.entries + page);
+        // Nothing else waits, but may at any moment: it finds half of the window free.
+        let most = if self.more { share } else { share.max(self.entries.div_ceil(2)) };
+        most.saturating_sub(held.due).clamp(usize::from(held.due == 0), page)
+    }
+
+    /// How many plain entries a page may bring that is asked for because something is due.
+    fn plain_part(&self, held: LaneBuffered, page: usize) -> usize {
+        let all = held.entries + page;
+        let rest = all.saturating_sub(self.share.part_of(all));
+        let lacks = rest.saturating_sub(held.entries.saturating_sub(held.due));
+        lacks.max(self.entries.saturating_sub(held.entries)).min(page)
+    }
+
+    /// What the page of so many entries is made of that a lane asks for which holds this.
+    pub(super) fn mix(&mut self, held: LaneBuffered, page: usize) -> PageMix {
+        let due = self.due_part(held, page);
+        self.asked_due = due > 0;
+        // A page for the sake of what is due fills the window with what is not no further than the share asks for.
+        let plain = if held.due_pending { self.plain_part(held, page) } else { page };
+        PageMix::UpTo { due, plain }
+    }
+
+    /// Whether the page that came was to bring what is due.
+    pub(super) fn asked_due(&self) -> bool {
+        self.asked_due
+    }
+
+    /// All that was put off is asked for.
+    pub(super) fn asks_for_all_due(&mut self) {
+        self.asked_due = true;
     }
 
     /// Takes a page in. The window grows when the lane had nothing left before a page came that was about as large as
@@ -141,6 +185,8 @@ pub(super) struct LaneBuffered {
     pub(super) bytes: usize,
     /// Entries with a due time are loaded, due or not.
     pub(super) due_loaded: bool,
+    /// How many of those there are; none while the first of them is not due.
+    pub(super) due: usize,
     /// Due entries wait in the queue.
     pub(super) due_pending: bool,
 }

@@ -139,6 +139,11 @@ impl Buffer {
     }
 
     /// When its first due entry is due.
+    /// How many of them have a due time.
+    pub(super) fn due_len(&self) -> usize {
+        self.due.len()
+    }
+
     pub(super) fn first_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((due_at, _), _)| *due_at)
     }
@@ -237,13 +242,13 @@ impl Dues {
         }
     }
 
-    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it
-    /// was asked for all of them.
+    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. It was `asked` for those
+    /// that are due, and with `all_due` for all of them.
     pub(super) fn loaded(
         &mut self,
         entries: &[Entry],
         told: Option<Timestamp>,
-        all_due: bool,
+        (asked, all_due): (bool, bool),
         now: Timestamp,
     ) {
         // The page may not have seen what was announced while it was read.
@@ -264,7 +269,7 @@ impl Dues {
             self.misses = 0;
             self.not_before = Timestamp::ZERO;
         // It is not visible yet, or was ended by somebody else: asking at once would be asking all the time.
-        } else if self.next().is_some_and(|next| next <= now || all_due) {
+        } else if asked && self.next().is_some_and(|next| next <= now || all_due) {
             let wait = LOOK_AGAIN.0.saturating_mul(1 << self.misses.min(6)).min(LOOK_AGAIN.1);
             self.misses = self.misses.saturating_add(1);
             self.not_before = now + wait;

@@ -15,7 +15,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
 use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
-use crate::queue::{LaneSignal, LoadedPage};
+use crate::queue::{LaneSignal, LoadedPage, PageMix};
 use crate::store::ReadLimit;
 use crate::telemetry::LaneSeries;
 
@@ -86,8 +86,8 @@ pub(crate) enum Effect {
         lane: LaneKey,
         /// The most entries and bytes of the page.
         limit: ReadLimit,
-        /// Entries that are put off are wanted whenever they are due: they are to be dropped.
-        all_due: bool,
+        /// How many of them may be due ones, and how many may be others.
+        mix: PageMix,
     },
     /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
     Record(Vec<Reservation>),

@@ -114,7 +114,7 @@ impl DispatchLane {
             holds,
             promises: 0,
             purge: None,
-            window: ReadWindow::new(),
+            window: ReadWindow::new(due_share),
             unread: UnreadTime::default(),
             watch: LaneWatch::default(),
             recent: RecentStarts::new(due_share),
@@ -191,6 +191,7 @@ impl DispatchLane {
             entries: self.buffer.len(),
             bytes: self.buffer.bytes(),
             due_loaded: self.buffer.first_due().is_some(),
+            due: if self.buffer.has_due(now) { self.buffer.due_len() } else { 0 },
             due_pending: self.next_due().is_some_and(|at| at <= now),
         }
     }

@@ -35,6 +35,11 @@ impl DueShare {
         let per_mille = (share.clamp(0.0, 1.0) * 1000.0).round() as u16;
         Self { per_mille }
     }
+
+    /// How many of so many entries those are, rounded up.
+    pub(super) fn part_of(self, entries: usize) -> usize {
+        entries.saturating_mul(self.per_mille.into()).div_ceil(1000)
+    }
 }
 
 /// The recent starts of one lane, in a few bytes.

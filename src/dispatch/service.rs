@@ -26,7 +26,7 @@ use crate::dispatch::planner::Planner;
 use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
-use crate::queue::{LaneSignal, LaneSignals, LoadedPage, Queue, QueueError};
+use crate::queue::{LaneSignal, LaneSignals, LoadedPage, PageMix, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{
     AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled,
@@ -244,7 +244,7 @@ impl Service {
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
-                    Effect::Load { lane, limit, all_due } => self.load(lane, limit, all_due),
+                    Effect::Load { lane, limit, mix } => self.load(lane, limit, mix),
                     Effect::Record(reservations) => {
                         self.tasks.spawn(self.records.make(reservations));
                     }
@@ -295,11 +295,11 @@ impl Service {
         }
     }
 
-    fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
+    fn load(&mut self, lane: LaneKey, limit: ReadLimit, mix: PageMix) {
         let queue = self.queue.clone();
         let end = LoadReporter::of(lane.clone(), self.reports.0.clone());
         self.tasks.spawn(async move {
-            let page = queue.load(&lane, limit, all_due).await;
+            let page = queue.load_mix(&lane, limit, mix).await;
             end.report(lane, page);
         });
     }

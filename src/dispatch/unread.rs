@@ -84,6 +84,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::ahead::{LaneBuffered, ReadWindow};
+    use crate::dispatch::mix::DueShare;
 
     #[test]
     fn what_expired_while_it_could_not_be_read_is_told_apart() {
@@ -104,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_page_that_failed_is_asked_for_again_after_its_pause_or_when_an_operator_says_so() {
-        let nothing = LaneBuffered { entries: 0, bytes: 0, due_loaded: false, due_pending: false };
-        let (mut window, start) = (ReadWindow::new(), Timestamp::from_millis(1_000));
+        let nothing = LaneBuffered { entries: 0, bytes: 0, due_loaded: false, due: 0, due_pending: false };
+        let (mut window, start) = (ReadWindow::new(DueShare::HALF), Timestamp::from_millis(1_000));
         window.announced();
         window.failed(start);
         window.failed(start);

@@ -1,4 +1,4 @@
-//! Handing out: a bounded page of a lane, due entries in up to half of it, then the plain order after the lane's cursor.
+//! Handing out: a bounded page of a lane, as many due entries as are asked for, then the plain order after the lane's cursor.
 //!
 //! Must not know: how entries come in, what becomes of them.
 
@@ -15,6 +15,21 @@ use crate::queue::settle::Settler;
 use crate::queue::table::{LoadEnd, LoadStart, SharedTable};
 use crate::store::{DuePage, EntryStore, ReadLimit, SettleRequest, StoreError, StoredEntry};
 use crate::telemetry::{Defect, defect};
+
+/// Of what a page is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageMix {
+    /// What was put off first, whenever it is due: it is to be dropped. Then plain entries.
+    AllPutOff,
+    /// Due entries first, then plain ones, up to so many of each: what is due must not keep from the dispatcher what was
+    /// never tried, nor the other way round.
+    UpTo {
+        /// Most due entries; with none they are not looked for.
+        due: usize,
+        /// Most entries that were not put off.
+        plain: usize,
+    },
+}
 
 /// A page of a lane, handed out to the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,18 +52,21 @@ pub(super) struct HandOut {
 }
 
 impl HandOut {
-    /// Hands out a page of a lane: see [`Queue::load`](super::Queue::load).
+    /// Hands out a page of a lane: see [`Queue::load_mix`](super::Queue::load_mix).
     pub(super) async fn load(
         &self,
         lane: &LaneKey,
         limit: ReadLimit,
-        all_due: bool,
+        mix: PageMix,
     ) -> Result<LoadedPage, QueueError> {
         let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(LoadedPage::default()) };
-        let until = if all_due { Timestamp::MAX } else { self.records.clock.now() };
+        let (until, due, plain) = match mix {
+            PageMix::AllPutOff => (Timestamp::MAX, limit.entries, limit.entries),
+            PageMix::UpTo { due, plain } => (self.records.clock.now(), due.min(limit.entries), plain),
+        };
         // Nearly always nothing is due: the read of due entries is left out then.
-        let asked_due = start.next_due.is_some_and(|due| due <= until);
-        let read = self.read(lane, &start, asked_due.then_some(until), limit).await;
+        let asked_due = due > 0 && start.next_due.is_some_and(|due| due <= until);
+        let read = self.read(lane, &start, asked_due.then_some((until, due)), plain, limit).await;
         let mut lanes = self.lanes.lock();
         // What was lost while the page was read must not be handed out, and is known only now.
         self.losses.take_in(&mut lanes);
@@ -85,26 +103,23 @@ impl HandOut {
         Ok(LoadedPage { entries, more: !exhausted, next_due })
     }
 
-    /// What is due until then, what follows in plain order, and whether that was read to its end.
+    /// So many of what is due until then, what follows in plain order, and whether that was read to its end.
     async fn read(
         &self,
         lane: &LaneKey,
         start: &LoadStart,
-        until: Option<Timestamp>,
+        due: Option<(Timestamp, usize)>,
+        plain: usize,
         limit: ReadLimit,
     ) -> Result<(DuePage, Vec<StoredEntry>, bool), StoreError> {
-        let due = match until {
-            // Half of the page at most: what is due must not keep from the dispatcher what was never tried. A purge
-            // wants what is put off.
-            Some(until) if until < Timestamp::MAX => {
-                let half = ReadLimit { entries: limit.entries.div_ceil(2), ..limit };
-                self.store.read_due(lane, until, &start.skip, half).await?
+        let due = match due {
+            Some((until, most)) => {
+                self.store.read_due(lane, until, &start.skip, ReadLimit { entries: most, ..limit }).await?
             }
-            Some(until) => self.store.read_due(lane, until, &start.skip, limit).await?,
             None => DuePage::default(),
         };
         defect!(unless due.entries.len() <= limit.entries, "a page of due entries that is longer than asked for");
-        let room = limit.entries.saturating_sub(due.entries.len());
+        let room = limit.entries.saturating_sub(due.entries.len()).min(plain);
         if room == 0 {
             return Ok((due, Vec::new(), false));
         }

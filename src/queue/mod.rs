@@ -1,6 +1,6 @@
 //! The queue: acceptance, lanes with their counts, bounded read-ahead, settlement in batches.
 //!
-//! An entry is handed out once ([`Queue::load`]) and stays handed out until it is settled; a restart hands it
+//! An entry is handed out once ([`Queue::load_mix`]) and stays handed out until it is settled; a restart hands it
 //! out again. The backlog itself is never in memory: a lane costs its counts and a cursor, and nothing once
 //! it is empty.
 //!
@@ -48,7 +48,7 @@ use ends::RecentEnds;
 pub(crate) use ends::{End, KnownEnd};
 pub(crate) use ledger::Ledger;
 use load::HandOut;
-pub(crate) use load::LoadedPage;
+pub(crate) use load::{LoadedPage, PageMix};
 use lost::Losses;
 use named::NamedEntries;
 pub(crate) use parked::{Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
@@ -229,17 +229,17 @@ impl Queue {
     }
 
     /// Hands out a page of a lane. One load per lane at a time; every entry is handed out once until it is
-    /// settled. With `all_due`, entries that are put off are handed out whenever they are due.
+    /// settled. `mix` says how many of them may be due ones.
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read; nothing was handed out then.
-    pub(crate) async fn load(
+    pub(crate) async fn load_mix(
         &self,
         lane: &LaneKey,
         limit: ReadLimit,
-        all_due: bool,
+        mix: PageMix,
     ) -> Result<LoadedPage, QueueError> {
-        self.0.hand_out.load(lane, limit, all_due).await
+        self.0.hand_out.load(lane, limit, mix).await
     }
 
     /// The call of an entry that was handed out starts now: until then it counted among those that wait for their turn.

@@ -62,7 +62,8 @@ impl Reading<'_> {
         let starved = lane.buffer.is_empty();
         lane.window.loaded(loaded.entries.len(), loaded.more, starved);
         lane.unread.came(now);
-        lane.dues.loaded(&loaded.entries, loaded.next_due, lane.purge.is_some(), now);
+        let asked = (lane.window.asked_due(), lane.purge.is_some());
+        lane.dues.loaded(&loaded.entries, loaded.next_due, asked, now);
         let before = (lane.buffer.len(), lane.buffer.bytes());
         for entry in loaded.entries {
             lane.buffer.push(Box::new(entry));

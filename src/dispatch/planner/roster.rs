@@ -14,6 +14,7 @@ use crate::dispatch::planner::order::{Joins, Order};
 use crate::dispatch::planner::timers::Timers;
 use crate::event::{Entry, Lane, PolicyId, Settlement};
 use crate::limit::Gate;
+use crate::queue::PageMix;
 use crate::telemetry::defect;
 
 /// The lanes that are present. See the head of this file.
@@ -215,9 +216,14 @@ impl Roster {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             let held = lane.held(now);
             if let Some(limit) = self.ahead.page(&mut lane.window, held, now) {
-                let all_due = lane.purge.is_some();
+                let mix = if lane.purge.is_some() {
+                    lane.window.asks_for_all_due();
+                    PageMix::AllPutOff
+                } else {
+                    lane.window.mix(held, limit.entries)
+                };
                 lane.dues.asked();
-                effects.push(Effect::Load { lane: lane.lane.key().clone(), limit, all_due });
+                effects.push(Effect::Load { lane: lane.lane.key().clone(), limit, mix });
             }
             self.tend(id, now, effects);
         }

@@ -1,8 +1,11 @@
 //! Due entries take their share of a lane's starts and no more, while others wait that were never tried.
 
+use std::collections::VecDeque;
+
 use super::{Bench, FINE, START, book, entry, lane, ms};
-use crate::dispatch::{DueShare, PlannerOptions};
+use crate::dispatch::{DueShare, Effect, Input, PlannerOptions};
 use crate::event::{Entry, LaneKey, Tries};
+use crate::queue::{LoadedPage, PageMix};
 
 /// Ids from here on are due entries.
 const DUE: u128 = 10_000;
@@ -12,7 +15,7 @@ fn starts(share: DueShare, due: u128, plain: u128, count: usize) -> Vec<u128> {
     let options = PlannerOptions { due_share: share, ..PlannerOptions::default() };
     let mut bench = Bench::over(&book(&[("p", None, 1)]), options);
     let p: LaneKey = lane(&[("p", 1)]);
-    let failed = |n| Entry { due_at: Some(START), tries: Tries::of(3), ..entry(&p, DUE + n) };
+    let failed = |n| Entry { due_at: Some(START - ms(1)), tries: Tries::of(3), ..entry(&p, DUE + n) };
     // Each page has some of both, as the queue hands them out.
     let both = (0..due.max(plain)).flat_map(|n| {
         let due = (n < due).then(|| failed(n));
@@ -50,4 +53,66 @@ fn nobody_waits_for_a_share_that_nobody_else_takes() {
     let order = starts(DueShare::HALF, 40, 5, 45);
     assert_eq!(order.iter().filter(|n| **n < DUE).count(), 5);
     assert!(order[30..].iter().all(|n| *n >= DUE), "the others were gone: {order:?}");
+}
+
+/// Many entries of both kinds in a queue that makes its pages of as many of each as it is asked for, or of halves.
+struct Both {
+    due: VecDeque<Entry>,
+    plain: VecDeque<Entry>,
+    in_halves: bool,
+}
+
+impl Both {
+    fn page(&mut self, entries: usize, mix: PageMix) -> LoadedPage {
+        let PageMix::UpTo { due, plain } = mix else { panic!("no purge") };
+        let (due, plain) = if self.in_halves { (entries.div_ceil(2), entries) } else { (due, plain) };
+        let mut page: Vec<Entry> = self.due.drain(..due.min(self.due.len())).collect();
+        let room = (entries - page.len()).min(plain).min(self.plain.len());
+        page.extend(self.plain.drain(..room));
+        LoadedPage { entries: page, more: true, next_due: self.due.front().and_then(|first| first.due_at) }
+    }
+}
+
+/// How many of these starts are of due entries, one call at a time.
+fn due_of(starts: usize, share: DueShare, in_halves: bool) -> usize {
+    let options = PlannerOptions { due_share: share, ..PlannerOptions::default() };
+    let mut bench = Bench::over(&book(&[("p", None, 1)]), options);
+    let p: LaneKey = lane(&[("p", 1)]);
+    let failed = |n| Entry { due_at: Some(START - ms(1)), tries: Tries::of(3), ..entry(&p, DUE + n) };
+    let all = 0..2 * starts as u128;
+    let (due, plain) = (all.clone().map(failed).collect(), all.map(|n| entry(&p, n)).collect());
+    let mut queue = Both { due, plain, in_halves };
+    let mut inputs = VecDeque::from([Input::LaneReady(p), Input::Tick]);
+    while bench.sent.len() < starts {
+        let input = inputs.pop_front().expect("it never comes to rest");
+        let mut effects = Vec::new();
+        bench.planner.step(input, bench.now, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Load { lane, limit, mix } => {
+                    inputs.push_back(Input::Loaded(lane, queue.page(limit.entries, mix)));
+                }
+                Effect::Send { ticket } => {
+                    assert!(bench.confirm(ticket, &mut Vec::new()));
+                    bench.now = bench.now + ms(1);
+                    inputs.push_back(Input::Finished { ticket, outcome: FINE, took: ms(1) });
+                }
+                Effect::Record(_) | Effect::Settle(_) => {}
+            }
+        }
+    }
+    bench.sent_ids().into_iter().filter(|n| *n >= DUE).count()
+}
+
+#[test]
+fn the_share_is_kept_whatever_it_is() {
+    for (share, least, most) in
+        [(0.1, 450, 600), (0.5, 2_400, 2_600), (0.8, 3_800, 4_200), (1.0, 5_000, 5_000)]
+    {
+        let due = due_of(5_000, DueShare::of(share), false);
+        assert!((least..=most).contains(&due), "{due} of 5000 at {share}");
+    }
+    // The controls: pages of halves keep no share but that one.
+    assert!(due_of(5_000, DueShare::of(0.1), true) > 1_000);
+    assert!(due_of(5_000, DueShare::of(0.8), true) < 3_700);
 }
