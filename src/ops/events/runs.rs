@@ -16,7 +16,7 @@ use crate::ops::desk::Desk;
 use crate::ops::events::filter::Filter;
 use crate::ops::events::word;
 use crate::queue::{Change, Changed, QueueError, ReadAhead};
-use crate::store::ScanPlace;
+use crate::store::{ScanPlace, StoreError};
 use crate::telemetry::EventsChanged;
 
 /// Events that are changed together: they share a few writes, and dispatch goes on between them.
@@ -167,21 +167,11 @@ struct RunTask {
 
 impl RunTask {
     async fn carry_out(self) {
-        let state = match self.change_all().await {
-            Ok(state) => state,
-            Err(error) => {
-                warn!(run = self.number, %error, "change of many events failed");
-                RunState::Failed
-            }
-        };
-        let now = self.desk.clock.now();
-        self.runs.update(self.number, |run| {
-            run.state = state;
-            run.ended_at = Some(now);
-        });
-        if let Some(Run { changed, under_way, left, unread, .. }) = self.runs.get(self.number) {
-            let (run, state) = (self.number, state.word());
-            info!(run, state, changed, under_way, left, unread, "change of many events ended");
+        // Also after a panic: another run may begin.
+        let mut end = EndOfRun { task: &self, state: RunState::Failed };
+        match self.change_all().await {
+            Ok(state) => end.state = state,
+            Err(error) => warn!(run = self.number, %error, "change of many events failed"),
         }
     }
 
@@ -202,8 +192,10 @@ impl RunTask {
             let changes =
                 found.events.iter().map(|(id, _)| self.desk.queue.change(*id, self.change, Arc::clone(&by)));
             // Together, so that they share a sync of the store.
-            for changed in join_all(changes).await {
-                self.count(&changed?);
+            let batch = Batch::of(join_all(changes).await);
+            self.count(&batch);
+            if let Some(error) = batch.error {
+                return Err(error);
             }
             match found.next {
                 None => return Ok(RunState::Done),
@@ -212,14 +204,102 @@ impl RunTask {
         }
     }
 
-    fn count(&self, changed: &Changed) {
-        self.runs.update(self.number, |run| match changed {
-            Changed::Done => run.changed += 1,
-            Changed::UnderWay | Changed::OnItsWay => run.under_way += 1,
-            Changed::Ended(_) | Changed::TooLate { .. } | Changed::Unknown => run.left += 1,
+    fn count(&self, batch: &Batch) {
+        self.runs.update(self.number, |run| {
+            run.changed += batch.changed;
+            run.under_way += batch.under_way;
+            run.left += batch.left;
+            run.unread += batch.unread;
         });
-        if *changed == Changed::Done {
-            EventsChanged { change: word(self.change), count: 1 }.emit();
+        if batch.changed > 0 {
+            EventsChanged { change: word(self.change), count: batch.changed }.emit();
         }
+    }
+}
+
+/// Says how a run ended, whichever way it does.
+struct EndOfRun<'r> {
+    task: &'r RunTask,
+    state: RunState,
+}
+
+impl Drop for EndOfRun<'_> {
+    fn drop(&mut self) {
+        let RunTask { runs, desk, number, .. } = self.task;
+        let (now, state) = (desk.clock.now(), self.state);
+        runs.update(*number, |run| {
+            run.state = state;
+            run.ended_at = Some(now);
+        });
+        if let Some(Run { changed, under_way, left, unread, .. }) = runs.get(*number) {
+            let (run, state) = (*number, state.word());
+            info!(run, state, changed, under_way, left, unread, "change of many events ended");
+        }
+    }
+}
+
+/// What came of events that were changed together.
+#[derive(Debug, Default)]
+struct Batch {
+    changed: u64,
+    under_way: u64,
+    left: u64,
+    unread: u64,
+    /// Why no more can be changed.
+    error: Option<QueueError>,
+}
+
+impl Batch {
+    /// All that was done counts, whatever failed beside it.
+    fn of(changes: Vec<Result<Changed, QueueError>>) -> Self {
+        let mut batch = Self::default();
+        for change in changes {
+            match change {
+                Ok(Changed::Done) => batch.changed += 1,
+                Ok(Changed::UnderWay | Changed::OnItsWay) => batch.under_way += 1,
+                Ok(Changed::Ended(_) | Changed::TooLate { .. } | Changed::Unknown) => batch.left += 1,
+                // The others are not concerned.
+                Err(error) if is_unread(&error) => batch.unread += 1,
+                Err(error) => batch.error = batch.error.or(Some(error)),
+            }
+        }
+        batch
+    }
+}
+
+/// Whether one event could not be read, which says nothing of others.
+fn is_unread(error: &QueueError) -> bool {
+    matches!(
+        error,
+        QueueError::Record(_)
+            | QueueError::Store(
+                StoreError::Unread { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::Io { operation: "read" | "open", .. }
+            )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_was_done_counts_and_what_cannot_be_read_is_passed_over() {
+        let unread = |operation| {
+            let (place, reason) = ("a segment".to_owned(), "made to fail".to_owned());
+            Err(QueueError::Store(StoreError::Io { operation, place, reason }))
+        };
+        let done = || Ok(Changed::Done);
+        let batch =
+            Batch::of(vec![done(), unread("read"), Ok(Changed::UnderWay), done(), Ok(Changed::Unknown)]);
+        assert_eq!((batch.changed, batch.under_way, batch.left, batch.unread), (2, 1, 1, 1));
+        assert!(batch.error.is_none(), "the run goes on");
+        // The control: what says that no more can be changed.
+        let reason = "the first".to_owned();
+        let failed = || Err(QueueError::Store(StoreError::Poisoned { reason: reason.clone() }));
+        let batch = Batch::of(vec![failed(), done(), unread("write"), done()]);
+        assert_eq!((batch.changed, batch.unread), (2, 0));
+        assert!(matches!(batch.error, Some(QueueError::Store(StoreError::Poisoned { .. }))));
     }
 }

@@ -9,6 +9,7 @@ use super::world::{World, eventually, spec, world};
 use crate::event::Lane;
 use crate::limit::Admission;
 use crate::policy::{Family, Limits, Spec};
+use crate::store::memory::FailPoint;
 
 impl World {
     /// Counts, confirms, and waits for the end.
@@ -153,4 +154,25 @@ async fn no_promise_outlives_an_event_that_is_changed_before_it_is_read_ahead() 
             assert_eq!(world.queue.ledger().dead, 0, "its own promise turned none away");
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_that_panics_has_failed_and_another_one_may_begin() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 10_000, &["key"])).await;
+    world.accept(5, &[("key", "a")], Some(Duration::from_secs(600))).await;
+    let confirm = world.post("/v1/events:cancel", &json!({"policy": "api"})).await.body["confirm"].clone();
+    world.store.fail_next(FailPoint::ReadPanic);
+    let begun = world.post("/v1/events:cancel", &json!({"policy": "api", "confirm": confirm})).await;
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let place = format!("/v1/event-changes/{}", begun.body["id"]);
+    let mut last = Value::Null;
+    eventually("it ends", async || {
+        last = world.get(&place).await.body;
+        last["state"] != "running"
+    })
+    .await;
+    assert_eq!((&last["state"], &last["changed"]), (&json!("failed"), &json!(0)));
+    assert!(last["ended_at"].is_string());
+    assert_eq!(world.bulk("cancel", json!({"policy": "api"})).await.1["changed"], 5);
 }

@@ -56,6 +56,7 @@ pub(super) struct World {
     pub(super) router: Router,
     pub(super) policies: Policies,
     pub(super) documents: Arc<TestDocuments>,
+    pub(super) store: MemoryStore,
     pub(super) queue: Queue,
     pub(super) dispatch: DispatchHandle,
     pub(super) clock: Clock,
@@ -74,8 +75,8 @@ pub(super) async fn world() -> World {
     let clock = Clock::system();
     let documents = Arc::new(TestDocuments::default());
     let policies = Policies::open(documents.clone(), clock.clone()).await.expect("opens");
-    let store = Arc::new(MemoryStore::new(clock.clone()));
-    let (queue, signals) = Queue::open(store, clock.clone()).await.expect("opens");
+    let store = MemoryStore::new(clock.clone());
+    let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
     let usages = Arc::new(MemoryUsages::new());
     usages.open(clock.now()).await.expect("opens");
     let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
@@ -129,7 +130,7 @@ pub(super) async fn world() -> World {
         about: AboutPolicies::NOTHING,
         runs: Runs::default(),
     };
-    World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
+    World { router: desk_routes(desk), policies, documents, store, queue, dispatch, clock, usages, endpoint }
 }
 
 /// Two calls at once and as many in an hour as told, for each value of the label `key`.
