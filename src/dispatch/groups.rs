@@ -1,6 +1,7 @@
 //! Groups: lanes that differ in their host alone. The same limits govern them, so that they take turns as one: a policy
 //! gets no further turn of a limit that it shares by calling more hosts. Of the lanes of a group that may send the one
-//! whose next entry comes first goes: what is due, then what was accepted first.
+//! whose next entry comes first goes: what is due, until it took its share of the starts of the group, then what was accepted
+//! first.
 //!
 //! Only lanes that have something to send are looked at, and a group goes with its last lane.
 //!
@@ -10,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
+use crate::dispatch::mix::{DueShare, RecentStarts};
 use crate::event::{EventId, LaneKey};
 use crate::limit::LimiterId;
 use crate::telemetry::defect;
@@ -27,8 +29,10 @@ pub(super) enum EntryRank {
     Plain(EventId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
+    /// What it started: by failing, one host must not keep the others from what was never tried.
+    recent: RecentStarts,
     /// How many lanes of it are present, with something to send or not.
     lanes: usize,
     /// Those that have something to send.
@@ -39,9 +43,23 @@ struct Group {
     home: Option<LimiterId>,
 }
 
+impl Group {
+    fn new(share: DueShare) -> Self {
+        Self {
+            recent: RecentStarts::new(share),
+            lanes: 0,
+            ready: BTreeSet::new(),
+            is_in_line: false,
+            home: None,
+        }
+    }
+}
+
 /// The groups that are present, each with those of its lanes that have something to send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
+    /// Up to which due entries go first, of the starts of each.
+    share: DueShare,
     /// By the keys of their lanes without the host.
     by_key: HashMap<Box<str>, GroupId>,
     groups: HashMap<GroupId, Group>,
@@ -49,6 +67,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// None yet. Due entries go first in each up to this share of its starts.
+    pub(super) fn new(share: DueShare) -> Self {
+        Self { share, by_key: HashMap::new(), groups: HashMap::new(), next: 0 }
+    }
+
     /// The group of a lane that is added.
     pub(super) fn admit(&mut self, lane: &LaneKey) -> GroupId {
         let key = lane.without_host();
@@ -59,7 +82,7 @@ impl Groups {
             self.by_key.insert(key.into(), id);
             id
         });
-        self.groups.entry(id).or_default().lanes += 1;
+        self.groups.entry(id).or_insert_with(|| Group::new(self.share)).lanes += 1;
         id
     }
 
@@ -122,8 +145,26 @@ impl Groups {
     }
 
     /// Takes out the lane that goes first.
-    pub(super) fn pop_first(&mut self, id: GroupId) -> Option<LaneId> {
-        self.groups.get_mut(&id)?.ready.pop_first().map(|(_, lane)| lane)
+    pub(super) fn pop_first(&mut self, id: GroupId, now: Timestamp) -> Option<LaneId> {
+        let group = self.groups.get_mut(&id)?;
+        let (first, last) = (*group.ready.first()?, *group.ready.last()?);
+        // Only where there is a choice is anything counted.
+        let has_choice = matches!((first.0, last.0), (EntryRank::Due(..), EntryRank::Plain(_)));
+        let goes = if has_choice && group.recent.due_had_share(now) {
+            let plain = (EntryRank::Plain(EventId::new(0, 0)), LaneId::LOWEST);
+            group.ready.range(plain..).next().copied().unwrap_or(first)
+        } else {
+            first
+        };
+        group.ready.remove(&goes);
+        Some(goes.1)
+    }
+
+    /// A call of the group has got its permit at `now`.
+    pub(super) fn started(&mut self, id: GroupId, is_due: bool, now: Timestamp) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.recent.started(is_due, now);
+        }
     }
 
     /// The group has been taken out of the planner's turns.
@@ -149,7 +190,7 @@ mod tests {
     #[test]
     fn a_group_goes_with_its_last_lane() {
         let key = |text: &str| LaneKey::new(text).expect("a key");
-        let mut groups = Groups::default();
+        let mut groups = Groups::new(DueShare::HALF);
         let lanes = ["a@1;~host=x:80", "a@1;~host=y:80", "a@1", "b@1;~host=x:80"].map(key);
         let ids = lanes.each_ref().map(|lane| groups.admit(lane));
         assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3]);

@@ -22,6 +22,11 @@ use crate::telemetry::{LaneSeries, defect};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId(u32);
 
+impl LaneId {
+    /// None comes before it.
+    pub(super) const LOWEST: Self = Self(0);
+}
+
 /// While more lanes than this are present, those that are empty are forgotten although their endpoint asked for time:
 /// memory has to stay bounded.
 const MOST_LANES: usize = 65_536;

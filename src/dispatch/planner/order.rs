@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::dispatch::groups::{GroupId, Groups};
 use crate::dispatch::lanes::{DispatchLane, LaneId, TurnPlace};
+use crate::dispatch::mix::DueShare;
 use crate::dispatch::shares::Shares;
 use crate::dispatch::turns::Turns;
 use crate::limit::LimiterId;
@@ -30,9 +31,9 @@ pub(in crate::dispatch) struct Order {
 }
 
 impl Order {
-    /// Of lanes that may have this many calls in flight together.
-    pub(super) fn new(max_inflight: usize) -> Self {
-        Self { groups: Groups::default(), turns: Turns::default(), shares: Shares::new(max_inflight) }
+    /// Of lanes that may have this many calls in flight together, of which due entries go first up to a share.
+    pub(super) fn new(max_inflight: usize, due_share: DueShare) -> Self {
+        Self { groups: Groups::new(due_share), turns: Turns::default(), shares: Shares::new(max_inflight) }
     }
 
     /// Puts a lane that has something to send in line with those of its group, or brings its place there up to date.

@@ -42,7 +42,7 @@ impl Roster {
         Self {
             gate,
             lanes: Lanes::default(),
-            order: Order::new(options.max_inflight),
+            order: Order::new(options.max_inflight, options.due_share),
             ahead: Ahead::new(options.read_ahead_bytes),
             timers: Timers::default(),
             due_share: options.due_share,

@@ -193,7 +193,7 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         roster.order().groups.left_line(turn.group);
         let (mut asked, mut is_draining) = (TurnOutcome::Nothing, false);
-        while let Some(id) = roster.order().groups.pop_first(turn.group) {
+        while let Some(id) = roster.order().groups.pop_first(turn.group, now) {
             is_draining = roster.lanes().get(id).is_some_and(DispatchLane::is_draining);
             asked = self.ask(id, turn, policies, roster, StepMoment { now, effects });
             roster.tend(id, now, effects);
@@ -244,6 +244,7 @@ impl Starts {
             Decision::Go(permit) => {
                 lane.inflight += 1;
                 lane.recent.started(entry.due_at.is_some(), now);
+                order.groups.started(turn.group, entry.due_at.is_some(), now);
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));

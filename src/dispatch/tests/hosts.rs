@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bench, FINE, START, book, entry, lane, ms};
-use crate::dispatch::HoldReason;
+use crate::dispatch::{DueShare, HoldReason, PlannerOptions};
 use crate::event::testing::API_LIMIT;
 use crate::event::{Cause, Labels, Lane, LaneKey, Outcome, PolicyRef, Wait};
 use crate::policy::{Book, Pause, testing};
@@ -71,6 +71,30 @@ fn hosts_under_the_same_limits_go_in_the_order_of_acceptance() {
     bench.rule(&book);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.sent_ids(), (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_due_at_one_host_takes_no_more_than_its_share_from_the_others() {
+    let p: &[(&str, u32)] = &[("p", 1)];
+    let (due, plain) = (at(p, "z.org:443"), at(p, "a.org:443"));
+    // The control: without a share nothing else goes.
+    for (share, starts) in [(DueShare::HALF, 45..=60), (DueShare::ALL, 0..=0)] {
+        let options = PlannerOptions { due_share: share, ..PlannerOptions::default() };
+        let mut bench = Bench::over(&book(&[("p", None, 1)]), options);
+        bench.fill(&plain, 0..200);
+        let late = |n| crate::event::Entry { due_at: Some(START - HOUR), ..entry(&due, 1_000 + n) };
+        bench.waiting.insert(due.clone(), (0..200_u128).map(late).collect());
+        bench.announce(&due);
+        bench.announce(&plain);
+        for nth in 0..100 {
+            bench.now = bench.now + Duration::from_millis(20);
+            bench.finish(nth, FINE);
+        }
+        let sent = bench.sent_of(&plain);
+        assert!(starts.contains(&sent), "{sent} of 100 with {share:?}");
+        let of_plain: Vec<u128> = bench.sent_ids().into_iter().filter(|id| *id < 1_000).collect();
+        assert!(of_plain.is_sorted(), "in their order");
+    }
 }
 
 #[test]
