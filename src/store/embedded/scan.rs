@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::ids::Home;
 use super::reads::Reads;
 use crate::clock::Timestamp;
@@ -18,6 +20,13 @@ use crate::store::{Scan, ScanPage, ScanPlace, Scanned, StoreError};
 
 /// Rows that one step passes over at most: about 10 ms of look-ups.
 const ROWS_AT_ONCE: usize = 2048;
+/// Bytes that one step unpacks at most, by one block more; one counts as a 64th of it at least.
+const UNPACKED_AT_ONCE: usize = 4 << 20;
+const LEAST_PER_BLOCK: usize = UNPACKED_AT_ONCE / 64;
+/// What a read that failed counts as: the system may have taken its time over it.
+const PER_FAILURE: usize = UNPACKED_AT_ONCE / 8;
+/// A record that is smaller than this part of its block is copied out of it: it would keep all of the block in memory.
+const SMALL_PART: usize = 8;
 
 /// Behind which entry a walk stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,12 +75,14 @@ struct Step<'r> {
     scan: &'r Scan,
     page: ScanPage,
     bytes: usize,
+    /// What it has cost so far, in bytes unpacked.
+    cost: usize,
 }
 
 impl Reads {
     /// One step of a walk.
     pub(super) fn scan(&self, scan: &Scan) -> Result<ScanPage, StoreError> {
-        let mut step = Step { reads: self, scan, page: ScanPage::default(), bytes: 0 };
+        let mut step = Step { reads: self, scan, page: ScanPage::default(), bytes: 0, cost: 0 };
         let mut spot = scan.after.map(Spot::of).unwrap_or_default();
         let error = |error| self.shared.index_error(&error);
         for _ in 0..ROWS_AT_ONCE {
@@ -99,6 +110,10 @@ impl Reads {
                 return Ok(step.page);
             }
             spot = spot.behind(at);
+            // Also where nothing was found, so that it is bounded whatever lives of the blocks.
+            if step.cost >= UNPACKED_AT_ONCE {
+                break;
+            }
         }
         step.page.next = Some(spot.place());
         Ok(step.page)
@@ -120,12 +135,14 @@ impl Step<'_> {
             return Ok(false);
         }
         let Some(block) = self.read(spot.block) else {
+            self.cost += PER_FAILURE;
             // All of it may have been settled since its row was read, and its file be gone.
             let row = self.reads.shared.reader.block(spot.lane, spot.block);
             let row = row.map_err(|error| self.reads.shared.index_error(&error))?;
             self.page.unread += row.map_or(0, |row| row.live().into());
             return Ok(false);
         };
+        self.cost += block.raw_bytes().max(LEAST_PER_BLOCK);
         let (passed, living) = (spot.passed, row.living());
         for index in (0..=u8::MAX).filter(|index| u16::from(*index) >= passed && living.has(*index)) {
             let Some(entry) = self.entry(spot, &block, row, index)? else { continue };
@@ -176,7 +193,12 @@ impl Step<'_> {
         let home = Home { block: spot.block, index };
         let entry = self.reads.entry(block, home, due_ms.map(Timestamp::from_millis), put_off);
         let place = Spot { passed: u16::from(index) + 1, ..*spot }.place();
-        Ok(entry.map(|entry| Scanned { place, lane: block.lane.clone(), entry }))
+        Ok(entry.map(|mut entry| {
+            if entry.record.len() < block.raw_bytes() / SMALL_PART {
+                entry.record = Bytes::copy_from_slice(&entry.record);
+            }
+            Scanned { place, lane: block.lane.clone(), entry }
+        }))
     }
 }
 

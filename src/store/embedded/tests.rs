@@ -14,6 +14,7 @@ mod letters;
 mod losses;
 mod lost;
 mod restored;
+mod scan;
 mod scrub;
 mod settle;
 pub(super) mod snapshot;
