@@ -29,6 +29,13 @@ pub(super) enum EntryRank {
     Plain(EventId),
 }
 
+impl EntryRank {
+    /// Whether an operator sends the entry now: it is due since its acceptance, and no share keeps it back.
+    pub(super) fn is_sent_now(self) -> bool {
+        matches!(self, Self::Due(due_at, id) if due_at == id.accepted_at())
+    }
+}
+
 #[derive(Debug)]
 struct Group {
     /// What it started: by failing, one host must not keep the others from what was never tried.
@@ -149,7 +156,8 @@ impl Groups {
         let group = self.groups.get_mut(&id)?;
         let (first, last) = (*group.ready.first()?, *group.ready.last()?);
         // Only where there is a choice is anything counted.
-        let has_choice = matches!((first.0, last.0), (EntryRank::Due(..), EntryRank::Plain(_)));
+        let has_choice =
+            matches!((first.0, last.0), (EntryRank::Due(..), EntryRank::Plain(_))) && !first.0.is_sent_now();
         let goes = if has_choice && group.recent.due_had_share(now) {
             let plain = (EntryRank::Plain(EventId::new(0, 0)), LaneId::LOWEST);
             group.ready.range(plain..).next().copied().unwrap_or(first)

@@ -165,10 +165,11 @@ impl DispatchLane {
 
     /// Which entry goes next, of those that are read ahead and may go at `now`.
     pub(super) fn rank(&self, now: Timestamp) -> Option<EntryRank> {
+        let first = self.buffer.rank(false, now)?;
         // Only where there is a choice is anything counted.
-        let prefers_plain =
-            self.buffer.has_plain() && self.buffer.has_due(now) && self.recent.due_had_share(now);
-        self.buffer.rank(prefers_plain, now)
+        let has_choice =
+            matches!(first, EntryRank::Due(..)) && !first.is_sent_now() && self.buffer.has_plain();
+        if has_choice && self.recent.due_had_share(now) { self.buffer.rank(true, now) } else { Some(first) }
     }
 
     /// Whether something is due in the queue and a page of the lane is on its way, or is asked for next.

@@ -243,8 +243,11 @@ impl Starts {
         let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
             Decision::Go(permit) => {
                 lane.inflight += 1;
-                lane.recent.started(entry.due_at.is_some(), now);
-                order.groups.started(turn.group, entry.due_at.is_some(), now);
+                // What an operator sends now takes nothing from the share of the others.
+                if entry.due_at != Some(entry.id.accepted_at()) {
+                    lane.recent.started(entry.due_at.is_some(), now);
+                    order.groups.started(turn.group, entry.due_at.is_some(), now);
+                }
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));

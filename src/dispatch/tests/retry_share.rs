@@ -55,6 +55,28 @@ fn nobody_waits_for_a_share_that_nobody_else_takes() {
     assert!(order[30..].iter().all(|n| *n >= DUE), "the others were gone: {order:?}");
 }
 
+/// What an operator sends now goes first although due entries had their share, and is no part of it.
+#[test]
+fn what_is_sent_now_waits_for_no_share() {
+    for is_sent_now in [true, false] {
+        let options = PlannerOptions { due_share: DueShare::HALF, ..PlannerOptions::default() };
+        let mut bench = Bench::over(&book(&[("p", None, 1)]), options);
+        let p: LaneKey = lane(&[("p", 1)]);
+        // The control became due a moment after its acceptance.
+        let due_at = Some(if is_sent_now { START } else { START + ms(1) });
+        let due = |n: u128| Entry { due_at, ..entry(&p, DUE + n) };
+        bench.waiting.insert(p.clone(), (0..15).map(due).chain((0..15).map(|n| entry(&p, n))).collect());
+        bench.now = START + ms(2);
+        bench.announce(&p);
+        for nth in 0..29 {
+            bench.now = bench.now + ms(30);
+            bench.finish(nth, FINE);
+        }
+        let first = bench.sent_ids()[..15].iter().filter(|n| **n >= DUE).count();
+        assert_eq!(first, if is_sent_now { 15 } else { 10 }, "{is_sent_now}");
+    }
+}
+
 /// Many entries of both kinds in a queue that makes its pages of as many of each as it is asked for, or of halves.
 struct Both {
     due: VecDeque<Entry>,
