@@ -189,8 +189,11 @@ impl RunTask {
                 tokio::time::sleep(self.desk.clock.now().since(begun)).await;
             }
             let by: Arc<dyn ReadAhead> = Arc::new(self.desk.dispatch.clone());
-            let changes =
-                found.events.iter().map(|(id, _)| self.desk.queue.change(*id, self.change, Arc::clone(&by)));
+            // By the entry, which is there also where nothing leads from the id of a redriven event to it any more.
+            let changes = found.events.iter().map(|(id, standing)| {
+                let entry = standing.waiting().map_or(*id, |waiting| waiting.entry);
+                self.desk.queue.change(entry, self.change, Arc::clone(&by))
+            });
             // Together, so that they share a sync of the store.
             let batch = Batch::of(join_all(changes).await);
             self.count(&batch);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::world::{World, eventually, spec, world};
-use crate::event::Lane;
+use crate::event::{EventId, Lane, Redriven};
 use crate::limit::Admission;
 use crate::policy::{Family, Limits, Spec};
 use crate::store::memory::FailPoint;
@@ -175,4 +175,26 @@ async fn a_run_that_panics_has_failed_and_another_one_may_begin() {
     assert_eq!((&last["state"], &last["changed"]), (&json!("failed"), &json!(0)));
     assert!(last["ended_at"].is_string());
     assert_eq!(world.bulk("cancel", json!({"policy": "api"})).await.1["changed"], 5);
+}
+
+#[tokio::test]
+async fn a_redriven_event_is_changed_although_nothing_leads_from_its_id_to_its_entry() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 10_000, &["key"])).await;
+    let origin = EventId::new(world.clock.now().as_millis() - 1, 7);
+    let redriven = Redriven {
+        origin,
+        is_renamed: false,
+        count: 1,
+        at: world.clock.now(),
+        by: String::new(),
+        from_url: None,
+    };
+    // Without the key of its redrive, as after the time for which keys are kept.
+    let mut event = world.event(&[("key", "a")], Some(Duration::from_secs(600)));
+    event.event.redriven = Some(Box::new(redriven));
+    world.queue.accept(vec![event]).await.expect("accepted");
+    assert_eq!(world.get("/v1/events").await.body["events"][0]["id"], origin.to_string());
+    let run = world.bulk("cancel", json!({"policy": "api"})).await.1;
+    assert_eq!((&run["changed"], &run["left"]), (&json!(1), &json!(0)), "{run}");
 }

@@ -183,7 +183,7 @@ impl World {
         self.queue.accept(events).await.expect("accepted");
     }
 
-    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> NewEvent {
+    pub(super) fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> NewEvent {
         let now = self.clock.now();
         let event = Event {
             method: Method::POST,
