@@ -9,11 +9,12 @@
 //! 3. the letters are taken;
 //! 4. they are hidden no longer, and the document is empty again.
 //!
-//! Whoever opens the store next asks for the keys of the noted letters, and takes those whose event was handed in
-//! (`notes`). In the same way a letter is void whose event is still owed an end: it died, and a crash undid that.
+//! Where a step fails, and when the store is opened again, the keys of the noted letters are asked for, and those are taken
+//! whose event was handed in (`notes`, `finish`). In the same way a letter is void whose event is still owed an end: it died, and a crash undid that.
 //!
 //! Must not know: policies, HTTP, what letters are looked for.
 
+mod finish;
 mod notes;
 mod operations;
 #[cfg(test)]

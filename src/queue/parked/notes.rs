@@ -44,6 +44,8 @@ pub(super) struct Pending {
     pub(super) notes: Vec<Note>,
     /// Letters whose entries were owed an end when it was looked: void if they still are.
     suspects: Vec<(LetterPlace, EventId)>,
+    /// A task ends what is pending: one is enough.
+    pub(super) is_tended: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +64,11 @@ struct NoteOnFile {
 }
 
 impl Pending {
+    /// Whether nothing is left to be decided.
+    pub(super) fn is_over(&self) -> bool {
+        self.notes.is_empty() && self.suspects.is_empty()
+    }
+
     pub(super) fn places(&self) -> impl Iterator<Item = LetterPlace> {
         let suspects = self.suspects.iter().map(|(place, _)| *place);
         self.notes.iter().map(|note| note.place).chain(suspects)
@@ -142,7 +149,7 @@ impl ParkedParts {
                 self.all_begun().await?
             }
         };
-        Ok(Pending { version, notes, suspects: self.suspects().await? })
+        Ok(Pending { version, notes, suspects: self.suspects().await?, is_tended: false })
     }
 
     /// The notes of all letters whose next redrive was begun.
@@ -205,7 +212,7 @@ impl ParkedParts {
 
     /// Takes the letters whose events live on, and shows the others again.
     pub(super) async fn settle(&self, pending: &mut Pending) -> Result<(), QueueError> {
-        if pending.notes.is_empty() && pending.suspects.is_empty() {
+        if pending.is_over() {
             return Ok(());
         }
         let known = self.handed_in(&pending.notes).await?;

@@ -1,5 +1,7 @@
 //! Letters over the in-memory model: what a crash leaves after each step, and changes of many.
 
+mod failing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::event::{CanonicalUrl, Event, Labels, Lane, PolicyId, PolicyRef, Redriven, Settlement};
 use crate::queue::testing::TakenUp;
 use crate::queue::{Change, Changed, NewEvent, Search, Standing};
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, DeadLetter, Expect, LanePick, record};
 use crate::telemetry::EventSource;
 
@@ -277,12 +279,12 @@ async fn what_the_store_refuses_stays_a_letter() {
     let world = World::start().await;
     let ids = world.dead(2).await;
     let letters = world.letters().await;
-    world.store.fail_next(crate::store::memory::FailPoint::Put);
+    world.store.fail_next(FailPoint::Put);
     let batch = vec![(letters[0].clone(), remade(&letters[0].letter))];
     assert!(world.parked.turn().await.expect("a turn").redrive(batch.clone()).await.is_err());
     assert_eq!(world.check(&ids).await, 0);
     // It was handed in, and nobody was told so.
-    world.store.fail_next(crate::store::memory::FailPoint::AppendKept);
+    world.store.fail_next(FailPoint::AppendKept);
     assert!(world.parked.turn().await.expect("a turn").redrive(batch).await.is_err());
     assert_eq!(world.names().await, ids[1..], "it is hidden as long as it is unknown");
     let world = world.crash().await;

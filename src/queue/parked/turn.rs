@@ -2,8 +2,11 @@
 //!
 //! Must not know: which letters are wanted, where their events go.
 
+use std::sync::Arc;
+
 use tokio::sync::MutexGuard;
 
+use super::finish::finish_later;
 use super::notes::{Note, Pending};
 use super::{ParkedParts, redrive_key};
 use crate::event::{Event, EventId, Lane, Redriven};
@@ -27,16 +30,16 @@ pub(crate) struct Remade {
 
 /// The right to change letters.
 pub(crate) struct Turn<'p> {
-    parts: &'p ParkedParts,
+    parts: &'p Arc<ParkedParts>,
     pending: MutexGuard<'p, Pending>,
 }
 
 impl<'p> Turn<'p> {
     /// Waits for the changes before this one, and ends what they have left half done.
-    pub(super) async fn begin(parts: &'p ParkedParts) -> Result<Self, QueueError> {
-        let mut pending = parts.turn.lock().await;
-        parts.settle(&mut pending).await?;
-        Ok(Self { parts, pending })
+    pub(super) async fn begin(parts: &'p Arc<ParkedParts>) -> Result<Self, QueueError> {
+        let mut turn = Self { parts, pending: parts.turn.lock().await };
+        parts.settle(&mut turn.pending).await?;
+        Ok(turn)
     }
 
     /// As [`Parked::page`](super::Parked::page), oldest first: nobody changes these letters before this turn ends.
@@ -60,8 +63,9 @@ impl<'p> Turn<'p> {
     /// known from now on, in order. The batch has to fit into one group of the store: at most 256 letters and 2 MiB.
     ///
     /// # Errors
-    /// [`QueueError`] when the store refuses or fails. What was handed in by then is no letter any more, and what was not
-    /// handed in is one: the next turn sees to it.
+    /// [`QueueError`] when the store refuses or fails; [`StoreError::OutcomeUnknown`] when the events were handed in and
+    /// their letters could not be taken yet. What was handed in by then is no letter any more, and what was not handed in is
+    /// one: a task sees to it, or the next turn.
     pub(crate) async fn redrive(
         &mut self,
         batch: Vec<(PlacedLetter, Remade)>,
@@ -89,7 +93,10 @@ impl<'p> Turn<'p> {
                 return Err(error);
             }
         };
-        parts.letters.take(parts.entries.owner(), places.clone()).await?;
+        if let Err(error) = parts.letters.take(parts.entries.owner(), places.clone()).await {
+            tracing::warn!(%error, "dead letters were handed in and cannot be taken yet; they stay hidden until they are");
+            return Err(StoreError::OutcomeUnknown.into());
+        }
         parts.unhide(places.iter().copied()).await;
         self.pending.notes.clear();
         self.pending.clear(&*parts.documents).await;
@@ -134,6 +141,12 @@ impl<'p> Turn<'p> {
         let purged = self.parts.letters.take(self.parts.entries.owner(), places).await?.len() as u64;
         LettersRemoved { how: "purged", count: purged }.emit();
         Ok(purged)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        finish_later(self.parts, &mut self.pending);
     }
 }
 

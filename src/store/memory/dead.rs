@@ -4,7 +4,7 @@
 
 use futures_util::future::BoxFuture;
 
-use super::MemoryStore;
+use super::{FailPoint, MemoryStore, injected};
 use crate::event::EventId;
 use crate::store::{
     DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, PlacedLetter, ReadLimit, StoreError,
@@ -43,6 +43,10 @@ impl DeadLetters for MemoryStore {
             state.owner().check(owner)?;
             if let Some(reason) = self.doubts.store_held() {
                 return Err(StoreError::Held { reason });
+            }
+            if state.fail.remove(&FailPoint::Take) {
+                state.errors += 1;
+                return Err(injected("take"));
             }
             Ok(places.into_iter().filter(|place| state.contents.dead.remove(&place.0).is_some()).collect())
         })

@@ -32,6 +32,8 @@ pub(crate) enum FailPoint {
     Settle,
     /// The next read or lookup fails; nothing else changes.
     Read,
+    /// The next dead letters that are to be taken stay; nothing else changes.
+    Take,
     /// The next document write fails without effect; nothing else changes.
     Put,
     /// The next settle panics without effect; nothing else changes.

@@ -1,0 +1,48 @@
+//! What a failure of the store leaves: nothing is twice, nothing is told to be absent, nothing stays half done.
+
+use super::*;
+use crate::store::StoreError;
+
+/// As long as what is left half done is tried again for certain.
+async fn after_a_while() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_handed_in_and_not_taken_is_taken_without_another_change() {
+    let world = World::start().await;
+    let ids = world.dead(2).await;
+    let letters = world.letters().await;
+    world.store.fail_next(FailPoint::Take);
+    let batch = vec![(letters[0].clone(), remade(&letters[0].letter))];
+    let unknown = world.parked.turn().await.expect("a turn").redrive(batch).await;
+    assert!(matches!(unknown, Err(QueueError::Store(StoreError::OutcomeUnknown))), "{unknown:?}");
+    assert_eq!(
+        (world.store.dead_letters().len(), world.names().await),
+        (2, ids[1..].to_vec()),
+        "the control"
+    );
+    after_a_while().await;
+    assert_eq!(world.store.dead_letters().len(), 1);
+    assert!(world.parked.0.hidden().is_empty());
+    assert_eq!(world.check(&ids).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_start_cannot_take_it_takes_later() {
+    let world = World::start().await;
+    let ids = world.dead(2).await;
+    steps(&world, 2).await;
+    world.queue.flush().await;
+    let store = world.store.crash();
+    store.fail_next(FailPoint::Take);
+    let world = World::over(store, world.clock.clone()).await;
+    assert_eq!(
+        (world.store.dead_letters().len(), world.names().await),
+        (2, ids[1..].to_vec()),
+        "the control"
+    );
+    after_a_while().await;
+    assert_eq!(world.store.dead_letters().len(), 1);
+    assert_eq!(world.check(&ids).await, 1);
+}
