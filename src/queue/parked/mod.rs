@@ -32,7 +32,7 @@ use crate::event::{EventId, digest128};
 use crate::queue::{Queue, QueueError};
 use crate::store::{
     DeadLetters, Dedup, DocumentStore, EntryStore, LetterOrder, LetterPage, LetterPlace, Lookup,
-    PlacedLetter, ReadLimit,
+    PlacedLetter, ReadLimit, StoreError,
 };
 
 use notes::Pending;
@@ -143,14 +143,14 @@ impl ParkedParts {
     ) -> Result<LetterPage, QueueError> {
         let _shown = self.showing.read().await;
         let mut page = self.letters.list(order, after, limit).await?;
-        page.letters = self.sifted(page.letters).await;
+        page.letters = self.sifted(page.letters).await?;
         Ok(page)
     }
 
     async fn find(&self, name: EventId) -> Result<Vec<PlacedLetter>, QueueError> {
         let _shown = self.showing.read().await;
         let found = self.letters.find(name).await?;
-        let mut found = self.sifted(found).await;
+        let mut found = self.sifted(found).await?;
         // A damaged record of what was taken may have brought one back.
         let notes: Vec<notes::Note> = found.iter().map(notes::Note::of).collect();
         let mut handed_in = self.handed_in(&notes).await?.into_iter();
@@ -159,7 +159,10 @@ impl ParkedParts {
     }
 
     /// Those that are letters and nothing else.
-    async fn sifted(&self, mut letters: Vec<PlacedLetter>) -> Vec<PlacedLetter> {
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when that cannot be read of one: it would look absent.
+    async fn sifted(&self, mut letters: Vec<PlacedLetter>) -> Result<Vec<PlacedLetter>, QueueError> {
         self.leave_out_hidden(&mut letters);
         // A settlement for which there was no room may be missing however old its letter is.
         let since = if self.entries.health().no_room.is_some() {
@@ -171,11 +174,11 @@ impl ParkedParts {
         };
         let mut kept = Vec::with_capacity(letters.len());
         for placed in letters {
-            if placed.letter.at < since || self.has_ended(placed.letter.id).await == Some(true) {
+            if placed.letter.at < since || self.has_ended(placed.letter.id).await? {
                 kept.push(placed);
             }
         }
-        kept
+        Ok(kept)
     }
 
     fn leave_out_hidden(&self, letters: &mut Vec<PlacedLetter>) {
@@ -183,12 +186,14 @@ impl ParkedParts {
         letters.retain(|placed| !hidden.contains(&placed.place));
     }
 
-    /// Whether an entry is owed no end any more; `None` when that cannot be read.
-    async fn has_ended(&self, id: EventId) -> Option<bool> {
-        match self.entries.lookup(id).await {
-            Ok(Lookup::Waiting(..)) => Some(false),
-            Ok(Lookup::Settled(_) | Lookup::Lost | Lookup::Unknown) => Some(true),
-            Err(_) => None,
+    /// Whether an entry is owed no end any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be read: it is unknown.
+    async fn has_ended(&self, id: EventId) -> Result<bool, StoreError> {
+        match self.entries.lookup(id).await? {
+            Lookup::Waiting(..) => Ok(false),
+            Lookup::Settled(_) | Lookup::Lost | Lookup::Unknown => Ok(true),
         }
     }
 

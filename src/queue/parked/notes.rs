@@ -175,7 +175,8 @@ impl ParkedParts {
             let page = self.letters.list(LetterOrder::NewestFirst, after, READ_AT_ONCE).await?;
             let before = suspects.len();
             for PlacedLetter { place, letter } in page.letters {
-                if self.has_ended(letter.id).await != Some(true) {
+                // Also when it cannot be read: the next look decides.
+                if !matches!(self.has_ended(letter.id).await, Ok(true)) {
                     suspects.push((place, letter.id));
                 }
             }
@@ -221,9 +222,9 @@ impl ParkedParts {
         let mut unknown = Vec::new();
         for (place, id) in &pending.suspects {
             match self.has_ended(*id).await {
-                Some(false) => void.push(*place),
-                Some(true) => {}
-                None => unknown.push((*place, *id)),
+                Ok(false) => void.push(*place),
+                Ok(true) => {}
+                Err(_) => unknown.push((*place, *id)),
             }
         }
         let taken = self.letters.take(self.entries.owner(), void).await?.len();

@@ -122,7 +122,7 @@ impl<'p> Turn<'p> {
         let redriven = parts.handed_in(&notes).await?;
         let mut new = Vec::with_capacity(letters.len());
         for (letter, is_redriven) in letters.into_iter().zip(redriven) {
-            if !is_redriven && known.insert(letter.id) && parts.has_ended(letter.id).await == Some(true) {
+            if !is_redriven && known.insert(letter.id) && parts.has_ended(letter.id).await? {
                 new.push(letter);
             }
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::MemoryStore;
 use super::contents::Contents;
+use super::{FailPoint, MemoryStore, injected};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
@@ -81,7 +81,12 @@ impl EntryStore for MemoryStore {
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.lookup(id)) })
+        Box::pin(async move {
+            if self.lock().fail.remove(&FailPoint::Lookup) {
+                return Err(injected("look up"));
+            }
+            self.read(|contents| contents.lookup(id))
+        })
     }
 
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>> {

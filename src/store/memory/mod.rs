@@ -34,6 +34,8 @@ pub(crate) enum FailPoint {
     Read,
     /// The next dead letters that are to be taken stay; nothing else changes.
     Take,
+    /// The next lookup of an entry fails; nothing else changes.
+    Lookup,
     /// The next document write fails without effect; nothing else changes.
     Put,
     /// The next settle panics without effect; nothing else changes.

@@ -46,3 +46,24 @@ async fn what_a_start_cannot_take_it_takes_later() {
     assert_eq!(world.store.dead_letters().len(), 1);
     assert_eq!(world.check(&ids).await, 1);
 }
+
+#[tokio::test]
+async fn a_letter_of_which_it_cannot_be_read_whether_it_is_one_is_not_told_to_be_absent() {
+    let world = World::start().await;
+    let ids = world.dead(1).await;
+    let letter = world.letters().await.remove(0);
+    world.store.fail_next(FailPoint::Lookup);
+    let page = world.parked.page(LetterOrder::OldestFirst, None, PAGE).await;
+    assert!(page.is_err(), "{page:?}");
+    world.store.fail_next(FailPoint::Lookup);
+    let found = world.parked.find(ids[0]).await;
+    assert!(found.is_err(), "{found:?}");
+    assert_eq!(world.parked.find(ids[0]).await.expect("reads"), std::slice::from_ref(&letter), "the control");
+    // It was purged, and is to come back.
+    let mut turn = world.parked.turn().await.expect("a turn");
+    assert_eq!(turn.purge(vec![letter.place]).await.expect("purged"), 1);
+    world.store.fail_next(FailPoint::Lookup);
+    let added = turn.import(vec![letter.letter.clone()]).await;
+    assert!(added.is_err(), "{added:?}");
+    assert_eq!(turn.import(vec![letter.letter]).await.expect("added"), 1, "the control");
+}
