@@ -40,6 +40,8 @@ pub(super) struct Note {
 pub(super) struct Pending {
     /// The present version of the document.
     version: Option<Version>,
+    /// The document may have notes, which backups wait for.
+    is_noted: bool,
     /// Redrives that were begun and may not have ended.
     pub(super) notes: Vec<Note>,
     /// Letters whose entries were owed an end when it was looked: void if they still are.
@@ -66,7 +68,7 @@ struct NoteOnFile {
 impl Pending {
     /// Whether nothing is left to be decided.
     pub(super) fn is_over(&self) -> bool {
-        self.notes.is_empty() && self.suspects.is_empty()
+        self.notes.is_empty() && self.suspects.is_empty() && !self.is_noted
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = LetterPlace> {
@@ -75,6 +77,7 @@ impl Pending {
     }
 
     /// Notes that nothing is under way. Without it a backup waits, and the next start asks for what has ended: no more.
+    /// Where it fails, that is left to be done.
     pub(super) async fn clear(&mut self, documents: &dyn DocumentStore) {
         if let Err(error) = self.note(documents, &[]).await {
             tracing::warn!(%error, "the note of redrives that have ended stays");
@@ -87,6 +90,8 @@ impl Pending {
         documents: &dyn DocumentStore,
         notes: &[Note],
     ) -> Result<(), StoreError> {
+        // Also when the put fails: it may have been made.
+        self.is_noted |= !notes.is_empty();
         let expect = self.version.map_or(Expect::Absent, Expect::At);
         match documents.put(LETTERS_UNDER_WAY, expect, written(notes)).await {
             Ok(version) => self.version = Some(version),
@@ -97,6 +102,7 @@ impl Pending {
             }
             Err(error) => return Err(error),
         }
+        self.is_noted = !notes.is_empty();
         Ok(())
     }
 }
@@ -140,6 +146,7 @@ impl ParkedParts {
             Err(StoreError::Damaged { .. }) => (None, None),
             Err(error) => return Err(error.into()),
         };
+        let is_noted = notes.as_ref().is_none_or(|notes| !notes.is_empty());
         let notes = match notes {
             Some(notes) => notes,
             None => {
@@ -149,7 +156,7 @@ impl ParkedParts {
                 self.all_begun().await?
             }
         };
-        Ok(Pending { version, notes, suspects: self.suspects().await?, is_tended: false })
+        Ok(Pending { version, is_noted, notes, suspects: self.suspects().await?, is_tended: false })
     }
 
     /// The notes of all letters whose next redrive was begun.
@@ -234,9 +241,8 @@ impl ParkedParts {
         let still: Vec<LetterPlace> = unknown.iter().map(|(place, _)| *place).collect();
         let settled = pending.places().filter(|place| !still.contains(place)).collect::<Vec<_>>();
         self.unhide(settled.into_iter()).await;
-        let had_notes = !pending.notes.is_empty();
         (pending.notes, pending.suspects) = (Vec::new(), unknown);
-        if had_notes {
+        if pending.is_noted {
             pending.clear(&*self.documents).await;
         }
         Ok(())

@@ -89,6 +89,8 @@ impl<'p> Turn<'p> {
                 if keeps_nothing(&error) {
                     self.pending.notes.clear();
                     parts.unhide(places.into_iter()).await;
+                    // Or no backup could be made before the next redrive.
+                    self.pending.clear(&*parts.documents).await;
                 }
                 return Err(error);
             }

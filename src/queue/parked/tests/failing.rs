@@ -67,3 +67,36 @@ async fn a_letter_of_which_it_cannot_be_read_whether_it_is_one_is_not_told_to_be
     assert!(added.is_err(), "{added:?}");
     assert_eq!(turn.import(vec![letter.letter]).await.expect("added"), 1, "the control");
 }
+
+async fn is_noted(world: &World) -> bool {
+    world.store.get("redrives").await.expect("reads").is_some_and(|(_, body)| !body.is_empty())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redrive_that_was_refused_leaves_no_note_behind() {
+    let world = World::start().await;
+    let ids = world.dead(1).await;
+    let letters = world.letters().await;
+    let mut big = remade(&letters[0].letter);
+    big.event.body = vec![b'x'; crate::store::MAX_RECORD_BYTES + 1].into();
+    let refused = world.parked.turn().await.expect("a turn").redrive(vec![(letters[0].clone(), big)]).await;
+    assert!(matches!(refused, Err(QueueError::Store(StoreError::TooLarge { .. }))), "{refused:?}");
+    assert!(!is_noted(&world).await, "backups wait for it");
+    assert!(world.parked.0.turn.lock().await.is_over());
+    assert_eq!(world.check(&ids).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_that_could_not_be_cleared_is_cleared_later() {
+    let world = World::start().await;
+    let ids = world.dead(1).await;
+    steps(&world, 3).await;
+    world.queue.flush().await;
+    let store = world.store.crash();
+    store.fail_next(FailPoint::Put);
+    let world = World::over(store, world.clock.clone()).await;
+    assert!(is_noted(&world).await, "the control");
+    after_a_while().await;
+    assert!(!is_noted(&world).await);
+    assert_eq!(world.check(&ids).await, 1);
+}
