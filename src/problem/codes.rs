@@ -83,7 +83,7 @@ codes! {
     EGRESS_DENIED = "egress_denied", 422, "The address may not be called", "the address in the url is private; see `egress.allow`";
     UNMATCHED = "unmatched", 422, "No deployed policy governs the call", "no deployed policy matches the method and url";
     NOT_REDRIVABLE = "not_redrivable", 422, "The event cannot be handed in again",
-        "the dead letter cannot be redriven: no policy governs it, its address may not be called, other policies govern the new url, or its record does not decode";
+        "the dead letter cannot be redriven: no policy governs it, its address may not be called, other policies govern the new url, its method or a header is one that the door refuses, or its record does not decode";
     TOO_MANY_POLICIES = "too_many_policies", 422, "Too many policies govern the call",
         "more policies govern the event than one lane can name; let fewer patterns overlap";
     OVER_PACE = "over_pace", 429, "The call is over a limit",

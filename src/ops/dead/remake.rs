@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{DeadDesk, whole_millis};
-use crate::event::{CanonicalUrl, Lane, PolicyId, Redriven};
+use crate::event::{CanonicalUrl, Event, Lane, PolicyId, Redriven, forbidden_header, parse_method};
 use crate::ingest::NoRoute;
 use crate::queue::Remade;
 use crate::store::{DeadLetter, MAX_RECORD_BYTES, record};
@@ -34,6 +34,7 @@ pub(super) struct Again {
 pub(super) fn remake(desk: &DeadDesk, letter: &DeadLetter, again: &Again) -> Result<Remade, String> {
     let mut event =
         record::decode(&letter.record).map_err(|_| "its record does not decode; export it".to_owned())?;
+    not_at_the_door(&event)?;
     let before = again.url.clone().map(|url| std::mem::replace(&mut event.url, url));
     let runtime = desk.policies.runtime();
     let lane = desk.router.route(&runtime, &event.method, &event.url, &event.labels);
@@ -64,6 +65,25 @@ pub(super) fn remake(desk: &DeadDesk, letter: &DeadLetter, again: &Again) -> Res
         return Err(format!("with what is kept of the redrive it is longer than {MAX_RECORD_BYTES} bytes"));
     }
     Ok(Remade { lane, event })
+}
+
+/// Holds an event against what the door refuses of every event: a letter may have been imported, from wherever.
+///
+/// # Errors
+/// The member, and the door's rule, for people.
+pub(super) fn not_at_the_door(event: &Event) -> Result<(), String> {
+    let method = event.method.as_str();
+    match parse_method(method) {
+        Ok(parsed) if parsed == event.method => {}
+        Ok(parsed) => return Err(format!("its method {method:?} must be {:?}", parsed.as_str())),
+        Err(error) => return Err(format!("its method {error}")),
+    }
+    match event.headers.keys().find(|name| forbidden_header(name)) {
+        Some(name) => {
+            Err(format!("its header {name} belongs to the connection or to tidegate itself; leave it out"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn ids(lane: &Lane) -> BTreeSet<&PolicyId> {

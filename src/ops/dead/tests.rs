@@ -1,5 +1,7 @@
 //! The desk of the dead letters over a store in memory, without a dispatcher.
 
+mod imported;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::filter::{Filter, PARAMETERS};
+use super::remake::not_at_the_door;
 use super::{DeadDesk, PIECE_BYTES, doc, store_problem, whole_millis};
 use crate::event::LaneKey;
 use crate::ops::body::invalid;
@@ -22,7 +23,7 @@ use crate::ops::desk::{OpsAnswer, json, respond};
 use crate::ops::query::Parameters;
 use crate::problem::{BodyFault, Problem, codes, is_encoded, media_type, read_whole};
 use crate::queue::QueueError;
-use crate::store::{DeadLetter, LetterOrder, LetterPlace, MAX_RECORD_BYTES, ReadLimit};
+use crate::store::{DeadLetter, LetterOrder, LetterPlace, MAX_RECORD_BYTES, ReadLimit, record};
 
 const NDJSON: &str = "application/x-ndjson";
 /// Letters of one piece of the stream, and lines and bytes of one request that are taken.
@@ -188,9 +189,14 @@ fn read(number: usize, line: &[u8], now: crate::clock::Timestamp) -> Result<Dead
     let id = line.id.parse().map_err(|_| wrong("id must be that of an event".to_owned()))?;
     let lane = LaneKey::new(&line.lane).map_err(|_| wrong("lane must be the name of a lane".to_owned()))?;
     let record = STANDARD.decode(&line.record).ok().filter(|record| record.len() <= MAX_RECORD_BYTES);
-    let record =
-        record.ok_or_else(|| wrong(format!("record must be Base64 of at most {MAX_RECORD_BYTES} bytes")))?;
-    Ok(DeadLetter { id, lane, at: now, attempts: line.attempts, reason: line.reason, record: record.into() })
+    let record: Bytes = record
+        .ok_or_else(|| wrong(format!("record must be Base64 of at most {MAX_RECORD_BYTES} bytes")))?
+        .into();
+    // One that does not decode may be of a newer version: it is kept, and never sent by this one.
+    if let Ok(event) = record::decode(&record) {
+        not_at_the_door(&event).map_err(|rule| wrong(format!("record is none of the store: {rule}")))?;
+    }
+    Ok(DeadLetter { id, lane, at: now, attempts: line.attempts, reason: line.reason, record })
 }
 
 fn not_read(fault: BodyFault) -> Box<Problem> {
