@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+
 /// The state of a store at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreHealth {
@@ -28,6 +30,8 @@ pub struct StoreHealth {
     pub damaged: u64,
     /// Entries that ended as lost: damaged, missing, or given up by an operator, since the store was made.
     pub lost_entries: u64,
+    /// The newest acceptance that was on record when the store was opened; zero when there was none.
+    pub newest_at_start: Timestamp,
     /// Dead letters that are kept for a person.
     pub dead_entries: u64,
     /// Failed operations since the start.

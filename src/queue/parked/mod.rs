@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use tokio::sync::RwLock;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, digest128};
 use crate::queue::{Queue, QueueError};
 use crate::store::{
@@ -65,6 +65,12 @@ pub(super) fn redrive_key(name: EventId, count: u16, is_renamed: bool) -> Dedup 
     // No idempotency key holds a zero byte.
     let text = [&b"redrive\0"[..], &name.to_bytes(), &count.to_le_bytes()].concat();
     Dedup { key: digest128(&text).to_be_bytes(), fingerprint: if is_renamed { RENAMED } else { KEPT } }
+}
+
+/// The moment from which on a letter was fresh then.
+fn just_before(then: Timestamp) -> Timestamp {
+    let fresh_ms = u64::try_from(FRESH.as_millis()).unwrap_or(u64::MAX);
+    Timestamp::from_millis(then.as_millis().saturating_sub(fresh_ms))
 }
 
 /// Fingerprints of the keys of redrives. They are on disk.
@@ -166,11 +172,9 @@ impl ParkedParts {
         self.leave_out_hidden(&mut letters);
         // A settlement for which there was no room may be missing however old its letter is.
         let since = if self.entries.health().no_room.is_some() {
-            crate::clock::Timestamp::ZERO
+            Timestamp::ZERO
         } else {
-            crate::clock::Timestamp::from_millis(
-                self.clock.now().as_millis().saturating_sub(u64::try_from(FRESH.as_millis()).unwrap_or(0)),
-            )
+            just_before(self.clock.now())
         };
         let mut kept = Vec::with_capacity(letters.len());
         for placed in letters {

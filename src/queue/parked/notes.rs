@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ParkedParts, redrive_key};
+use super::{ParkedParts, just_before, redrive_key};
 use crate::event::EventId;
 use crate::queue::QueueError;
 use crate::store::{
@@ -175,12 +175,17 @@ impl ParkedParts {
     }
 
     /// Letters whose entries are owed an end. Those are the last that were written: a letter is durable before the end of its
-    /// entry, and no other is written until that end is.
+    /// entry, and no other is written until that end is. A restored backup has more of them, among others: its letters were
+    /// copied after its entries, and whatever died in between is both. That was after the newest acceptance which it has, or
+    /// just before.
     async fn suspects(&self) -> Result<Vec<(LetterPlace, EventId)>, QueueError> {
+        let copied_from = just_before(self.entries.health().newest_at_start);
         let (mut suspects, mut after) = (Vec::new(), None);
         loop {
             let page = self.letters.list(LetterOrder::NewestFirst, after, READ_AT_ONCE).await?;
             let before = suspects.len();
+            let is_recent =
+                page.letters.is_empty() || page.letters.iter().any(|placed| placed.letter.at >= copied_from);
             for PlacedLetter { place, letter } in page.letters {
                 // Also when it cannot be read: the next look decides.
                 if !matches!(self.has_ended(letter.id).await, Ok(true)) {
@@ -188,7 +193,7 @@ impl ParkedParts {
                 }
             }
             match page.next {
-                Some(next) if suspects.len() > before => after = Some(next),
+                Some(next) if is_recent || suspects.len() > before => after = Some(next),
                 _ => return Ok(suspects),
             }
         }

@@ -146,6 +146,8 @@ pub(super) struct StoreFigures {
     /// Since the directory was made; on record in the account.
     pub lost_entries: AtomicU64,
     pub dead_entries: AtomicU64,
+    /// See [`StoreHealth::newest_at_start`], Unix ms.
+    pub newest_at_start_ms: AtomicU64,
     pub errors: AtomicU64,
     pub operations: Operations,
     poisoned: Mutex<Option<String>>,
@@ -202,6 +204,7 @@ impl StoreFigures {
             free_bytes,
             damaged: self.damaged_frames.load(Ordering::Relaxed),
             lost_entries: self.lost_entries.load(Ordering::Relaxed),
+            newest_at_start: Timestamp::from_millis(self.newest_at_start_ms.load(Ordering::Relaxed)),
             dead_entries: self.dead_entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             held: doubts.store_held(),

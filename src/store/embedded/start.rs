@@ -66,6 +66,7 @@ pub(super) fn start(
     take_up(&mut opened, &journal, &begun.dir)?;
     let mark = next_mark(mark, &journal, &dead, &opened.indexer.segments);
     let (figures, owner, account) = go_on(&begun, &options, mark, &dead, &report, now)?;
+    figures.newest_at_start_ms.store(newest_ms, Ordering::Relaxed);
     let StartInputs { doubts, salt, book, documents, id, dir, .. } = begun;
     let Opened { db, indexer, reader, dedup, room, .. } = opened;
     let shared = Arc::new(Shared {

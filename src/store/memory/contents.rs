@@ -92,6 +92,11 @@ impl Contents {
             .collect()
     }
 
+    /// When the last entry was accepted.
+    pub(super) fn newest(&self) -> Timestamp {
+        self.last.map_or(Timestamp::ZERO, |last| last.accepted_at())
+    }
+
     pub(super) fn repeated(&self, dedup: Option<Dedup>) -> Option<Appended> {
         let dedup = dedup?;
         let (fingerprint, id) = self.dedup.get(&dedup.key)?;

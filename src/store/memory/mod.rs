@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 pub(crate) use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
 use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, Owner, SettleRequest, StoreError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::event::Settlement;
 
 /// A place where a test can make the store fail, once.
@@ -63,6 +63,7 @@ struct State {
     hold_appends: bool,
     poisoned: Option<String>,
     closed: bool,
+    newest_at_start: Timestamp,
     /// How many crashes there were.
     crashes: u64,
     errors: u64,
@@ -85,7 +86,8 @@ impl MemoryStore {
         let (contents, crashes) = (state.contents.clone(), state.crashes + 1);
         drop(state);
         self.released.notify_waiters();
-        let state = State { contents, crashes, ..State::default() };
+        let newest_at_start = contents.newest();
+        let state = State { contents, newest_at_start, crashes, ..State::default() };
         Self {
             clock: self.clock.clone(),
             state: Arc::new(Mutex::new(state)),

@@ -100,3 +100,33 @@ async fn a_note_that_could_not_be_cleared_is_cleared_later() {
     assert!(!is_noted(&world).await);
     assert_eq!(world.check(&ids).await, 1);
 }
+
+/// A letter of this entry, parked now.
+fn letter_of(world: &World, id: EventId) -> DeadLetter {
+    DeadLetter {
+        id,
+        lane: lane().key().clone(),
+        at: world.clock.now(),
+        attempts: 1,
+        reason: "http_404".to_owned(),
+        record: record::encode(&event(7)).expect("encodes"),
+    }
+}
+
+#[tokio::test]
+async fn what_died_while_a_backup_was_made_waits_after_its_restore_whatever_died_behind_it() {
+    // In a copy the letters are younger than the entries: one of an entry that it has, then many of others.
+    let world = World::start().await;
+    let new = NewEvent { lane: lane(), event: event(7), dedup: None, source: EventSource::Http };
+    let Appended::New(id) = world.queue.accept(vec![new]).await.expect("accepted")[0] else { panic!("new") };
+    world.store.park_alone(letter_of(&world, id));
+    world.clock.advance(Duration::from_secs(60));
+    for other in 0..3_000 {
+        world.store.park_alone(letter_of(&world, EventId::new(START.as_millis() + 1, 1 << 40 | other)));
+    }
+    assert_eq!(world.store.dead_letters().len(), 3_001, "the control");
+    let world = world.crash().await;
+    let left = world.store.dead_letters();
+    assert!(left.len() == 3_000 && left.iter().all(|letter| letter.id != id), "{} left", left.len());
+    assert_eq!(world.state(id).await, Some("ready"));
+}
