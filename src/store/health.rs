@@ -16,6 +16,8 @@ pub struct StoreHealth {
     pub poisoned: Option<String>,
     /// Why appends are refused for lack of room at present.
     pub no_room: Option<String>,
+    /// Settlements wait until the system lets them be written: entries may be owed an end whose letters are durable.
+    pub owes_settlements: bool,
     /// What is being written by the operation that has been under way for the longest time, in a word.
     pub operation: Option<&'static str>,
     /// Its age; zero while there is none.

@@ -170,8 +170,9 @@ impl ParkedParts {
     /// [`QueueError::Store`] when that cannot be read of one: it would look absent.
     async fn sifted(&self, mut letters: Vec<PlacedLetter>) -> Result<Vec<PlacedLetter>, QueueError> {
         self.leave_out_hidden(&mut letters);
-        // A settlement for which there was no room may be missing however old its letter is.
-        let since = if self.entries.health().no_room.is_some() {
+        // A settlement for which there was no room, or no descriptor, may be missing however old its letter is.
+        let health = self.entries.health();
+        let since = if health.no_room.is_some() || health.owes_settlements {
             Timestamp::ZERO
         } else {
             just_before(self.clock.now())

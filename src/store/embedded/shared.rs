@@ -139,6 +139,8 @@ pub(super) fn segment_name(segment: u32) -> String {
 pub(super) struct StoreFigures {
     pub closed: AtomicBool,
     pub full: AtomicBool,
+    /// See [`StoreHealth::owes_settlements`].
+    pub owes_settlements: AtomicBool,
     pub disk_bytes: AtomicU64,
     pub free_bytes: AtomicU64,
     /// Since the directory was made; on record in the account.
@@ -176,6 +178,11 @@ impl StoreFigures {
         }
     }
 
+    /// Notes whether settlements wait to be written.
+    pub(super) fn note_owed(&self, owes: bool) {
+        self.owes_settlements.store(owes, Ordering::Release);
+    }
+
     /// Whether writes go on: the store is neither closed nor poisoned.
     pub(super) fn writable(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }
@@ -197,6 +204,7 @@ impl StoreFigures {
             id,
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             no_room: is_full.then(|| format!("the disk is nearly full: {free_bytes} bytes left")),
+            owes_settlements: self.owes_settlements.load(Ordering::Acquire),
             operation: operation.map(Operation::word),
             operation_age: operation_age.unwrap_or_default(),
             slow: false,

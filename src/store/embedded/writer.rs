@@ -257,6 +257,8 @@ impl Writer {
         while let Some(settling) = self.owed.next(now) {
             self.write(Draft::default(), settling, now);
         }
+        // After the last of them is on record: whoever reads the figure then finds it.
+        self.shared.figures.note_owed(self.owed.reason().is_some());
     }
 
     /// One group. Without room for it, or without a descriptor, its appends are refused and its settlements wait.
@@ -277,6 +279,7 @@ impl Writer {
                     // Alone they may use what appends may not: at once.
                     let now = if had_appends { Timestamp::ZERO } else { now };
                     self.owed.put_back(settling, error, now);
+                    self.shared.figures.note_owed(true);
                 }
             }
             Err(error) => {

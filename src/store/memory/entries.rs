@@ -110,6 +110,7 @@ impl EntryStore for MemoryStore {
             poisoned: state.poisoned.clone(),
             free_bytes: u64::MAX,
             lost_entries: state.contents.lost.len() as u64,
+            owes_settlements: state.owes_settlements,
             newest_at_start: state.newest_at_start,
             dead_entries: state.contents.dead.len() as u64,
             errors: state.errors,

@@ -61,6 +61,7 @@ struct State {
     /// Calls to come that cannot park entries.
     cannot_park: usize,
     hold_appends: bool,
+    owes_settlements: bool,
     poisoned: Option<String>,
     closed: bool,
     newest_at_start: Timestamp,
@@ -110,6 +111,11 @@ impl MemoryStore {
     /// The next `calls` that park an entry fail without effect, as when records cannot be read; nothing else changes.
     pub(crate) fn fail_parking(&self, calls: usize) {
         self.lock().cannot_park = calls;
+    }
+
+    /// The store says of itself that settlements wait.
+    pub(crate) fn owe_settlements(&self, owes: bool) {
+        self.lock().owes_settlements = owes;
     }
 
     /// While `hold` is set, append calls wait without effect, as they do before their sync.

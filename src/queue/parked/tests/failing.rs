@@ -130,3 +130,16 @@ async fn what_died_while_a_backup_was_made_waits_after_its_restore_whatever_died
     assert!(left.len() == 3_000 && left.iter().all(|letter| letter.id != id), "{} left", left.len());
     assert_eq!(world.state(id).await, Some("ready"));
 }
+
+#[tokio::test]
+async fn while_settlements_are_owed_no_letter_is_too_old_to_be_looked_at() {
+    let world = World::start().await;
+    let dead = world.dead(1).await;
+    let new = NewEvent { lane: lane(), event: event(7), dedup: None, source: EventSource::Http };
+    let Appended::New(id) = world.queue.accept(vec![new]).await.expect("accepted")[0] else { panic!("new") };
+    world.store.park_alone(letter_of(&world, id));
+    world.clock.advance(FRESH * 2);
+    assert_eq!(world.names().await, [dead[0], id], "the control");
+    world.store.owe_settlements(true);
+    assert_eq!(world.names().await, dead);
+}
