@@ -117,6 +117,16 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let retention = settings.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
     let max_letters = settings.number("store.max_dead_letters", 0..=1_000_000_000);
     let max_letter_bytes = settings.number("store.max_dead_letter_bytes", 0..=1 << 50);
+    if let (Some(most @ 1..), Some(segment)) = (max_letter_bytes, segment_bytes)
+        && most < 2 * segment
+    {
+        // One file is being written and stays: with less than two, letters would go at once.
+        let least = 2 * segment;
+        let rule = format!(
+            "must be 0 for no bound, or at least {least}, twice store.segment_bytes: raise it, or lower that"
+        );
+        return settings.wrong("store.max_dead_letter_bytes", rule);
+    }
     // 0 says that there is no bound.
     let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;

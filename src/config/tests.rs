@@ -117,6 +117,21 @@ fn syntax_errors_have_lines_and_do_not_hide_other_layers() {
 }
 
 #[test]
+fn a_bound_for_dead_letters_has_room_for_two_files() {
+    let given = |bytes: u64| format!("[store]\nsegment_bytes = 1048576\nmax_dead_letter_bytes = {bytes}\n");
+    assert_eq!(
+        problems(&given(2_097_151), &[], Vec::new()),
+        [
+            "FILE:3: store.max_dead_letter_bytes: must be 0 for no bound, or at least 2097152, twice store.segment_bytes: raise it, \
+          or lower that"
+        ]
+    );
+    for sound in [0, 2_097_152] {
+        assert!(Config::load(&inputs(&file(&given(sound)), &[], Vec::new())).is_ok(), "{sound}");
+    }
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_named() {
     let text = "[retry]\nmin_delay_ms = 2000\nmax_delay_ms = 1000\n[delivery]\nhead_timeout_ms = 90000\n\
                 [throttling]\nmin = 6000\n[capping]\nstatus = 428\n";

@@ -28,7 +28,7 @@ pub(crate) struct LetterRetention {
     pub age: Duration,
     /// How many letters are kept; the file that is being written does not go.
     pub letters: u64,
-    /// How many bytes their files may take on the disk.
+    /// How many bytes their files may take on the disk; the one that is being written counts with what was written.
     pub bytes: u64,
 }
 
@@ -185,7 +185,8 @@ impl DeadLog {
         corrections: &[Correction],
         note: impl FnOnce(BTreeMap<u32, u64>) -> Result<(), StoreError>,
     ) -> Result<usize, StoreError> {
-        let current = self.journal.end().segment;
+        let end = self.journal.end();
+        let current = end.segment;
         // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
         let outlived = |kept: &SegmentLetters| {
             let newest = Timestamp::from_millis(kept.newest_ms);
@@ -199,7 +200,11 @@ impl DeadLog {
         let mut old = Vec::new();
         // What is left when those before have gone.
         let mut count: u64 = stand.kept.values().map(SegmentLetters::left).sum();
-        let mut bytes: u64 = listed.iter().map(|file| file.disk_bytes).sum();
+        // Of the file that is being written only what was written: it takes the room of a full one from the beginning.
+        let taken = |file: &segment::SegmentFile| {
+            if file.number == current { file.disk_bytes.min(end.offset.into()) } else { file.disk_bytes }
+        };
+        let mut bytes: u64 = listed.iter().map(taken).sum();
         for (number, disk_bytes) in listed.iter().map(|file| (file.number, file.disk_bytes)) {
             if number >= current {
                 continue;
