@@ -51,7 +51,7 @@ use load::HandOut;
 pub(crate) use load::{LoadedPage, PageMix};
 use lost::Losses;
 use named::NamedEntries;
-pub(crate) use parked::{Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
+pub(crate) use parked::{Imported, Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
 use records::RecordReader;
 use search::Searcher;
 pub(crate) use search::{Found, Search};

@@ -22,7 +22,7 @@ use crate::ops::body::invalid;
 use crate::ops::desk::{OpsAnswer, json, respond};
 use crate::ops::query::Parameters;
 use crate::problem::{BodyFault, Problem, codes, is_encoded, media_type, read_whole};
-use crate::queue::QueueError;
+use crate::queue::{Imported, QueueError};
 use crate::store::{DeadLetter, LetterOrder, LetterPlace, MAX_RECORD_BYTES, ReadLimit, record};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -164,8 +164,11 @@ async fn imported(desk: &DeadDesk, headers: &HeaderMap, body: Body) -> OpsAnswer
     let body = read_whole(body, MAX_BYTES).await.map_err(not_read)?;
     let now = whole_millis(desk.clock.now());
     let lines = body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-    let letters: Vec<DeadLetter> =
-        lines.map(|(at, line)| read(at + 1, line, now)).collect::<Result<_, _>>()?;
+    let (numbers, letters): (Vec<usize>, Vec<DeadLetter>) = lines
+        .map(|(at, line)| read(at + 1, line, now).map(|letter| (at + 1, letter)))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .unzip();
     if letters.len() > MAX_LINES {
         let rule =
             format!("has {} lines, at most {MAX_LINES} are taken; send several requests", letters.len());
@@ -173,17 +176,27 @@ async fn imported(desk: &DeadDesk, headers: &HeaderMap, body: Body) -> OpsAnswer
     }
     let count = letters.len() as u64;
     let mut turn = desk.parked.turn().await.map_err(|error| store_problem(&error))?;
-    let added = turn.import(letters).await.map_err(|error| store_problem(&error))?;
+    let added = match turn.import(letters).await.map_err(|error| store_problem(&error))? {
+        Imported::Added(added) => added,
+        Imported::Twin(at) => {
+            let rule = "event and the number of its redrives must not be those of a letter of another id; redrive or purge \
+                        that one first";
+            return Err(wrong(numbers.get(at).copied().unwrap_or_default(), rule.to_owned()));
+        }
+    };
     info!(added, known = count - added, "dead letters imported");
     Ok(json(&ImportedBody { added, known: count - added }, None))
 }
 
+/// A line breaks this rule.
+fn wrong(number: usize, rule: String) -> Box<Problem> {
+    let detail = format!("line {number}: {rule}; nothing of the request was added");
+    Box::new(Problem::of(codes::INVALID_REQUEST, detail).field(format!("/{number}"), rule))
+}
+
 /// The letter of a line.
 fn read(number: usize, line: &[u8], now: crate::clock::Timestamp) -> Result<DeadLetter, Box<Problem>> {
-    let wrong = |rule: String| {
-        let detail = format!("line {number}: {rule}; nothing of the request was added");
-        Box::new(Problem::of(codes::INVALID_REQUEST, detail).field(format!("/{number}"), rule))
-    };
+    let wrong = |rule| wrong(number, rule);
     let line: LetterLine = serde_json::from_slice(line)
         .map_err(|error| wrong(format!("must be a line of an export: {error}")))?;
     let id = line.id.parse().map_err(|_| wrong("id must be that of an event".to_owned()))?;
@@ -195,6 +208,9 @@ fn read(number: usize, line: &[u8], now: crate::clock::Timestamp) -> Result<Dead
     // One that does not decode may be of a newer version: it is kept, and never sent by this one.
     if let Ok(event) = record::decode(&record) {
         not_at_the_door(&event).map_err(|rule| wrong(format!("record is none of the store: {rule}")))?;
+        if event.redriven.is_some_and(|redriven| redriven.count == 0) {
+            return Err(wrong("record is none of the store: redrives are counted from 1".to_owned()));
+        }
     }
     Ok(DeadLetter { id, lane, at: now, attempts: line.attempts, reason: line.reason, record })
 }

@@ -37,7 +37,7 @@ use crate::store::{
 
 use notes::Pending;
 pub(crate) use operations::{Operation, OperationTask, OperationVerb, Operations};
-pub(crate) use turn::{Remade, Turn};
+pub(crate) use turn::{Imported, Remade, Turn};
 
 /// The end of an event is on record about 100 ms after its letter; a letter that is older than this is looked at no more.
 const FRESH: Duration = Duration::from_secs(10);

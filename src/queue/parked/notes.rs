@@ -6,7 +6,7 @@
 //!
 //! Must not know: who redrives what.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,15 @@ pub(super) struct Pending {
     suspects: Vec<(LetterPlace, EventId)>,
     /// A task ends what is pending: one is enough.
     pub(super) is_tended: bool,
+}
+
+/// What is here of letters that are to be added.
+#[derive(Default)]
+pub(super) struct LettersHere {
+    /// Their entries that have a letter.
+    pub(super) ids: HashSet<EventId>,
+    /// Their next redrives that are those of a letter here, with its entry.
+    pub(super) redrives: HashMap<(EventId, u16), EventId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,15 +208,25 @@ impl ParkedParts {
         }
     }
 
-    /// Those of these entries that have a letter, hidden or not. Costs a walk over all letters.
-    pub(super) async fn known(&self, ids: HashSet<EventId>) -> Result<HashSet<EventId>, QueueError> {
-        let (mut known, mut after) = (HashSet::new(), None);
+    /// What is here of letters that are to be added, hidden or not. Costs a walk over all letters.
+    pub(super) async fn here(&self, letters: &[DeadLetter]) -> Result<LettersHere, QueueError> {
+        let ids: HashSet<EventId> = letters.iter().map(|letter| letter.id).collect();
+        let redrives: HashSet<(EventId, u16)> = letters.iter().map(redrive_of).collect();
+        let (mut here, mut after) = (LettersHere::default(), None);
         loop {
             let page = self.letters.list(LetterOrder::OldestFirst, after, READ_AT_ONCE).await?;
-            known.extend(page.letters.iter().map(|placed| placed.letter.id).filter(|id| ids.contains(id)));
+            for PlacedLetter { letter, .. } in &page.letters {
+                if ids.contains(&letter.id) {
+                    here.ids.insert(letter.id);
+                }
+                let redrive = redrive_of(letter);
+                if redrives.contains(&redrive) {
+                    here.redrives.insert(redrive, letter.id);
+                }
+            }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return Ok(known),
+                None => return Ok(here),
             }
         }
     }
@@ -254,10 +273,16 @@ impl ParkedParts {
     }
 }
 
+/// What the next redrive of a letter is known by: the name of its event, and its number.
+pub(super) fn redrive_of(letter: &DeadLetter) -> (EventId, u16) {
+    (letter.name(), record::redrives(&letter.record).saturating_add(1))
+}
+
 impl Note {
     /// The next redrive of a letter that lies there.
     pub(super) fn next(place: LetterPlace, letter: &DeadLetter) -> Self {
-        Self { place, name: letter.name(), count: record::redrives(&letter.record).saturating_add(1) }
+        let (name, count) = redrive_of(letter);
+        Self { place, name, count }
     }
 
     /// The next redrive of a letter.

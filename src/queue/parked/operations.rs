@@ -219,7 +219,16 @@ impl Operations {
                         }),
                     }
                 }
-                turn.redrive(batch).await?.len() as u64
+                let asked = batch.len() as u64;
+                let done = turn.redrive(batch).await?.len() as u64;
+                if done < asked {
+                    let refusal = "another letter goes by the same id and was redriven as often";
+                    self.current(|operation| {
+                        operation.refused += asked - done;
+                        operation.refusal.get_or_insert_with(|| refusal.to_owned());
+                    });
+                }
+                done
             }
         };
         self.current(|operation| operation.done += done);

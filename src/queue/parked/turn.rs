@@ -2,12 +2,13 @@
 //!
 //! Must not know: which letters are wanted, where their events go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::MutexGuard;
 
 use super::finish::finish_later;
-use super::notes::{Note, Pending};
+use super::notes::{Note, Pending, redrive_of};
 use super::{ParkedParts, redrive_key};
 use crate::event::{Event, EventId, Lane, Redriven};
 use crate::queue::{NewEvent, QueueError};
@@ -26,6 +27,16 @@ pub(crate) struct Remade {
     pub lane: Lane,
     /// The call to make, with the end of its new life; it says what is kept of the redrive.
     pub event: Event,
+}
+
+/// What came of letters that were to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Imported {
+    /// So many were added; the others were known.
+    Added(u64),
+    /// Nothing was added: the letter at this place in the list goes by the same id as a letter of another entry, and was
+    /// redriven as often. A redrive of one would pass for that of the other, which would never be sent.
+    Twin(usize),
 }
 
 /// The right to change letters.
@@ -60,7 +71,8 @@ impl<'p> Turn<'p> {
     }
 
     /// Hands in the events of letters that this turn has read, and takes the letters. Returns the ids by which the events are
-    /// known from now on, in order. The batch has to fit into one group of the store: at most 256 letters and 2 MiB.
+    /// known from now on, in order. Of letters of several entries whose redrives could not be told apart the first one is
+    /// handed in, and the others stay. The batch has to fit into one group of the store: at most 256 letters and 2 MiB.
     ///
     /// # Errors
     /// [`QueueError`] when the store refuses or fails; [`StoreError::OutcomeUnknown`] when the events were handed in and
@@ -71,6 +83,7 @@ impl<'p> Turn<'p> {
         batch: Vec<(PlacedLetter, Remade)>,
     ) -> Result<Vec<EventId>, QueueError> {
         let parts = self.parts;
+        let batch = without_twins(batch);
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -113,18 +126,21 @@ impl<'p> Turn<'p> {
     }
 
     /// Adds letters that were exported, here or elsewhere, but for those that are here and those whose event lives on or was
-    /// redriven since. Returns how many were added.
+    /// redriven since. Nothing is added where one is the twin of another.
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store refuses; a repetition adds the rest.
-    pub(crate) async fn import(&mut self, letters: Vec<DeadLetter>) -> Result<u64, QueueError> {
+    pub(crate) async fn import(&mut self, letters: Vec<DeadLetter>) -> Result<Imported, QueueError> {
         let parts = self.parts;
-        let mut known = parts.known(letters.iter().map(|letter| letter.id).collect()).await?;
+        let mut here = parts.here(&letters).await?;
         let notes: Vec<Note> = letters.iter().map(|letter| Note::next(NOWHERE, letter)).collect();
         let redriven = parts.handed_in(&notes).await?;
         let mut new = Vec::with_capacity(letters.len());
-        for (letter, is_redriven) in letters.into_iter().zip(redriven) {
-            if !is_redriven && known.insert(letter.id) && parts.has_ended(letter.id).await? {
+        for (at, (letter, is_redriven)) in letters.into_iter().zip(redriven).enumerate() {
+            if !is_redriven && here.ids.insert(letter.id) && parts.has_ended(letter.id).await? {
+                if *here.redrives.entry(redrive_of(&letter)).or_insert(letter.id) != letter.id {
+                    return Ok(Imported::Twin(at));
+                }
                 new.push(letter);
             }
         }
@@ -132,7 +148,7 @@ impl<'p> Turn<'p> {
         if added > 0 {
             parts.letters.add(parts.entries.owner(), new).await?;
         }
-        Ok(added)
+        Ok(Imported::Added(added))
     }
 
     /// Purges letters that this turn has read; returns how many were there.
@@ -150,6 +166,15 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         finish_later(self.parts, &mut self.pending);
     }
+}
+
+/// The first letter of each redrive; a letter that is listed twice has one entry.
+fn without_twins(mut batch: Vec<(PlacedLetter, Remade)>) -> Vec<(PlacedLetter, Remade)> {
+    let mut first = HashMap::with_capacity(batch.len());
+    batch.retain(|(PlacedLetter { letter, .. }, _)| {
+        *first.entry(redrive_of(letter)).or_insert(letter.id) == letter.id
+    });
+    batch
 }
 
 fn handed_in(remade: Remade, note: Note) -> NewEvent {

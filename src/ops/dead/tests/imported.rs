@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Redriven};
 use crate::store::{DeadLetter, record};
 
 /// A letter as it could come from anywhere.
@@ -82,4 +82,43 @@ async fn what_the_door_refuses_is_neither_imported_nor_redriven() {
     assert_eq!((added.status, &added.body), (200, &json!({"added": 1, "known": 0})));
     let redriven = world.post(&format!("/v1/dead-letters/{}:redrive", sound.name()), &json!({})).await;
     assert_eq!(redriven.status, 200, "{}", redriven.body);
+}
+
+/// Says of an event that it goes by `origin` and was redriven so often.
+fn redriven(origin: EventId, count: u16) -> impl FnOnce(&mut Event) {
+    move |event| {
+        let (by, at) = (String::new(), START);
+        event.redriven =
+            Some(Box::new(Redriven { origin, is_renamed: false, count, at, by, from_url: None }));
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_passes_for_another_letter_is_refused() {
+    let world = world().await;
+    let genuine = letter(1, redriven(EventId::new(5, 5), 2));
+    assert_eq!(import(&world, line(&genuine)).await.body, json!({"added": 1, "known": 0}));
+    let uncounted = letter(2, redriven(EventId::new(6, 6), 0));
+    let twin = letter(3, redriven(EventId::new(5, 5), 2));
+    let (one, other) =
+        (letter(4, redriven(EventId::new(7, 7), 1)), letter(5, redriven(EventId::new(7, 7), 1)));
+    for lines in [[&genuine, &uncounted], [&genuine, &twin], [&one, &other]] {
+        let refused = import(&world, lines.map(line).concat()).await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (422, &json!("invalid_request")),
+            "{}",
+            refused.body
+        );
+        let detail = refused.body["detail"].as_str().unwrap_or_default();
+        assert!(detail.starts_with("line 2: "), "{detail}");
+    }
+    assert_eq!(
+        world.listed("").await,
+        [genuine.name().to_string()],
+        "nothing of a refused request was added"
+    );
+    // The control: the same event after another redrive.
+    let later = letter(6, redriven(EventId::new(5, 5), 3));
+    assert_eq!(import(&world, line(&one) + &line(&later)).await.body, json!({"added": 2, "known": 0}));
 }

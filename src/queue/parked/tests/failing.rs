@@ -65,7 +65,7 @@ async fn a_letter_of_which_it_cannot_be_read_whether_it_is_one_is_not_told_to_be
     world.store.fail_next(FailPoint::Lookup);
     let added = turn.import(vec![letter.letter.clone()]).await;
     assert!(added.is_err(), "{added:?}");
-    assert_eq!(turn.import(vec![letter.letter]).await.expect("added"), 1, "the control");
+    assert_eq!(turn.import(vec![letter.letter]).await.expect("added"), Imported::Added(1), "the control");
 }
 
 async fn is_noted(world: &World) -> bool {
@@ -142,4 +142,25 @@ async fn while_settlements_are_owed_no_letter_is_too_old_to_be_looked_at() {
     assert_eq!(world.names().await, [dead[0], id], "the control");
     world.store.owe_settlements(true);
     assert_eq!(world.names().await, dead);
+}
+
+#[tokio::test]
+async fn of_two_letters_that_go_by_one_redrive_one_is_sent_and_the_other_stays() {
+    let world = World::start().await;
+    let ids = world.dead(1).await;
+    let mut twin = letter_of(&world, EventId::new(START.as_millis(), 1 << 40));
+    let mut other = event(7);
+    let (origin, by) = (ids[0], String::new());
+    other.redriven =
+        Some(Box::new(Redriven { origin, is_renamed: false, count: 0, at: START, by, from_url: None }));
+    twin.record = record::encode(&other).expect("encodes");
+    world.store.park_alone(twin.clone());
+    let operations = Operations::new(world.parked.clone());
+    let (verb, about) = (OperationVerb::Redrive(Arc::new(|letter| Ok(remade(letter)))), String::new());
+    let task = OperationTask { verb, wanted: everything(), count: 2, about };
+    operations.start(task).expect("free");
+    let end = ended(&operations).await;
+    assert_eq!((end.state, end.done, end.refused), (OperationState::Done, 1, 1));
+    assert_eq!(world.store.dead_letters(), [twin]);
+    assert_eq!(world.state(ids[0]).await, Some("ready"));
 }
