@@ -337,10 +337,11 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// [`StoreError::Damaged`] when what is there is not what was written.
     fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>>;
 
-    /// Replaces the document if it is as expected.
+    /// Replaces the document if it is as expected. One that is damaged and not vital counts as absent: its bytes are kept,
+    /// and a doubt says so.
     ///
     /// # Errors
-    /// [`StoreError::VersionConflict`] when somebody else wrote in between, [`StoreError::Held`] while
+    /// [`StoreError::Damaged`] for a version of a damaged document, [`StoreError::VersionConflict`] when somebody else wrote in between, [`StoreError::Held`] while
     /// [`DocumentStore::held`]; nothing was changed.
     fn put(
         &self,

@@ -109,6 +109,11 @@ impl Pending {
                 let expect = found.map_or(Expect::Absent, Expect::At);
                 self.version = Some(documents.put(LETTERS_UNDER_WAY, expect, written(notes)).await?);
             }
+            // All that was begun is settled by now. The store keeps what is damaged, and says so.
+            Err(StoreError::Damaged { .. }) if self.version.is_some() => {
+                let put = documents.put(LETTERS_UNDER_WAY, Expect::Absent, written(notes)).await?;
+                self.version = Some(put);
+            }
             Err(error) => return Err(error),
         }
         self.is_noted = !notes.is_empty();

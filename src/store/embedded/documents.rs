@@ -3,7 +3,8 @@
 //! `documents/NAME.json` is a sealed file (see `sealed`) of format 2: `{"format":2,"version":N,"crc":"XXXXXXXX"}`, a
 //! line feed, and the body as it was given. The version before it is kept as `NAME.json.prev`. Format 1 had the head
 //! `{"format":1,"version":N}` without a checksum; it is read, and the book is written anew as format 2 when it is
-//! opened. What is neither is damaged: it is never returned, and stays as it is until somebody decides.
+//! opened. What is neither is damaged: it is never returned, and stays as it is until somebody decides. Who writes another
+//! document in its place does: its bytes are kept beside it. The book is replaced by an operator alone.
 //!
 //! One document is vital: the policy book. See [`book`] for what is in doubt about it and what follows.
 //!
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 use super::sealed::{self, Sealed};
 use super::{ballast, files};
 use crate::clock::Clock;
+use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::{DocumentStore, Doubts, Expect, StoreError, Version};
 
@@ -149,7 +151,15 @@ impl DocumentStore for Documents {
 impl Inner {
     fn replace(&self, name: &str, expect: Expect, body: &[u8]) -> Result<Version, StoreError> {
         let path = path(&self.root, name);
-        let found = read(&path)?.map(|(version, _)| version);
+        let found = match read(&path) {
+            Err(StoreError::Damaged { reason, .. })
+                if name != book::NAME && matches!(expect, Expect::Absent) =>
+            {
+                self.set_aside(name, &path, &reason)?;
+                None
+            }
+            read => read?.map(|(version, _)| version),
+        };
         let version = expect.next(found)?;
         write(&path, version, body)?;
         if name == book::NAME {
@@ -157,6 +167,25 @@ impl Inner {
             book::see(&self.root, &self.newest, version);
         }
         Ok(version)
+    }
+}
+
+impl Inner {
+    /// Keeps the bytes of a damaged document beside it, and says so.
+    fn set_aside(&self, name: &str, path: &Path, reason: &str) -> Result<(), StoreError> {
+        book::set_aside(path)?;
+        let doubt = NewDoubt {
+            kind: DoubtKind::Document,
+            subject: format!("documents/{name}.json"),
+            detail: format!(
+                "it was damaged ({reason}), and is kept beside the new one with .damaged in its name"
+            ),
+            way_out: "run `tidegate store verify`, then acknowledge; the document has been written anew"
+                .to_owned(),
+            events: 0,
+        };
+        self.doubts.raise(doubt, self.clock.now());
+        Ok(())
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Contents {
     /// By the order in which they were parked.
     pub(super) dead: BTreeMap<u64, DeadLetter>,
     parked: u64,
+    /// Documents that are not what was written.
+    pub(super) damaged: BTreeSet<&'static str>,
     pub(super) documents: BTreeMap<&'static str, (Version, Bytes)>,
 }
 

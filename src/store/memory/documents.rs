@@ -5,13 +5,20 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::contents::Contents;
 use super::{FailPoint, MemoryStore, injected};
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
 
 impl DocumentStore for MemoryStore {
     fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.documents.get(name).cloned()) })
+        Box::pin(async move {
+            let read = |contents: &Contents| {
+                let found = contents.documents.get(name).cloned();
+                if contents.damaged.contains(name) { Err(damaged(name)) } else { Ok(found) }
+            };
+            self.read(read)?
+        })
     }
 
     fn put(
@@ -31,6 +38,13 @@ impl DocumentStore for MemoryStore {
             if state.fail.remove(&FailPoint::Put) {
                 state.errors += 1;
                 return Err(injected("put"));
+            }
+            if state.contents.damaged.contains(name) {
+                if expect != Expect::Absent {
+                    return Err(damaged(name));
+                }
+                state.contents.damaged.remove(name);
+                state.contents.documents.remove(name);
             }
             let found = state.contents.documents.get(name).map(|(version, _)| *version);
             let version = expect.next(found)?;
@@ -53,4 +67,8 @@ impl DocumentStore for MemoryStore {
         };
         self.doubts.raise(doubt, self.clock.now());
     }
+}
+
+fn damaged(name: &str) -> StoreError {
+    StoreError::Damaged { place: name.to_owned(), reason: "made to be".to_owned() }
 }

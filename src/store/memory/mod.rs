@@ -124,6 +124,11 @@ impl MemoryStore {
         self.released.notify_waiters();
     }
 
+    /// From now on the document is not what was written.
+    pub(crate) fn damage(&self, document: &'static str) {
+        self.lock().contents.damaged.insert(document);
+    }
+
     /// Everything parked for a person so far, oldest first.
     #[must_use]
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {

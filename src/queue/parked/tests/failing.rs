@@ -164,3 +164,19 @@ async fn of_two_letters_that_go_by_one_redrive_one_is_sent_and_the_other_stays()
     assert_eq!(world.store.dead_letters(), [twin]);
     assert_eq!(world.state(ids[0]).await, Some("ready"));
 }
+
+#[tokio::test]
+async fn a_note_that_is_damaged_stops_no_redrive() {
+    let world = World::start().await;
+    let ids = world.dead(3).await;
+    steps(&world, 2).await;
+    world.store.damage("redrives");
+    let world = world.crash().await;
+    assert_eq!(world.names().await, ids[1..], "the control: the first one was handed in");
+    world.redrive(&world.letters().await[..1]).await;
+    // Also where it was damaged since.
+    world.store.damage("redrives");
+    world.redrive(&world.letters().await).await;
+    assert!(!is_noted(&world).await);
+    assert_eq!(world.check(&ids).await, 3);
+}

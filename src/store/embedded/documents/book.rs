@@ -237,7 +237,7 @@ fn has_previous(root: &Path) -> Result<bool, StoreError> {
 }
 
 /// Moves what has this name out of the way, of whatever kind it is, under a name that is free.
-fn set_aside(path: &Path) -> Result<(), StoreError> {
+pub(super) fn set_aside(path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("set aside", path, error);
     for number in 0_u32.. {
         let ending = if number == 0 { ".damaged".to_owned() } else { format!(".damaged-{number}") };

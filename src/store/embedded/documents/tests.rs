@@ -254,3 +254,26 @@ async fn a_book_that_its_reader_rejects_holds_the_store() {
     docs.reject(book::NAME, "an unknown member");
     assert!(docs.held().is_some_and(|reason| reason.contains("an unknown member")));
 }
+
+#[tokio::test]
+async fn what_replaces_a_damaged_document_keeps_its_bytes_and_says_so() {
+    let dir = tempfile::tempdir().expect("temp");
+    let (docs, doubts) = open(dir.path());
+    let place = path(dir.path(), "redrives");
+    for number in 0..2 {
+        docs.put("redrives", Expect::Absent, body("whole")).await.expect("writes");
+        let mut bytes = fs::read(&place).expect("reads");
+        *bytes.last_mut().expect("some") ^= 1;
+        fs::write(&place, &bytes).expect("writes");
+        let known = docs.put("redrives", Expect::At(Version(1)), body("next")).await;
+        assert!(matches!(known, Err(StoreError::Damaged { .. })), "the control: {known:?}");
+        assert_eq!(docs.put("redrives", Expect::Absent, body("new")).await.expect("writes"), Version(1));
+        assert_eq!(docs.get("redrives").await.expect("reads"), Some((Version(1), body("new"))));
+        let ending = if number == 0 { ".damaged" } else { ".damaged-1" };
+        assert_eq!(fs::read(sealed::beside(&place, ending)).expect("kept"), bytes);
+        let kinds: Vec<_> = doubts.list().iter().map(|doubt| (doubt.kind, doubt.subject.clone())).collect();
+        assert_eq!(kinds, [(DoubtKind::Document, "documents/redrives.json".to_owned())]);
+        fs::remove_file(&place).expect("removes");
+    }
+    assert_eq!(docs.held(), None);
+}
