@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::EmbeddedStore;
 use super::reads::Reads;
@@ -21,6 +22,9 @@ use crate::store::embedded::journal::{Position, segment_name};
 use crate::store::{
     DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace, Owner, PlacedLetter, ReadLimit, StoreError,
 };
+
+/// How long a reader waits for the walks of others: one that finds letters by their event walks over all of them.
+const WAIT_FOR_WALKS: Duration = Duration::from_secs(30);
 
 /// A change of the letters alone.
 pub(super) enum LetterRequest {
@@ -35,11 +39,11 @@ impl DeadLetters for EmbeddedStore {
         after: Option<LetterPlace>,
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<LetterPage, StoreError>> {
-        Box::pin(self.read(move |reads| letters_of(reads).page(order, after, limit)))
+        Box::pin(self.walk_letters(move |letters| letters.page(order, after, limit)))
     }
 
     fn find(&self, name: EventId) -> BoxFuture<'_, Result<Vec<PlacedLetter>, StoreError>> {
-        Box::pin(self.read(move |reads| letters_of(reads).find(name)))
+        Box::pin(self.walk_letters(move |letters| letters.find(name)))
     }
 
     fn take(
@@ -69,6 +73,36 @@ impl DeadLetters for EmbeddedStore {
             self.send(Request::Letters(LetterRequest::Add { letters, reply }))?;
             answer.await.map_err(|_| self.gone())?
         })
+    }
+}
+
+impl EmbeddedStore {
+    /// Reads letters when nobody else does.
+    ///
+    /// # Errors
+    /// [`StoreError::Slow`] when others do for too long.
+    async fn walk_letters<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(LetterReads<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.may_walk().await?;
+        self.read(move |reads| {
+            // Also when the caller has gone: as long as the walk goes on.
+            let _one = permit;
+            read(letters_of(reads))
+        })
+        .await
+    }
+
+    /// Waits before a thread is taken: those are few, and the dispatcher reads with them.
+    async fn may_walk(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        if let Ok(permit) = Arc::clone(&self.walk).try_acquire_owned() {
+            return Ok(permit);
+        }
+        match tokio::time::timeout(WAIT_FOR_WALKS, Arc::clone(&self.walk).acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| StoreError::Closed),
+            Err(_) => Err(StoreError::Slow),
+        }
     }
 }
 

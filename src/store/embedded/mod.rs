@@ -113,6 +113,8 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     threads: Threads,
     room: Arc<Semaphore>,
+    /// The right to walk over the dead letters: one reader at a time.
+    walk: Arc<Semaphore>,
     documents: Documents,
     usages: UsageLog,
     report: RecoveryReport,
@@ -152,6 +154,7 @@ impl EmbeddedStore {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
+            walk: Arc::new(Semaphore::new(1)),
             documents: started.documents,
             usages,
             report: started.report,

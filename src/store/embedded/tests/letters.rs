@@ -256,3 +256,19 @@ fn when_taking_fails_no_letter_is_lost_and_no_other_is_touched() {
         assert!(unreadable == 0 && (ids == all || (fail == "sync" && ids.is_empty())), "{fail}: {ids:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_walk_over_letters_takes_no_thread_and_does_not_wait_for_ever() {
+    let temp = tempfile::tempdir().expect("temp");
+    let store = open(temp.path());
+    let walk = Arc::clone(&store.walk).try_acquire_owned().expect("nobody walks");
+    let name = EventId::new(1, 1);
+    let page = DeadLetters::list(&store, LetterOrder::OldestFirst, None, ALL);
+    // Time goes on by itself only while no thread is at work.
+    let (listed, found) = tokio::join!(page, DeadLetters::find(&store, name));
+    assert!(matches!(listed, Err(StoreError::Slow)), "{listed:?}");
+    assert!(matches!(found, Err(StoreError::Slow)), "{found:?}");
+    let waiting = DeadLetters::find(&store, name);
+    let (found, ()) = tokio::join!(waiting, async { drop(walk) });
+    assert_eq!(found.expect("reads"), [], "the control: whoever walks makes room for the next");
+}
