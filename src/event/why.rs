@@ -56,6 +56,9 @@ impl Limited {
 }
 
 impl Why {
+    /// That of a success whose status is not known any more.
+    pub const DELIVERED: Self = Self { reason: Reason::Delivered, status: None, limited: None };
+
     /// The bytes of its kept form.
     pub const BYTES: usize = 6;
 

@@ -93,7 +93,7 @@ pub(crate) struct StateBody<'a> {
     id: String,
     /// One of `ready`, `delayed`, `inflight` and `settled`.
     state: &'static str,
-    /// How it ended; of successes known only for the last ones.
+    /// How it ended, unless that is so long ago that only the fact is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<&'static str>,

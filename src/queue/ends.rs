@@ -1,5 +1,4 @@
-//! How and why the most recent events ended, for questions about one of them. Of older ends the store knows why, unless they
-//! were successes.
+//! How and why the most recent events ended, for questions about one of them. Of older ends the store knows why.
 //!
 //! Must not know: the store, lanes.
 

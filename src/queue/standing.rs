@@ -59,8 +59,7 @@ pub(crate) enum Standing {
     Delayed(WaitingEntry),
     /// Its call is under way, or its end is not on record yet.
     InFlight(WaitingEntry),
-    /// Its end is on record; how is known of the last 65 536 since the start, and of all ends but successes as long as
-    /// something is left of them.
+    /// Its end is on record, and how it ended, unless that end is so old that only the fact is left.
     Settled(Option<KnownEnd>),
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,

@@ -62,6 +62,9 @@ async fn why_an_event_ended_is_told_everywhere_and_kept_over_restarts() {
         end(&ended(&late).await),
         json!({"outcome": "expired", "reason": "expired", "last_status": 503})
     );
+    let fine = hand_in("/calls/x", 10, 60.0).await;
+    let delivered = json!({"outcome": "delivered", "reason": "delivered"});
+    assert_eq!(end(&ended(&fine).await), delivered);
     let mut over = String::new();
     for n in 3..9 {
         over = hand_in("/calls/x", n, 60.0).await;
@@ -92,6 +95,7 @@ async fn why_an_event_ended_is_told_everywhere_and_kept_over_restarts() {
         (&gone, json!({"outcome": "dead", "reason": "http_404", "last_status": 404})),
         (&late, json!({"outcome": "expired", "reason": "expired", "last_status": 503})),
         (&over, turned_away),
+        (&fine, delivered),
     ] {
         assert_eq!(end(&state(&api, path).await), expected, "as before");
     }

@@ -98,7 +98,12 @@ pub(in crate::store) async fn those_before_an_entry_are_counted(subject: &mut dy
     check(&*subject.entries(), 240).await;
 }
 
-/// Why an event ended is known as long as the event is, over a crash, and of a success there is nothing to know.
+/// What is known of an event of this lane that was delivered.
+fn delivered(text: &str) -> Lookup {
+    Lookup::Settled(Some(KeptEnd { lane: Some(lane(text)), why: Why::DELIVERED }))
+}
+
+/// Why an event ended is known as long as the event is, over a crash; of a success that it was one.
 pub(in crate::store) async fn reasons_are_kept(subject: &mut dyn Subject) {
     let store = subject.entries();
     // The last one keeps their segment.
@@ -120,7 +125,7 @@ pub(in crate::store) async fn reasons_are_kept(subject: &mut dyn Subject) {
         .map(|(entry, (settlement, why))| SettleRequest { why: Some(why), ..settle("a", entry, settlement) });
     store.settle(store.owner(), batch.collect()).await.expect("settles");
     let kept = |why| Lookup::Settled(Some(KeptEnd { lane: Some(lane("a")), why }));
-    let expected = [kept(ends[0].1), kept(ends[1].1), Lookup::Settled(None)];
+    let expected = [kept(ends[0].1), kept(ends[1].1), delivered("a")];
     for (entry, expected) in entries.iter().zip(&expected) {
         assert_eq!(store.lookup(entry.id).await.expect("looks up"), *expected);
     }
@@ -148,7 +153,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
     assert_eq!(texts(&ready(&*store, "a").await), ["3"]);
     let page = due(&*store, "a", 700).await;
     assert_eq!((texts(&page.entries), page.entries[0].tries), (vec!["2".to_owned()], Tries::of(2)));
-    assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), Lookup::Settled(None));
+    assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), delivered("a"));
     let found = store.lookup(entries[1].id).await.expect("looks up");
     assert_eq!(found, Lookup::Waiting(lane("a"), page.entries[0].clone()));
     let waiting = store.lookup(entries[2].id).await.expect("looks up");
@@ -301,7 +306,7 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
     for (n, entry) in entries.iter().enumerate().take(9) {
         let found = store.lookup(entry.id).await.expect("looks up");
         match n {
-            0 => assert_eq!(found, Lookup::Settled(None)),
+            0 => assert_eq!(found, delivered("a")),
             7 => assert!(matches!(found, Lookup::Waiting(..))),
             _ => assert_eq!(found, Lookup::Lost, "{n}"),
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries};
+use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
 use crate::store::{
     Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
     Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace, Scanned, SettleRequest, StoredEntry,
@@ -21,7 +21,7 @@ pub(super) struct Contents {
     lanes: BTreeMap<LaneKey, Rows>,
     homes: BTreeMap<EventId, LaneKey>,
     settled: BTreeSet<EventId>,
-    /// Why they ended, unless they succeeded.
+    /// Why they ended, of successes without the status.
     whys: BTreeMap<EventId, KeptEnd>,
     pub(super) lost: BTreeSet<EventId>,
     /// Not yet taken by whoever counts them.
@@ -176,7 +176,8 @@ impl Contents {
         }
         self.homes.remove(&settle.id);
         self.settled.insert(settle.id);
-        if let Some(why) = settle.why.filter(|_| settle.settlement != Settlement::Delivered) {
+        let is_success = settle.settlement == Settlement::Delivered;
+        if let Some(why) = if is_success { Some(Why::DELIVERED) } else { settle.why } {
             self.whys.insert(settle.id, KeptEnd { lane: Some(settle.lane.clone()), why });
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::database::Tree;
 use super::keys::{DueKey, Key};
 use super::lanes::LaneNumbers;
-use super::rows::{self, BlockRow, PutOff};
+use super::rows::{self, BlockRow, Checkpoint, PutOff};
 use super::{IndexError, guarded, whys};
 use crate::clock::Timestamp;
 use crate::event::{LaneKey, Why};
@@ -176,15 +176,22 @@ impl IndexReader {
         })
     }
 
-    /// Why the entry `index` of a block ended, where that is kept.
+    /// Why the entry `index` of a block ended, of which it is known that it has; `None` when that is not kept.
     pub(in crate::store::embedded) fn why(
         &self,
         block: Position,
         index: u8,
     ) -> Result<Option<Why>, IndexError> {
         guarded(|| {
-            let value = self.tree.get(Key::Why(block).encode())?;
-            Ok(value.and_then(|value| whys::find(&value, index)).flatten())
+            let row = self.tree.get(Key::Why(block).encode())?;
+            if let Some(end) = row.and_then(|row| whys::find(&row, index)) {
+                return Ok(end);
+            }
+            // Read after the row: an end goes into the tree together with its row, and a row that is dropped with its limit.
+            let checkpoint = self.tree.get(Key::Checkpoint.encode())?;
+            let checkpoint = checkpoint.map(|value| Checkpoint::decode(&value)).transpose()?;
+            let is_complete = checkpoint.is_some_and(|checkpoint| block >= checkpoint.ends_from);
+            Ok(is_complete.then_some(Why::DELIVERED))
         })
     }
 

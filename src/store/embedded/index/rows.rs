@@ -87,13 +87,16 @@ pub(in crate::store::embedded) struct Checkpoint {
     pub newest_ms: u64,
     /// That of the directory; 0 in a row of an earlier version, which has none.
     pub salt: u64,
+    /// The first block from which on every end that was no success is in a row. Earlier versions kept none or not all:
+    /// in a row of theirs it is where they stopped.
+    pub ends_from: Position,
 }
 
 const CHECKPOINT_VERSION: u8 = 1;
 
 impl Checkpoint {
     pub(in crate::store::embedded) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(45);
+        let mut out = Vec::with_capacity(57);
         out.push(CHECKPOINT_VERSION);
         out.extend_from_slice(&self.reflects.segment.to_be_bytes());
         out.extend_from_slice(&self.reflects.offset.to_be_bytes());
@@ -101,10 +104,9 @@ impl Checkpoint {
         out.extend_from_slice(&self.sum.to_be_bytes());
         out.extend_from_slice(&self.next_lane.to_be_bytes());
         out.extend_from_slice(&self.newest_ms.to_be_bytes());
-        // Left out as an earlier version would write it: 0 says that the salt is unknown.
-        if self.salt != 0 {
-            out.extend_from_slice(&self.salt.to_be_bytes());
-        }
+        out.extend_from_slice(&self.salt.to_be_bytes());
+        out.extend_from_slice(&self.ends_from.segment.to_be_bytes());
+        out.extend_from_slice(&self.ends_from.offset.to_be_bytes());
         debug_assert_eq!(Self::decode(&out).ok(), Some(*self));
         out
     }
@@ -119,18 +121,26 @@ impl Checkpoint {
             let (sum, rest) = rest.split_first_chunk()?;
             let (next_lane, rest) = rest.split_first_chunk()?;
             let (newest_ms, rest) = rest.split_first_chunk()?;
-            // A row of an earlier version ends here.
+            let reflects =
+                Position { segment: u32::from_be_bytes(*segment), offset: u32::from_be_bytes(*offset) };
+            // Rows of earlier versions end here, or after the salt.
             let (salt, rest) = if rest.is_empty() { (&[0; 8], rest) } else { rest.split_first_chunk()? };
+            let (ends_from, rest) = match rest.split_first_chunk() {
+                None => (reflects, rest),
+                Some((segment, rest)) => {
+                    let (offset, rest) = rest.split_first_chunk()?;
+                    let (segment, offset) = (u32::from_be_bytes(*segment), u32::from_be_bytes(*offset));
+                    (Position { segment, offset }, rest)
+                }
+            };
             rest.is_empty().then_some(Self {
-                reflects: Position {
-                    segment: u32::from_be_bytes(*segment),
-                    offset: u32::from_be_bytes(*offset),
-                },
+                reflects,
                 rows: u64::from_be_bytes(*rows),
                 sum: u64::from_be_bytes(*sum),
                 next_lane: u32::from_be_bytes(*next_lane),
                 newest_ms: u64::from_be_bytes(*newest_ms),
                 salt: u64::from_be_bytes(*salt),
+                ends_from,
             })
         };
         read().ok_or(IndexError::Corrupt("checkpoint"))
@@ -222,13 +232,19 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_of_an_earlier_version_has_no_salt() {
-        let earlier = Checkpoint { rows: 3, newest_ms: 9, ..Checkpoint::default() };
-        assert_eq!(earlier.encode().len(), 37);
-        for checkpoint in [earlier, Checkpoint { salt: u64::MAX, ..earlier }] {
-            assert_eq!(Checkpoint::decode(&checkpoint.encode()).ok(), Some(checkpoint));
+    fn a_checkpoint_of_an_earlier_version_has_no_salt_and_vouches_for_no_earlier_end() {
+        let reflects = Position { segment: 7, offset: 11 };
+        let new = Checkpoint { reflects, rows: 3, newest_ms: 9, salt: u64::MAX, ..Checkpoint::default() };
+        let bytes = new.encode();
+        assert_eq!(Checkpoint::decode(&bytes).ok(), Some(new));
+        let earlier = Checkpoint { ends_from: reflects, ..new };
+        for (length, salt) in [(37, 0), (45, u64::MAX)] {
+            assert_eq!(Checkpoint::decode(&bytes[..length]).ok(), Some(Checkpoint { salt, ..earlier }));
         }
-        assert!(Checkpoint::decode(&[earlier.encode(), vec![0; 7]].concat()).is_err());
+        for length in [36, 38, 49, 52] {
+            assert!(Checkpoint::decode(&bytes[..length]).is_err(), "{length}");
+        }
+        assert!(Checkpoint::decode(&[bytes, vec![0]].concat()).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Why entries ended, unless they succeeded: one row for each block that has such entries, so that an id of it can be answered
-//! for as long as its segment is there. The rows of the newest blocks are kept.
+//! Why entries ended: one row for each block that has entries which did not succeed, so that an id of it can be answered
+//! for as long as its segment is there. The rows of the newest blocks are kept, and the checkpoint says from which block on
+//! none is missing: from there, what has ended and is in no row has succeeded, which costs nothing to keep.
 //!
 //! Must not know: why entries end, who asks.
 
@@ -15,6 +16,8 @@ use crate::store::embedded::journal::{Position, Settled, What};
 const MAX_BLOCKS: usize = 65_536;
 /// Bytes of one end in a row: the index of the entry, and why.
 const END_BYTES: usize = 1 + Why::BYTES;
+/// Stands for an end whose reason was not recorded, as earlier versions recorded none. No reason has this form.
+const NOT_RECORDED: [u8; Why::BYTES] = [0; Why::BYTES];
 
 /// The blocks that have a row.
 pub(super) struct WhyBlocks(BTreeSet<Position>);
@@ -31,9 +34,9 @@ impl WhyBlocks {
         at: Position,
         settled: impl Iterator<Item = &'s Settled>,
     ) -> Result<(), IndexError> {
-        let ends: Vec<(u8, Why)> = settled
+        let ends: Vec<(u8, [u8; Why::BYTES])> = settled
             .filter(|settled| !matches!(settled.what, What::Delivered | What::Reschedule { .. }))
-            .filter_map(|settled| Some((settled.index, settled.why?)))
+            .map(|settled| (settled.index, settled.why.map_or(NOT_RECORDED, Why::to_bytes)))
             .collect();
         if ends.is_empty() {
             return Ok(());
@@ -44,7 +47,7 @@ impl WhyBlocks {
             // A replay brings an end once more, and the first one counts.
             if find(&row, index).is_none() {
                 row.push(index);
-                row.extend_from_slice(&why.to_bytes());
+                row.extend_from_slice(&why);
             }
         }
         rows.put(Key::Why(at), &row)?;
@@ -53,6 +56,9 @@ impl WhyBlocks {
             && let Some(oldest) = self.0.pop_first()
         {
             rows.remove(Key::Why(oldest))?;
+            let checkpoint = rows.checkpoint();
+            let next = Position { offset: oldest.offset.saturating_add(1), ..oldest };
+            checkpoint.ends_from = checkpoint.ends_from.max(next);
         }
         Ok(())
     }
@@ -70,7 +76,7 @@ impl WhyBlocks {
     }
 }
 
-/// Why an entry ended, by the row of its block; `None` also for a reason that a newer version gave.
+/// Why an entry ended, by the row of its block; `Some(None)` when that was not recorded, or by a newer version.
 pub(super) fn find(row: &[u8], index: u8) -> Option<Option<Why>> {
     let end = row.chunks_exact(END_BYTES).find(|end| end.first() == Some(&index))?;
     Some(end.get(1..).and_then(|why| why.first_chunk()).and_then(|why| Why::from_bytes(*why)))
