@@ -29,8 +29,8 @@ use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded, EventsChanged, EventsRecovered,
-    LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
+    self, AnswerAmended, AnswerTimeIgnored, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded,
+    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -154,6 +154,8 @@ fn show_series(config: &Config, clock: &Clock) {
     Defect::show();
     TraceSpans::show();
     CallAmbiguous::show();
+    AnswerAmended::show();
+    AnswerTimeIgnored::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
     LettersRemoved::show();

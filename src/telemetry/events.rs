@@ -184,46 +184,6 @@ impl NameLookedUp {
     }
 }
 
-/// The head of an answer had to be amended before it could be read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AnswerAmended<'a> {
-    /// The host of the endpoint, for the debug line.
-    pub host: &'a str,
-    /// Lines that break the grammar: joined, trimmed or left out.
-    pub broken: usize,
-    /// Sound lines beyond the most that are read.
-    pub surplus: usize,
-    /// Whether the connection is closed after the answer.
-    pub closes: bool,
-}
-
-impl AnswerAmended<'_> {
-    /// Adds its lines to the counters of what was wrong with them.
-    pub(crate) fn emit(&self) {
-        for (why, lines) in [("broken", self.broken), ("surplus", self.surplus)] {
-            let lines = u64::try_from(lines).unwrap_or(u64::MAX);
-            counter!(names::ANSWER_LINES_AMENDED.name, "why" => why).increment(lines);
-        }
-        let Self { host, broken, surplus, closes } = self;
-        debug!(host, broken, surplus, closes, "header lines of an answer were amended or left out");
-    }
-}
-
-/// An answer named a time to come back that is not waited for as it stands there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AnswerTimeIgnored {
-    /// `unreadable`: it is passed over; `beyond_life`: it is cut to the life of the event.
-    pub why: &'static str,
-}
-
-impl AnswerTimeIgnored {
-    /// Adds one to the counter of why.
-    pub(crate) fn emit(&self) {
-        counter!(names::ANSWER_TIMES_IGNORED.name, "why" => self.why).increment(1);
-        debug!(why = self.why, "a time to come back of an answer is not waited for as it stands there");
-    }
-}
-
 /// The name servers were asked for a name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NameAsked {

@@ -5,6 +5,7 @@
 //! causes), never a URL, a host or an event id.
 
 mod ambiguous;
+mod answers;
 mod changes;
 mod connections;
 mod defects;
@@ -31,17 +32,18 @@ pub(crate) mod testing;
 mod zero;
 
 pub(crate) use ambiguous::CallAmbiguous;
+pub(crate) use answers::{AnswerAmended, AnswerTimeIgnored};
 pub(crate) use changes::EventsChanged;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
 pub(crate) use defects::{defect, found as defect_found};
 pub(crate) use descriptors::{DescriptorShortage, DescriptorsAllotted};
-pub(crate) use events::{
-    AnswerAmended, AnswerTimeIgnored, ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered,
-    EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled,
-    StoreFailed, StoreOperation, policy_list, policy_names,
-};
 pub use events::{AttemptFinished, EntryCompleted, EventSource, EventsEnqueued, QueueWaited};
+pub(crate) use events::{
+    ClockAnomaly, ConfigReloaded, DispatchLag, EventEnded, EventsRecovered, EventsRejected, LifeSettled,
+    LimitViolated, LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation,
+    policy_list, policy_names,
+};
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;
