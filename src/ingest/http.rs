@@ -331,7 +331,15 @@ async fn take_list(
 )]
 pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>) -> Response {
     // What is not even text is no id either.
-    let id = match event_id(id.as_ref().map_or("", |Path(id)| id.as_str())) {
+    let text = id.as_ref().map_or("", |Path(id)| id.as_str());
+    // Verbs, which change events, share the route.
+    if text.contains(':') {
+        let problem = Problem::of(codes::METHOD_NOT_ALLOWED, "verbs change things: call them with POST");
+        let mut response = problem.into_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let id = match event_id(text) {
         Ok(id) => id,
         Err(problem) => return problem.into_response(),
     };

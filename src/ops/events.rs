@@ -58,33 +58,43 @@ struct SendNowRequest {}
 pub(super) fn routes() -> Router<Desk> {
     Router::new()
         .route("/v1/events", get(list::list))
-        .route("/v1/events/{id}", delete(take_back).post(act))
+        .route("/v1/events/{id}", delete(take_back).post(act).fallback(other_method))
         .merge(bulk::routes())
         .merge(progress::routes())
 }
 
 async fn take_back(State(desk): State<Desk>, path: PathName) -> Response {
-    let (id, verb) = split(&path);
-    if verb.is_some() {
-        return wrong_method("POST", "verbs change things: call them with POST");
+    match split(&path) {
+        (id, None) => respond(cancel(&desk, id).await),
+        (_, verb) => no_such_method(verb),
     }
-    respond(cancel(&desk, id).await)
+}
+
+async fn other_method(path: PathName) -> Response {
+    no_such_method(split(&path).1)
+}
+
+/// An event and its verbs share a route and have different methods.
+fn no_such_method(verb: Option<&str>) -> Response {
+    match verb {
+        None => wrong_method(
+            "GET,HEAD,DELETE",
+            "an event is looked up or cancelled here; POST goes to {id}:delay and {id}:send-now",
+        ),
+        Some("delay" | "send-now") => wrong_method("POST", "verbs change things: call them with POST"),
+        Some(_) => {
+            let detail = "no such verb; events have :delay and :send-now, and DELETE cancels them";
+            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
+        }
+    }
 }
 
 async fn act(State(desk): State<Desk>, path: PathName, headers: HeaderMap, body: Body) -> Response {
-    let (id, verb) = split(&path);
-    respond(match verb {
-        Some("delay") => delay(&desk, id, &headers, body).await,
-        Some("send-now") => send_now(&desk, id, &headers, body).await,
-        Some(_) => {
-            let detail = "no such verb; events have :delay and :send-now, and DELETE cancels them";
-            Err(Box::new(Problem::of(codes::NOT_FOUND, detail)))
-        }
-        None => {
-            let detail = "an event is looked up or cancelled here; POST goes to {id}:delay and {id}:send-now";
-            return wrong_method("GET,HEAD,DELETE", detail);
-        }
-    })
+    match split(&path) {
+        (id, Some("delay")) => respond(delay(&desk, id, &headers, body).await),
+        (id, Some("send-now")) => respond(send_now(&desk, id, &headers, body).await),
+        (_, verb) => no_such_method(verb),
+    }
 }
 
 /// Cancel an event

@@ -73,7 +73,9 @@ impl RunBody {
 
 /// The changes of many events while they are made.
 pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/v1/event-changes", get(list)).route("/v1/event-changes/{id}", get(show).post(act))
+    Router::new()
+        .route("/v1/event-changes", get(list))
+        .route("/v1/event-changes/{id}", get(show).post(act).fallback(other_method))
 }
 
 /// List the changes of many events
@@ -95,22 +97,33 @@ pub(in crate::ops) async fn list(State(desk): State<Desk>) -> Response {
     responses((status = 200, description = "It is known.", body = RunBody, example = json!(doc::run("cancel"))), ShowRun),
 )]
 pub(in crate::ops) async fn show(State(desk): State<Desk>, path: PathName) -> Response {
-    let (id, verb) = split(&path);
-    if verb.is_some() {
-        return wrong_method("POST", "verbs change things: call them with POST");
+    match split(&path) {
+        (id, None) => respond(found(id, number(id).and_then(|number| desk.runs.get(number)))),
+        (_, verb) => no_such_method(verb),
     }
-    respond(found(id, number(id).and_then(|number| desk.runs.get(number))))
+}
+
+async fn other_method(path: PathName) -> Response {
+    no_such_method(split(&path).1)
+}
+
+/// A change of many events and its verb share a route and have different methods.
+fn no_such_method(verb: Option<&str>) -> Response {
+    match verb {
+        None => wrong_method("GET,HEAD", "a change is looked up here; POST goes to {id}:stop"),
+        Some("stop") => wrong_method("POST", "verbs change things: call them with POST"),
+        Some(_) => {
+            let detail = "no such verb; changes of many events have :stop";
+            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
+        }
+    }
 }
 
 async fn act(State(desk): State<Desk>, path: PathName, headers: HeaderMap, body: Body) -> Response {
-    let (id, verb) = split(&path);
-    respond(match verb {
-        Some("stop") => stop(&desk, id, &headers, body).await,
-        Some(_) => {
-            Err(Box::new(Problem::of(codes::NOT_FOUND, "no such verb; changes of many events have :stop")))
-        }
-        None => return wrong_method("GET,HEAD", "a change is looked up here; POST goes to {id}:stop"),
-    })
+    match split(&path) {
+        (id, Some("stop")) => respond(stop(&desk, id, &headers, body).await),
+        (_, verb) => no_such_method(verb),
+    }
 }
 
 /// Stop a change of many events
