@@ -145,6 +145,8 @@ fn other_value(name: &str, default: &toml::Value, values: &str) -> Option<toml::
         ("log.level", _) => text("debug"),
         ("listen.hosts" | "labels.declared", _) => Some(toml::Value::from(vec!["other"])),
         ("capping.status", _) => Some(toml::Value::from(409)),
+        // Below twice a segment there is no bound but 0.
+        ("store.max_dead_letter_bytes", _) => Some(toml::Value::from(1_i64 << 40)),
         ("responsys.accounts", _) => {
             Some("x = [{ name = \"acme\" }]".parse::<toml::Table>().expect("TOML")["x"].clone())
         }
