@@ -19,16 +19,26 @@ use crate::clock::Timestamp;
 /// How often is asked how far an operation is.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
+/// The letter of one event, or those of a filter.
 #[derive(Debug, Args)]
-pub(super) struct Redrive {
-    /// Hand in this event alone
+struct Chosen {
+    /// The letter of this event alone
     #[arg(value_parser = event_id, conflicts_with_all = ["policy", "reason", "status", "host", "after", "before", "label", "all"])]
     id: Option<String>,
     #[command(flatten)]
     which: Which,
-    /// Every letter
+    /// Every letter that there is, without a filter
     #[arg(long)]
     all: bool,
+    /// Ask nothing; needed where standard input is no terminal
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Redrive {
+    #[command(flatten)]
+    chosen: Chosen,
     /// Send to this URL, which the same policies govern, instead
     #[arg(long)]
     url: Option<String>,
@@ -38,26 +48,14 @@ pub(super) struct Redrive {
     /// Who asks for it, for those who look at the events
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// Ask nothing; needed where standard input is no terminal
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
     common: Common,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Purge {
-    /// Drop the letter of this event alone
-    #[arg(value_parser = event_id, conflicts_with_all = ["policy", "reason", "status", "host", "after", "before", "label", "all"])]
-    id: Option<String>,
     #[command(flatten)]
-    which: Which,
-    /// Every letter
-    #[arg(long)]
-    all: bool,
-    /// Ask nothing; needed where standard input is no terminal
-    #[arg(long)]
-    yes: bool,
+    chosen: Chosen,
     #[command(flatten)]
     common: Common,
 }
@@ -75,9 +73,8 @@ impl Redrive {
             body["new_id"] = json!(true);
         }
         let mut client = self.common.client().await?;
-        let Some(id) = &self.id else {
-            let many = Many { verb: "redrive", which: &self.which, all: self.all, yes: self.yes };
-            return many.run(client, body, &self.common).await;
+        let Some(id) = &self.chosen.id else {
+            return self.chosen.change("redrive", client, body, &self.common).await;
         };
         let path = format!("/v1/dead-letters/{id}:redrive");
         let answer = posted(&mut client, &path, &body, StatusCode::OK).await?;
@@ -88,11 +85,10 @@ impl Redrive {
 impl Purge {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let mut client = self.common.client().await?;
-        let Some(id) = &self.id else {
-            let many = Many { verb: "purge", which: &self.which, all: self.all, yes: self.yes };
-            return many.run(client, json!({}), &self.common).await;
+        let Some(id) = &self.chosen.id else {
+            return self.chosen.change("purge", client, json!({}), &self.common).await;
         };
-        if !self.yes {
+        if !self.chosen.yes {
             confirmed(&format!("the event {id} would be dropped for good; enter its id to go on:"), id)?;
         }
         let path = format!("/v1/dead-letters/{id}:purge");
@@ -101,17 +97,16 @@ impl Purge {
     }
 }
 
-/// A change of all letters that a filter names.
-struct Many<'a> {
-    verb: &'static str,
-    which: &'a Which,
-    all: bool,
-    yes: bool,
-}
-
-impl Many<'_> {
-    async fn run(&self, mut client: Client, mut body: Value, common: &Common) -> Result<(), Failure> {
-        let path = format!("/v1/dead-letters:{}", self.verb);
+impl Chosen {
+    /// Changes all letters that the filter names.
+    async fn change(
+        &self,
+        verb: &str,
+        mut client: Client,
+        mut body: Value,
+        common: &Common,
+    ) -> Result<(), Failure> {
+        let path = format!("/v1/dead-letters:{verb}");
         body["filter"] = self.which.filter();
         if self.all {
             body["all"] = json!(true);
@@ -119,7 +114,7 @@ impl Many<'_> {
         let counted = posted(&mut client, &path, &body, StatusCode::OK).await?;
         let letters = count(&counted, "/count");
         if !self.yes && letters > 0 {
-            let what = if self.verb == "purge" { "dropped for good" } else { "handed in again" };
+            let what = if verb == "purge" { "dropped for good" } else { "handed in again" };
             let question =
                 format!("{} dead letters would be {what}; enter {letters} to go on:", grouped(letters));
             confirmed(&question, &letters.to_string())?;
