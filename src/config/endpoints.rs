@@ -41,7 +41,7 @@ const MAX_BLOCKS: usize = 1_000;
 /// What the settings say about all calls: it holds where a block does not say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ForAllCalls {
-    /// The section `[retry]`.
+    /// How failed calls are repeated by the section `[retry]`.
     pub(super) retry: RetryPolicy,
     /// The longest time of a whole call.
     pub(super) total_timeout: Duration,

@@ -44,7 +44,7 @@ pub struct ProxyOptions {
     pub resolves: bool,
 }
 
-/// Without the credentials.
+/// The credentials are left out, so that no log line shows them.
 impl fmt::Debug for ProxyOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyOptions").field("at", &self.at).field("resolves", &self.resolves).finish()

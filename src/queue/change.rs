@@ -36,7 +36,7 @@ pub(crate) enum Change {
     SendNow,
     /// It waits until then, within its life.
     PutOff {
-        /// A whole millisecond.
+        /// The new due time, a whole millisecond as on the disk.
         due_at: Timestamp,
         /// When that was decided, if the clock was in doubt then.
         doubted_at: Option<Timestamp>,

@@ -143,7 +143,7 @@ pub(super) struct OperationBody {
     id: u64,
     /// `redrive` or `purge`.
     verb: &'static str,
-    /// The filter.
+    /// The filter by which its letters were chosen, as it was given.
     about: String,
     /// `running`, `done` or `failed`; one that failed may be started again with the same `before`.
     state: &'static str,

@@ -46,7 +46,7 @@ pub(super) struct Run {
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunState {
-    /// It goes on.
+    /// Further events are changed, or it has just begun.
     Running,
     /// It is to end after what it is about.
     Stopping,
@@ -82,7 +82,7 @@ pub(crate) struct Runs(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     started: u64,
-    /// Oldest first.
+    /// Those of this process, the oldest first.
     runs: VecDeque<Run>,
     /// The task of the one that goes on.
     tasks: JoinSet<()>,

@@ -51,7 +51,7 @@ pub(crate) struct OperationTask {
 /// How far an operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OperationState {
-    /// It goes on.
+    /// Further letters are changed, or it has just begun.
     Running,
     /// All letters were looked at.
     Done,
@@ -82,7 +82,7 @@ pub(crate) struct Operation {
     pub error: Option<String>,
     /// When it was begun.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When it ended, in whichever way; `None` while it runs.
     pub ended_at: Option<Timestamp>,
 }
 
