@@ -73,6 +73,8 @@ const QUEUE_VALUES: &[&str] = &[
     "store::UsageStore",
     "store::Appended",
     "store::Dedup",
+    "store::FlightMarks",
+    "store::FlightsFound",
     "store::Lookup",
     "store::Owner",
     "store::ReadLimit",

@@ -29,8 +29,9 @@ use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, AnswerAmended, AnswerTimeIgnored, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded,
-    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
+    self, AnswerAmended, AnswerTimeIgnored, AttemptsNoted, CallAmbiguous, ClockAnomaly, Defect,
+    EntryCompleted, EventEnded, EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo,
+    TraceSpans,
 };
 
 use doors::Behind;
@@ -156,6 +157,7 @@ fn show_series(config: &Config, clock: &Clock) {
     CallAmbiguous::show();
     AnswerAmended::show();
     AnswerTimeIgnored::show();
+    AttemptsNoted::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
     LettersRemoved::show();

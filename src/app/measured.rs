@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, AttemptStore, DeadLetters, Dedup, Doubts, DuePage, EntryStore, FlightMarks, GiveUp,
+    LaneSummary, Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError,
+    StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -138,6 +139,14 @@ impl EntryStore for Measured {
 
     fn doubts(&self) -> Doubts {
         self.store.doubts()
+    }
+
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        self.store.attempts()
+    }
+
+    fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        self.store.flights()
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {

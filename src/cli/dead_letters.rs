@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::explain::escaped;
 use crate::cli::output::{Cell, OutputArguments, Style, TextTable, left, printable, right};
 use crate::cli::policies::{checked_id, label};
+use crate::cli::tried;
 use crate::cli::words::{age, count, grouped, list, or_dash, pairs, text};
 use crate::clock::{Clock, Timestamp};
 
@@ -313,6 +314,7 @@ fn shown(letter: &Value) -> String {
         };
         rows.push(("redriven", format!("{times} times, last {}{by}", own("/redriven/at"))));
     }
+    rows.extend(tried::rows(letter));
     for body in ["/body", "/body_base64"] {
         if !text(letter, body).is_empty() {
             rows.push(("content", own(body)));

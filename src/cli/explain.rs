@@ -13,6 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::event::{event_id, standing};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Cell, Colour, OutputArguments, Style, TextTable, left, printable};
+use crate::cli::tried;
 use crate::cli::words::{count, grouped, list, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -119,8 +120,9 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
         };
         rows.push(("event", format!("{}: {}{attempts}", text(explained, "/id"), standing(explained))));
     }
-    // An event that has ended is explained by its outcome alone.
+    // An event that has ended is explained by its outcome and its attempts.
     if explained.get("held").is_none() {
+        rows.extend(tried::rows(explained));
         return printed(rows);
     }
     rows.push(("call", format!("{} {}", text(explained, "/method"), text(explained, "/url"))));
@@ -143,6 +145,7 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
     if let Some(ahead) = explained.get("ahead").and_then(Value::as_u64) {
         rows.push(("ahead", format!("{} events of its lane", grouped(ahead))));
     }
+    rows.extend(tried::rows(explained));
     format!("{}\n{}", printed(rows), policies(list(explained, "/policies"), style))
 }
 

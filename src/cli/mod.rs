@@ -30,6 +30,7 @@ mod status;
 mod store;
 mod threads;
 mod top;
+mod tried;
 mod unit;
 mod words;
 

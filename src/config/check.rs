@@ -103,6 +103,9 @@ pub(super) fn check(
     })
 }
 
+/// What is less is used up by a few answers.
+const MIN_ATTEMPTS_BYTES: u64 = 1024 * 1024;
+
 fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let data_dir = settings.text("store.data_dir");
     // An empty path would mean the working directory.
@@ -127,6 +130,11 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
         );
         return settings.wrong("store.max_dead_letter_bytes", rule);
     }
+    let attempts_max_bytes = settings.number("store.attempts_max_bytes", 0..=1 << 50);
+    if attempts_max_bytes.is_some_and(|most| (1..MIN_ATTEMPTS_BYTES).contains(&most)) {
+        let rule = format!("must be 0 to keep none, or at least {MIN_ATTEMPTS_BYTES}");
+        return settings.wrong("store.attempts_max_bytes", rule);
+    }
     // 0 says that there is no bound.
     let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;
@@ -146,6 +154,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             dead_retention: retention?,
             dead_letters: bound(max_letters?),
             dead_bytes: bound(max_letter_bytes?),
+            attempts_max_bytes: attempts_max_bytes?,
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
             ..EmbeddedOptions::default()
         },

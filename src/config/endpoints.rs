@@ -24,7 +24,7 @@ use crate::event::{PolicyId, TraceContext, forbidden_header};
 use crate::policy::{Fault, Given, UrlPattern, is_tie};
 
 /// All members, in the order in which they are written.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     "name",
     "url",
     "retry",
@@ -34,6 +34,7 @@ const MEMBERS: [&str; 9] = [
     "tls",
     "proxy",
     "connection_max_age_seconds",
+    "keep_answers",
 ];
 /// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
@@ -127,7 +128,8 @@ impl EndpointReader<'_> {
         let proxy = proxy::proxy(&mut self.block, self.secrets);
         let connection_max_age =
             self.block.number("connection_max_age_seconds", 1..=86_400).map(Duration::from_secs);
-        let calls = Arc::new(CallOptions { headers, signing, tls, proxy, connection_max_age });
+        let keep_answers = self.block.flag("keep_answers").unwrap_or(false);
+        let calls = Arc::new(CallOptions { headers, signing, tls, proxy, keep_answers, connection_max_age });
         Some(Endpoint { name: name?, url: url?, retry: retry?, calls })
     }
 

@@ -119,6 +119,8 @@ fn transport_cause(error: &CallError) -> Cause {
     // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
         Cause::Refused
+    } else if find::<h2::Error>(error).is_some_and(is_malformed) {
+        Cause::Malformed
     } else if let Some(shortage) = sources(error).find_map(shortage) {
         Cause::Shortage(shortage)
     } else if sources(error).any(is_timeout) {
@@ -144,6 +146,11 @@ fn transport_cause(error: &CallError) -> Cause {
 fn is_refusal(error: &h2::Error) -> bool {
     let is_refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (is_refused_stream || error.is_go_away())
+}
+
+/// Whether the head of an answer breaks the rules of HTTP/2 (RFC 9113 8.1.1): its stream alone was reset here.
+fn is_malformed(error: &h2::Error) -> bool {
+    error.is_library() && error.is_reset() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR)
 }
 
 /// Whether the endpoint turns away the certificate that was shown to it, or misses one. Under TLS 1.3 it says so after the

@@ -9,9 +9,11 @@ mod classify;
 mod client;
 mod connect;
 mod egress;
+mod excerpt;
 mod guards;
 mod heads;
 mod hears;
+mod noticed;
 mod options;
 mod others;
 mod proxy;
@@ -35,7 +37,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
-use crate::event::{CanonicalUrl, EventId, Outcome};
+use crate::event::{CanonicalUrl, EventId, Noticed, Outcome};
 
 pub(crate) use asked::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
@@ -71,6 +73,21 @@ pub struct Call {
     pub options: Option<Arc<CallOptions>>,
 }
 
+/// How an attempt has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What was remarkable about its answer.
+    pub noticed: Option<Box<Noticed>>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, noticed: None }
+    }
+}
+
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
 pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 
@@ -79,6 +96,12 @@ pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 pub trait Deliver: Send + Sync + 'static {
     /// Makes one attempt: at most one request reaches the endpoint.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+
+    /// The same, with what was remarkable about the answer.
+    fn attempt_noticing(&self, call: Call) -> BoxFuture<'static, Ended> {
+        let attempt = self.attempt(call);
+        Box::pin(async move { attempt.await.into() })
+    }
 
     /// Prepares to make calls under another guard, without any connection that was made under the present one.
     ///

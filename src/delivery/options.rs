@@ -21,6 +21,8 @@ pub struct CallOptions {
     pub tls: Option<Arc<TlsOptions>>,
     /// The proxy that the calls go through; `None`: they go straight to the endpoint.
     pub proxy: Option<Arc<ProxyOptions>>,
+    /// Whether the beginning of its answers is kept with the attempts of events that had a failure.
+    pub keep_answers: bool,
     /// Connections that are about this old are not used for further calls; `None`: they are as long as they last.
     pub connection_max_age: Option<Duration>,
 }
@@ -47,6 +49,7 @@ impl fmt::Debug for CallOptions {
             .field("signing", &secrets)
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)
+            .field("keep_answers", &self.keep_answers)
             .field("connection_max_age", &self.connection_max_age)
             .finish()
     }

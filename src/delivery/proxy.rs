@@ -81,6 +81,11 @@ impl ProxyOptions {
         Ok(Self { at, authorization, resolves })
     }
 
+    /// The value of `proxy-authorization`: to be looked for where it must not be shown.
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
     /// Host and port, for people.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -4,6 +4,7 @@ mod aged;
 mod answers;
 mod certificates;
 mod http2;
+mod http2_heads;
 mod names;
 mod proxies;
 mod signed;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::delivery::CallOptions;
+use crate::dispatch::follows::AttemptFacts;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::looks::Looks;
@@ -129,6 +130,8 @@ pub(crate) struct AttemptReport {
     pub series: LaneSeries,
     /// Whether its endpoint asked to be left alone for longer than the event lives, which was cut.
     pub asks_too_much: bool,
+    /// What it came to, for those who ask later.
+    pub facts: AttemptFacts,
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -145,6 +148,8 @@ pub(crate) struct Start<'a> {
     pub timeout: Option<Duration>,
     /// How the call is made where rules are set for its endpoint.
     pub options: Option<Arc<CallOptions>>,
+    /// In how many ends of a process in a row its call was under way, or may have been.
+    pub ends: u8,
     /// How long it waited since it might go.
     pub waited: Duration,
 }

@@ -8,6 +8,7 @@
 mod ahead;
 mod buffer;
 mod endpoints;
+mod follows;
 mod groups;
 mod handle;
 mod hold;
@@ -20,6 +21,7 @@ mod rules;
 mod service;
 mod shares;
 mod shortage_hold;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod turns;

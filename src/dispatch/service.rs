@@ -7,6 +7,7 @@
 
 mod commands;
 mod lines;
+mod marks;
 mod recording;
 mod tasks;
 
@@ -18,12 +19,13 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Call, Deliver};
+use crate::delivery::{Call, Deliver, Ended};
 use crate::dispatch::endpoints::EndpointsInForce;
+use crate::dispatch::follows;
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
+use crate::event::{Cause, Facts, LaneKey, Noticed, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, PageMix, Queue, QueueError};
@@ -34,6 +36,7 @@ use crate::telemetry::{
 use crate::traces::Tracer;
 
 use commands::OpenQuestions;
+use marks::CallMarks;
 use recording::UsageRecorder;
 use tasks::{CallEnd, FirstPoll, LoadReporter, begin};
 
@@ -89,13 +92,16 @@ pub(crate) struct Service {
     reports: (mpsc::UnboundedSender<TaskReport>, mpsc::UnboundedReceiver<TaskReport>),
     tasks: JoinSet<()>,
     effects: Vec<Effect>,
+    /// What was remarkable about the answer to the attempt whose end is taken in.
+    noticed: Option<Box<Noticed>>,
+    marks: CallMarks,
 }
 
 /// What a task brings back to the dispatcher.
 enum TaskReport {
     Finished {
         ticket: Ticket,
-        outcome: Outcome,
+        ended: Ended,
         took: Duration,
     },
     Loaded(LaneKey, Result<LoadedPage, QueueError>),
@@ -127,6 +133,7 @@ impl Service {
         if !parts.clock.is_trusted() {
             planner.doubt_time();
         }
+        let marks = CallMarks::open(&parts.queue, &mut planner, parts.clock.now());
         parts.policies.act_by(&runtime);
         let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
         let service = Self {
@@ -146,6 +153,8 @@ impl Service {
             reports,
             tasks: JoinSet::new(),
             effects: Vec::new(),
+            noticed: None,
+            marks,
         };
         (service, handle)
     }
@@ -163,6 +172,7 @@ impl Service {
                 WakeReason::Command(command) => self.obey(command),
                 WakeReason::Woken => self.step(Input::Tick),
             }
+            self.marks.look(&mut self.planner, self.clock.now());
             self.asked.go_on(&mut self.planner, self.clock.now());
             // Reaps finished tasks; their results came through the channel.
             while self.tasks.try_join_next().is_some() {}
@@ -210,7 +220,10 @@ impl Service {
     fn take_reports(&mut self, reports: Vec<TaskReport>) {
         for report in reports {
             let input = match report {
-                TaskReport::Finished { ticket, outcome, took } => Input::Finished { ticket, outcome, took },
+                TaskReport::Finished { ticket, ended: Ended { outcome, noticed }, took } => {
+                    self.noticed = noticed;
+                    Input::Finished { ticket, outcome, took }
+                }
                 TaskReport::Loaded(lane, Ok(loaded)) => Input::Loaded(lane, loaded),
                 TaskReport::Loaded(lane, Err(error)) => {
                     warn!(%lane, %error, "lane not read; it will be tried again");
@@ -308,7 +321,7 @@ impl Service {
         let started_at = self.clock.now();
         let endpoints = self.endpoints.load();
         let start = self.planner.confirm(ticket, &endpoints, started_at, &mut self.effects);
-        let Some(Start { entry, lane, series, timeout, options, waited }) = start else { return };
+        let Some(Start { entry, lane, series, timeout, options, waited, ends }) = start else { return };
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
@@ -323,6 +336,9 @@ impl Service {
             options,
         };
         self.queue.started(entry);
+        if let Some(trial) = self.marks.begun(entry.id, ends) {
+            self.tasks.spawn(trial);
+        }
         QueueWaited { series: &series, waited }.emit();
         let end = CallEnd {
             ticket,
@@ -330,23 +346,22 @@ impl Service {
             clock: self.clock.clone(),
             reports: self.reports.0.clone(),
             span,
-            outcome: None,
+            ended: None,
         };
         let begun = begin(&*self.deliver, call);
         // The first poll has taken time, and the thread may have lost the processor before it.
         self.planner.under_way(ticket, self.clock.now());
         match begun {
-            FirstPoll::Over(outcome) => end.report(outcome),
+            FirstPoll::Over(ended) => end.report(ended),
             FirstPoll::UnderWay(call) => {
                 self.tasks.spawn(async move {
-                    let outcome = call.await;
-                    end.report(outcome);
+                    end.report(call.await);
                 });
             }
         }
     }
 
-    fn settle(&self, settled: SettledEntry) {
+    fn settle(&mut self, settled: SettledEntry) {
         lines::log(&settled);
         lines::log_dead(&settled, &self.ruled_by);
         if let Some(attempt) = &settled.attempt {
@@ -359,14 +374,25 @@ impl Service {
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
                 RetryScheduled { lane, series, cause: cause.label() }.emit();
             }
+            let noticed = self.noticed.take();
+            if let Some(detail) = follows::detail(&settled, attempt, noticed, self.clock.now()) {
+                self.queue.note_attempt(detail);
+            }
             if let Some(cause) = attempt.cause.as_ref().filter(|_| attempt.is_ambiguous) {
                 let then = settled.settlement.outcome_label().unwrap_or("retried");
                 CallAmbiguous { cause: cause.label(), then }.emit();
             }
         }
         let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());
+        let was_under_way = settled.attempt.is_some();
         let facts = Facts { status, limited: settled.limited };
+        let is_aside = CallMarks::sets_aside(&settled.settlement);
         self.queue.settle_because(&settled.entry, settled.settlement, facts);
+        if was_under_way {
+            self.marks.ended(settled.entry.id);
+        } else if is_aside {
+            self.tasks.spawn(self.marks.is_aside(&self.queue, settled.entry.id));
+        }
     }
 
     async fn drain(mut self, grace: Duration) {

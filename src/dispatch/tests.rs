@@ -16,6 +16,7 @@ mod retries;
 mod retry_share;
 mod shares;
 mod sim;
+mod suspects;
 mod trust;
 mod turned_away;
 

@@ -5,6 +5,7 @@
 //!
 //! Must not know: how an event arrives, is stored, limited or sent.
 
+mod attempt;
 mod call;
 mod digest;
 mod entry;
@@ -29,6 +30,7 @@ mod url;
 mod wait;
 mod why;
 
+pub(crate) use attempt::{AnswerExcerpt, AttemptDetail, Follows, NamedTime, Noticed, Word};
 pub(crate) use call::Call;
 pub(crate) use digest::digest128;
 pub(crate) use entry::Entry;

@@ -7,11 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{AttemptDetail, EventId, LaneKey};
 use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
 use crate::ingest::route::EndpointOf;
+use crate::ingest::tried::{AttemptBody, attempts};
 use crate::limit::Forecast;
 use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
@@ -101,6 +102,10 @@ pub(crate) struct StateBody<'a> {
     why: Option<EndBody>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
+    /// The last attempts, the newest first, of an event that had a failure; asked for by its id alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 /// Of an event that has not ended.
@@ -182,7 +187,13 @@ impl<'a> StateBody<'a> {
             outcome: known.map(|known| known.end.word()),
             why: known.map(|known| EndBody::of(known, runtime, about)),
             waiting: standing.waiting().map(|waiting| waiting_body(waiting, endpoint_of)),
+            last_attempts: None,
         })
+    }
+
+    /// The same with what is kept of the attempts.
+    fn with_attempts(self, details: Vec<AttemptDetail>) -> Self {
+        Self { last_attempts: attempts(details), ..self }
     }
 }
 
@@ -193,8 +204,10 @@ pub(super) fn state(
     runtime: &Runtime,
     about: &AboutPolicies,
     endpoint_of: &EndpointOf,
+    tried: Vec<AttemptDetail>,
 ) -> Option<Vec<u8>> {
-    StateBody::of(id, standing, runtime, about, endpoint_of).map(|body| json(&body))
+    let body = StateBody::of(id, standing, runtime, about, endpoint_of)?;
+    Some(json(&body.with_attempts(tried)))
 }
 
 fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {

@@ -245,6 +245,25 @@ pub(super) fn delayed() -> Value {
     })
 }
 
+pub(super) fn retried() -> Value {
+    let mut event = delayed();
+    event["attempts"] = json!(1);
+    event["last_attempts"] = json!([{
+        "number": 1,
+        "started_at": "2030-01-31T08:00:00Z",
+        "duration_seconds": 0.25,
+        "result": "http_503",
+        "status": 503,
+        "then": "retried",
+        "why": "endpoint_asked",
+        "next_at": "2030-01-31T09:00:00Z",
+        "named_time": {"by": "Retry-After", "asked_seconds": 3600.0, "obeyed_seconds": 3600.0, "why": null},
+        "broken_lines": 1,
+        "answer": {"status": 503, "head": "retry-after: 3600\nset-cookie: ***\n", "body": "come back later", "is_cut": false},
+    }]);
+    event
+}
+
 pub(super) fn settled() -> Value {
     let policy = json!({"id": "orders", "name": null, "system": "file", "config": null});
     json!({

@@ -325,6 +325,7 @@ async fn take_list(
     responses(
         (status = 200, description = "It is known.", body = StateBody<'_>, examples(
             ("delayed" = (value = json!(doc::delayed()))),
+            ("retried" = (value = json!(doc::retried()))),
             ("settled" = (value = json!(doc::settled()))))),
         doc::Show,
     ),
@@ -347,8 +348,10 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Ok(standing) => standing,
         Err(problem) => return problem.into_response(),
     };
+    let tried = intake.attempts_of(id, &standing).await;
     let runtime = intake.policies().runtime();
-    match answer::state(id, &standing, &runtime, &intake.refusals().about, intake.endpoint_of()) {
+    let about = &intake.refusals().about;
+    match answer::state(id, &standing, &runtime, about, intake.endpoint_of(), tried) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);

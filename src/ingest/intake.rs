@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Event, EventId, Lane};
+use crate::event::{AttemptDetail, Event, EventId, Lane};
 use crate::ingest::accepted::AcceptedLog;
 use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder, OfRequest};
@@ -198,6 +198,11 @@ impl Intake {
             let unread = queue.unread_reason(&error);
             Box::new(unread.map_or_else(|| queue_problem(&error), |reason| Problem::event_unread(&reason)))
         })
+    }
+
+    /// The last attempts of an event that stands there, as far as they are kept.
+    pub(super) async fn attempts_of(&self, id: EventId, standing: &Standing) -> Vec<AttemptDetail> {
+        self.queue().attempts_of(standing.name_of(id)).await
     }
 
     /// Makes events durable and answers for each of them, in order. `share` is held until then.

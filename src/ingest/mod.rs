@@ -28,6 +28,7 @@ mod prospects;
 mod route;
 pub(crate) mod stdin;
 mod trial;
+mod tried;
 mod unmatched;
 mod wire;
 
@@ -44,3 +45,4 @@ pub(crate) use http::{event_id, no_event, routes};
 pub(crate) use intake::{Intake, IntakeParts};
 pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
 pub(crate) use route::{CallRouter, Defaults, EgressCheck, EndpointOf, NoRoute, Unmatched};
+pub(crate) use tried::{AttemptBody, attempts};

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::ingest::{AboutPolicies, AskedCall, CallRouter, EndBody, NoRoute};
+use crate::ingest::{AboutPolicies, AskedCall, AttemptBody, CallRouter, EndBody, NoRoute, attempts};
 use crate::limit::{LimitKind, Outlooks};
 use crate::ops::asked;
 use crate::ops::candidates::{CandidateBody, title};
@@ -35,6 +35,10 @@ pub(super) struct SettledBody {
     outcome: Option<&'static str>,
     #[serde(flatten)]
     why: Option<EndBody>,
+    /// The last attempts, the newest first, of an event that had a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -70,6 +74,10 @@ pub(super) struct ExplainBody {
     #[schema(required)]
     expires_at: Option<String>,
     expires_first: bool,
+    /// The last attempts, the newest first, of an event that had a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -162,6 +170,7 @@ impl Explainer<'_> {
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
+        let last_attempts = attempts(self.queue.attempts_of(standing.name_of(id)).await);
         let Some(waiting) = standing.waiting() else {
             let Standing::Settled(known) = standing else { return Err(no_event()) };
             let runtime = self.policies.runtime();
@@ -170,6 +179,7 @@ impl Explainer<'_> {
                 state: "settled",
                 outcome: known.as_ref().map(|known| known.end.word()),
                 why: known.map(|known| EndBody::of(&known, &runtime, self.about)),
+                last_attempts,
             };
             return Ok(json(&body, None));
         };
@@ -189,6 +199,7 @@ impl Explainer<'_> {
             id: Some(id.to_string()),
             state: standing.word(),
             attempts: Some(waiting.attempts),
+            last_attempts,
             ..self.body(&call, &place, &report)
         };
         Ok(json(&body, None))
@@ -337,6 +348,7 @@ impl Explainer<'_> {
             starts_at: None,
             expires_at: None,
             expires_first: false,
+            last_attempts: None,
         }
     }
 }

@@ -34,10 +34,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
+use crate::event::{AttemptDetail, CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
 use crate::store::record::RecordError;
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
+    Appended, AttemptStore, Dedup, Doubts, EntryStore, FlightMarks, GiveUp, ReadLimit, RunToEnd, StoreError,
+    StoreHealth,
 };
 use crate::telemetry::EventSource;
 
@@ -106,6 +107,7 @@ struct QueueParts {
     searcher: Searcher,
     settler: Arc<Settler>,
     losses: Arc<Losses>,
+    attempts: Arc<dyn AttemptStore>,
 }
 
 /// What the dispatcher hears from the queue.
@@ -194,8 +196,19 @@ impl Queue {
         let standings = Standings { named, lanes: lanes.clone(), records };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts =
-            QueueParts { store, lanes, acceptance, hand_out, standings, changes, searcher, settler, losses };
+        let attempts = store.attempts();
+        let parts = QueueParts {
+            store,
+            lanes,
+            acceptance,
+            hand_out,
+            standings,
+            changes,
+            searcher,
+            settler,
+            losses,
+            attempts,
+        };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -258,6 +271,21 @@ impl Queue {
     #[cfg(test)]
     pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
         self.settle_because(entry, settlement, Facts::default())
+    }
+
+    /// Notes an attempt for those who ask later. Never waits; what finds no room is dropped.
+    pub(crate) fn note_attempt(&self, attempt: AttemptDetail) {
+        self.0.attempts.note(attempt);
+    }
+
+    /// The last attempts of an event that had a failure, the newest first: as many as are kept, at most five.
+    pub(crate) async fn attempts_of(&self, event: EventId) -> Vec<AttemptDetail> {
+        self.0.attempts.last(event).await
+    }
+
+    /// Where calls under way are marked; `None` where nothing outlives a process.
+    pub(crate) fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        self.0.store.flights()
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable

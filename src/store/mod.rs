@@ -8,6 +8,7 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+pub(crate) mod attempts;
 #[cfg(test)]
 mod conformance;
 mod consumption;
@@ -15,6 +16,7 @@ mod dead;
 pub(crate) mod doubts;
 pub(crate) mod embedded;
 mod error;
+mod flights;
 mod health;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -24,6 +26,8 @@ mod run_to_end;
 mod scan;
 mod turn;
 
+pub(crate) use attempts::AttemptStore;
+pub(crate) use attempts::NoAttempts;
 #[cfg(test)]
 pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
 pub use consumption::{Usage, UsageFound, UsageStore};
@@ -33,6 +37,7 @@ pub(crate) use dead::{
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
+pub(crate) use flights::{FlightMarks, FlightsFound};
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
@@ -291,6 +296,16 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
+
+    /// What the same store keeps of attempts.
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        Arc::new(NoAttempts)
+    }
+
+    /// Where calls under way are marked in the same store; `None` where nothing outlives a process.
+    fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        None
+    }
 
     /// What the same store keeps for a person.
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters>;

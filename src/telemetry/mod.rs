@@ -6,6 +6,7 @@
 
 mod ambiguous;
 mod answers;
+mod attempts;
 mod changes;
 mod connections;
 mod defects;
@@ -33,6 +34,7 @@ mod zero;
 
 pub(crate) use ambiguous::CallAmbiguous;
 pub(crate) use answers::{AnswerAmended, AnswerTimeIgnored};
+pub(crate) use attempts::AttemptsNoted;
 pub(crate) use changes::EventsChanged;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;

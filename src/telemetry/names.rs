@@ -272,8 +272,14 @@ pub(super) const ANSWER_LINES_AMENDED: Metric = counter(
 pub(super) const ANSWER_TIMES_IGNORED: Metric = counter(
     "tidegate_answer_times_ignored_total",
     &["why"],
-    "Times to come back in answers that are not waited for as they stand there, by why: unreadable (passed over) or beyond_life \
-     (cut to the life of the event).",
+    "Times to come back in answers that are not waited for as they stand there, by why: unreadable or \
+     status_names_no_wait (passed over), beyond_life (cut to the life of the event), beyond_a_year (cut to a year), or \
+     clock_in_doubt (a date: an hour is waited).",
+);
+pub(super) const ATTEMPT_DETAILS: Metric = counter(
+    "tidegate_attempt_details_total",
+    &["result"],
+    "Details of attempts of events that had a failure, by result: kept or dropped (they found no room or could not be written).",
 );
 pub(super) const NAME_QUESTIONS: Metric = counter(
     "tidegate_name_questions_total",
@@ -369,6 +375,7 @@ pub const ALL: &[Metric] = &[
     NAME_LOOKUPS,
     ANSWER_LINES_AMENDED,
     ANSWER_TIMES_IGNORED,
+    ATTEMPT_DETAILS,
     NAME_QUESTIONS,
     NAME_QUESTION_DURATION,
     DISPATCH_LAG,

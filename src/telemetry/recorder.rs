@@ -221,6 +221,7 @@ mod tests {
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         AnswerAmended { host: "api.example", broken: 1, surplus: 0, closes: true }.emit();
         AnswerTimeIgnored { why: "unreadable" }.emit();
+        AttemptsNoted { kept: 1, dropped: 1 }.emit();
         NameLookedUp { from: "cache" }.emit();
         NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();

@@ -5,6 +5,7 @@
 mod adobe;
 mod answers;
 mod api_doc;
+mod attempts;
 mod backup;
 mod basics;
 mod busy;

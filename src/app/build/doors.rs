@@ -152,6 +152,7 @@ impl Behind<'_> {
 
     fn dead_desk(&self, router: CallRouter) -> DeadDesk {
         DeadDesk {
+            queue: self.queue.clone(),
             parked: self.parked.clone(),
             operations: Operations::new(self.parked.clone()),
             router,

@@ -103,6 +103,7 @@ fn every_bad_member_is_told_with_its_line_and_the_way_out() {
             "connection_max_age_seconds = 0",
             "connection_max_age_seconds: must be a whole number from 1 to 86400",
         ),
+        ("keep_answers = 1", "keep_answers: must be true or false"),
         ("headers = { host = \"a\" }", "headers.host: belongs to the connection or to tidegate itself"),
         ("headers = { tidegate-x = \"a\" }", "headers.tidegate-x: belongs to the connection or to tidegate"),
         ("headers = { traceparent = \"a\" }", "headers.traceparent: belongs to the trace of each event"),

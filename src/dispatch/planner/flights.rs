@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::endpoints::{Endpoint, Endpoints};
 use crate::dispatch::input::Ticket;
 use crate::dispatch::lanes::LaneId;
+use crate::dispatch::suspects::Suspicion;
 use crate::event::{Entry, Outcome};
 use crate::limit::Permit;
 
@@ -47,6 +48,8 @@ pub(super) enum PutBack {
     Expired,
     /// The time for all tries of its event is over.
     Late,
+    /// It may have ended the process.
+    Suspected(Suspicion),
 }
 
 /// An attempt that has ended, as it was reported.

@@ -9,6 +9,7 @@
 //! Must not know: sockets, files, how limits count.
 
 mod admission;
+mod alive;
 pub(super) mod figures;
 mod flights;
 pub(super) mod looks;
@@ -31,6 +32,7 @@ use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Star
 use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
+use crate::store::FlightsFound;
 use crate::telemetry::defect;
 
 use figures::FiguresWalk;
@@ -184,6 +186,16 @@ impl Planner {
     /// From now on time is in doubt, until [`Input::TimeTrusted`]. To be called before the first step.
     pub(crate) fn doubt_time(&mut self) {
         self.roster.doubt_time();
+    }
+
+    /// Before the first step: these events may have ended the process before.
+    pub(crate) fn suspect(&mut self, found: &FlightsFound, now: Timestamp) {
+        self.starts.suspect(found, now);
+    }
+
+    /// The process has lasted: nobody is suspected any more.
+    pub(crate) fn calm(&mut self) {
+        self.starts.calm();
     }
 
     /// Drops what waits under a policy now; [`Planner::take_purged`] reports its end.

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::buffer::{is_fresh, weight};
+use crate::dispatch::follows::AttemptFacts;
 use crate::dispatch::input::{AttemptReport, Effect, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
+use crate::dispatch::planner::alive::next_alive;
 use crate::dispatch::planner::flights::{Asked, Finished, Flight, PutBack};
 use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
@@ -18,10 +20,12 @@ use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot, settled};
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
+use crate::dispatch::suspects::Suspects;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::dispatch::windows::RetryWindows;
-use crate::event::{Entry, EventId, Limited, Outcome, Settlement};
+use crate::event::{EventId, Limited, Outcome, Settlement};
 use crate::limit::Decision;
+use crate::store::FlightsFound;
 use crate::telemetry::defect;
 
 /// For so long an endpoint is left alone that asks for it, however short the life of the event was.
@@ -48,6 +52,7 @@ pub(in crate::dispatch) struct Starts {
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
     windows: RetryWindows,
+    suspects: Suspects,
     next_ticket: u64,
     /// Unconfirmed tickets below this one are put back: a call before theirs was.
     stale_below: u64,
@@ -67,6 +72,7 @@ impl Starts {
             dice,
             flights: HashMap::new(),
             windows: RetryWindows::default(),
+            suspects: Suspects::default(),
             next_ticket: 0,
             stale_below: 0,
             stale_permits: 0,
@@ -81,6 +87,16 @@ impl Starts {
     /// Starts that were put back because their permit had become stale.
     pub(super) fn stale_permits(&self) -> u64 {
         self.stale_permits
+    }
+
+    /// Before the first step: events that may have ended the process before.
+    pub(super) fn suspect(&mut self, found: &FlightsFound, now: Timestamp) {
+        self.suspects = Suspects::new(found, now);
+    }
+
+    /// The process has lasted: nobody is suspected any more.
+    pub(super) fn calm(&mut self) {
+        self.suspects.calm();
     }
 
     /// The lanes with a call under way whose event is near the end of its life.
@@ -118,11 +134,13 @@ impl Starts {
         let within = endpoint.and_then(|endpoint| endpoint.retry.within);
         let window = within.and_then(|_| self.windows.get(flight.entry.id));
         let is_late = window.is_some_and(|window| window.until <= now);
-        if expired || put_back || is_late || roster.gate().confirm(&mut flight.permit, now).is_err() {
+        let suspicion = self.suspects.ask(flight.entry.id, now).map(PutBack::Suspected);
+        let is_held_back = is_late || suspicion.is_some();
+        if expired || put_back || is_held_back || roster.gate().confirm(&mut flight.permit, now).is_err() {
             let back = if expired && roster.is_time_trusted() {
                 PutBack::Expired
-            } else if is_late && !expired && !put_back {
-                PutBack::Late
+            } else if is_held_back && !expired && !put_back {
+                suspicion.unwrap_or(PutBack::Late)
             } else {
                 // In doubt it is kept aside when its turn comes again.
                 PutBack::Waits
@@ -148,7 +166,9 @@ impl Starts {
         let left = flight.retry_until.map(|until| until.since(now));
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
         let series = lane.series().clone();
+        let ends = self.suspects.started(flight.entry.id, now);
         Some(Start {
+            ends,
             entry: &mut flight.entry,
             lane: &lane.lane,
             series,
@@ -333,6 +353,7 @@ impl Starts {
         };
         let policy = rules.map_or(&self.options.retry, |rules| &rules.policy);
         let settlement = retry::settle(ended, policy, self.dice.f64());
+        self.suspects.ended(entry.id);
         if retry_until.is_some() {
             self.windows.tried(entry.id, outcome, &settlement);
         }
@@ -357,7 +378,8 @@ impl Starts {
         }
         let (is_ambiguous, cause) = (reported.is_ambiguous(), reported.cause());
         let series = lane.series().clone();
-        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
+        let facts = AttemptFacts::of(reported, outcome, &settlement, now);
+        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much, facts });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);
@@ -366,7 +388,7 @@ impl Starts {
     /// A call that had its permit is not made: its entry is back in its place, or has ended.
     fn put_back(&mut self, ticket: Ticket, back: PutBack, roster: &mut Roster, moment: StepMoment<'_>) {
         let StepMoment { now, effects } = moment;
-        let certain = roster.certain(now);
+        let (certain, roster_is_trusted) = (roster.certain(now), roster.is_time_trusted());
         let Some(flight) = self.flights.remove(&ticket) else { return };
         let Flight { lane: id, entry, permit, slots, promised, .. } = flight;
         // Reopened and not only released: the start that is taken back has made room in windows as well.
@@ -385,8 +407,15 @@ impl Starts {
             PutBack::Waits => None,
             PutBack::Expired => Some(lane.doubt().expiry(&entry)),
             PutBack::Late => Some(self.windows.over(entry.id, entry.tries)),
+            PutBack::Suspected(why) => {
+                let share = self.dice.f64();
+                Some(self.suspects.settle(why, &entry, share, now, roster_is_trusted))
+            }
         };
         if let Some(how) = over {
+            if let Settlement::Reschedule { due_at, .. } = how {
+                lane.dues.rescheduled(due_at, entry.id, now);
+            }
             effects.push(settled(entry, lane.lane.clone(), how));
         } else {
             let before = lane.buffer.bytes();
@@ -408,30 +437,5 @@ impl Starts {
 fn end_wait(id: LaneId, roster: &mut Roster) {
     if let Some(Spot { lane, order, .. }) = roster.spot(id) {
         order.end_wait(id, lane);
-    }
-}
-
-/// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
-/// while time is in doubt.
-fn next_alive(id: LaneId, roster: &mut Roster, moment: StepMoment<'_>) -> Option<Box<Entry>> {
-    let StepMoment { now, effects } = moment;
-    let is_time_trusted = roster.is_time_trusted();
-    loop {
-        let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
-        let rank = lane.rank(now)?;
-        let entry = lane.buffer.pop(rank)?;
-        // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
-        if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
-            lane.buffer.keep(entry);
-            continue;
-        }
-        if entry.event.expires_at > now {
-            return Some(entry);
-        }
-        ahead.gave(1, weight(&entry));
-        let promised = usize::from(is_fresh(&entry));
-        let how = lane.doubt().expiry(&entry);
-        effects.push(settled(entry, lane.lane.clone(), how));
-        roster.redeem(id, promised);
     }
 }

@@ -64,6 +64,16 @@ pub(super) fn letter_with_body() -> Value {
     let mut letter = letter();
     letter["content_type"] = json!("application/json");
     letter["body"] = json!("{\"order\":7}");
+    letter["last_attempts"] = json!([{
+        "number": 8,
+        "started_at": "2030-01-31T07:59:59Z",
+        "duration_seconds": 0.25,
+        "result": "http_503",
+        "status": 503,
+        "then": "dead",
+        "why": "attempts_exhausted: http_503",
+        "next_at": null,
+    }]);
     letter
 }
 

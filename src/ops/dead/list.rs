@@ -162,7 +162,8 @@ impl DeadDesk {
         };
         let found = self.parked.find(name).await.map_err(|error| store_problem(&error))?;
         let placed = found.last().ok_or_else(|| no_letter(id))?;
-        Ok(json(&LetterBody::of(&placed.letter, with_body), None))
+        let tried = self.queue.attempts_of(placed.letter.name()).await;
+        Ok(json(&LetterBody::of(&placed.letter, with_body).with_attempts(tried), None))
     }
 }
 

@@ -36,7 +36,7 @@ use crate::ingest::CallRouter;
 use crate::ops::desk::{PathName, late, respond, split, wrong_method};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
-use crate::queue::{Operations, Parked, QueueError};
+use crate::queue::{Operations, Parked, Queue, QueueError};
 use crate::store::StoreError;
 
 use verbs::LetterVerb;
@@ -51,6 +51,8 @@ const PIECE_BYTES: usize = 4 << 20;
 /// What the desk of the dead letters works with.
 #[derive(Clone)]
 pub(crate) struct DeadDesk {
+    /// Knows what is kept of attempts.
+    pub queue: Queue,
     /// The letters, and the way back into the queue.
     pub parked: Parked,
     /// Changes of many letters that were begun here.

@@ -52,6 +52,7 @@ async fn world() -> World {
     let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
     let parked = Parked::open(&queue, Arc::new(store), clock.clone()).await.expect("opens");
     let desk = DeadDesk {
+        queue: queue.clone(),
         parked: parked.clone(),
         operations: Operations::new(parked),
         router: CallRouter {

@@ -10,7 +10,8 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::event::{Event, Lane, Redriven};
+use crate::event::{AttemptDetail, Event, Lane, Redriven};
+use crate::ingest::{AttemptBody, attempts};
 use crate::queue::Operation;
 use crate::store::{DeadLetter, record};
 
@@ -46,6 +47,10 @@ pub(super) struct LetterBody {
     redriven: Option<RedrivenBody>,
     #[serde(flatten)]
     content: Option<ContentBody>,
+    /// The last attempts, the newest first, as far as they are kept; of a single letter alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 /// The body of an event; in one of the two forms.
@@ -214,7 +219,13 @@ impl LetterBody {
             body_bytes: event.as_ref().map_or(0, |event| event.body.len()),
             redriven: event.as_ref().and_then(|event| event.redriven.as_deref()).map(RedrivenBody::of),
             content: event.filter(|_| with_body).map(|event| ContentBody::of(&event)),
+            last_attempts: None,
         }
+    }
+
+    /// The same with what is kept of the attempts.
+    pub(super) fn with_attempts(self, details: Vec<AttemptDetail>) -> Self {
+        Self { last_attempts: attempts(details), ..self }
     }
 }
 

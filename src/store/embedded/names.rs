@@ -2,9 +2,10 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `index.rebuilding`, `ballast`, `ballast.N` | files |
+//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `index.rebuilding`, `ballast`, `ballast.N`, `under-way` | files |
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
+//! | `attempts` | details of attempts, `NNNNNNNNNN.att`; made with the first failure |
 //! | `documents`, `limits` | small files, with the endings above |
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
@@ -19,7 +20,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::account::living;
+use super::attempts;
 use super::journal::segment_number;
+use super::under_way;
 use crate::store::StoreError;
 
 /// Directories that every data directory has.
@@ -29,7 +32,7 @@ pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
 pub(super) const FOREIGN: &str = "lost+found";
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "LOCK",
     "FORMAT",
     "SALT",
@@ -43,8 +46,10 @@ const FILES: [&str; 13] = [
     "restored",
     "index.rebuilding",
     "ballast",
+    under_way::NAME,
 ];
-const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
+const DIRECTORIES: [&str; 8] =
+    ["journal", "dead", "documents", "limits", attempts::NAME, "index", "index.aside", ASIDE];
 const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 
 /// What a name in the data directory is for.
@@ -142,6 +147,7 @@ fn role_inside(room: &str, name: &str) -> Role {
         "journal" | "dead" if name == "quarantine" => return Role::Directory,
         "index" if name == "blobs" => return Role::Directory,
         "journal" | "dead" => segment_number(name).is_some(),
+        attempts::NAME => attempts::file_number(name).is_some(),
         "documents" => without_ending(name).ends_with(".json"),
         "limits" => matches!(without_ending(name), "usage.log" | "usage.mark") || is_damaged_usages(name),
         // The library names its files as it likes.
@@ -166,7 +172,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<DirectoryEntry>, StoreError> {
             continue;
         }
         let role = role_at_top(&name);
-        let is_room = ROOMS.contains(&name.as_str()) || name == "index";
+        let is_room = ROOMS.contains(&name.as_str()) || [attempts::NAME, "index"].contains(&name.as_str());
         let is_dir = meta.is_dir();
         all.push(DirectoryEntry { path: PathBuf::from(&name), role, meta });
         if is_room && is_dir {
@@ -225,6 +231,8 @@ mod tests {
             ("limits", "usage.log.tmp", Role::File),
             ("limits", "usage.damaged-1", Role::File),
             ("limits", "usage.txt", Role::Stray),
+            ("attempts", "0000000001.att", Role::File),
+            ("attempts", "1.att", Role::Stray),
             ("index", "blobs", Role::Directory),
             ("index", "db", Role::File),
         ];

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use super::journal::{Disk, OsDisk, OsSource};
 use super::*;
-use crate::event::Tries;
+use crate::event::{Settlement, Tries};
 use crate::store::conformance::{lane, plain, texts};
 use crate::store::memory::MemoryStore;
 

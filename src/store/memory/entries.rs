@@ -12,8 +12,8 @@ use super::{FailPoint, MemoryStore, injected};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, AttemptStore, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup,
+    Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -121,6 +121,10 @@ impl EntryStore for MemoryStore {
 
     fn doubts(&self) -> Doubts {
         self.doubts.clone()
+    }
+
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        self.attempts.clone()
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {

@@ -3,6 +3,7 @@
 //!
 //! Must not know: files, threads, the index.
 
+mod attempts;
 mod conformance;
 mod consumption;
 mod contents;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use self::attempts::MemoryAttempts;
 pub(crate) use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
 use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, Owner, SettleRequest, StoreError};
@@ -51,6 +53,7 @@ pub(crate) struct MemoryStore {
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
     doubts: Doubts,
+    attempts: Arc<MemoryAttempts>,
 }
 
 #[derive(Clone, Default)]
@@ -74,7 +77,8 @@ impl MemoryStore {
     /// An empty store whose ids take their time from `clock`.
     #[must_use]
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), released: Arc::default(), doubts: Doubts::default() }
+        let (state, released, attempts) = (Arc::default(), Arc::default(), Arc::default());
+        Self { clock, state, released, doubts: Doubts::default(), attempts }
     }
 
     /// The store as it would be found after a crash now: what calls have returned for is there, settlements
@@ -94,6 +98,7 @@ impl MemoryStore {
             state: Arc::new(Mutex::new(state)),
             released: Arc::default(),
             doubts: self.doubts.clone(),
+            attempts: Arc::clone(&self.attempts),
         }
     }
 

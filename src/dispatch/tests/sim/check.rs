@@ -278,7 +278,9 @@ mod tests {
             let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
             let (is_ambiguous, asks_too_much) = (false, false);
             let took = Duration::ZERO;
-            let attempt = AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much };
+            let facts = crate::dispatch::follows::AttemptFacts::default();
+            let attempt =
+                AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much, facts };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);
