@@ -24,7 +24,7 @@ pub mod config {
 
 /// One call over the network: what is asked for, and who makes it.
 pub mod delivery {
-    pub use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+    pub use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer, Readiness};
 }
 
 /// The nouns of an event's way: event, lane, outcome, settlement.

@@ -87,7 +87,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("crc32c", &["store/embedded/"]),
     ("governor", &["limit/meter/smoother"]),
     ("smallvec", &["limit/"]),
-    ("reqwest", &["traces/collector", "delivery/tests"]),
+    ("reqwest", &["traces/collector", "delivery/credentials/fetch", "delivery/tests"]),
     ("rustls", &["delivery/"]),
     ("hyper_rustls", &["delivery/connect"]),
     ("rustls_platform_verifier", &["delivery/tls"]),

@@ -30,7 +30,8 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
     self, AnswerAmended, AnswerTimeIgnored, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded,
-    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
+    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, RateHalved, TokenAsked,
+    TraceSpans,
 };
 
 use doors::Behind;
@@ -135,6 +136,7 @@ impl App {
             policies,
             store,
             usages,
+            deliver,
             spent,
             intake,
             live,
@@ -156,6 +158,8 @@ fn show_series(config: &Config, clock: &Clock) {
     CallAmbiguous::show();
     AnswerAmended::show();
     AnswerTimeIgnored::show();
+    RateHalved::show();
+    TokenAsked::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
     LettersRemoved::show();

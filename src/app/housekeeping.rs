@@ -25,7 +25,7 @@ use crate::limit::{LimiterFigures, Outlooks};
 use crate::ops::Pulse;
 use crate::policy::Policies;
 use crate::queue::{Completed, LaneCounts, Queue};
-use crate::telemetry::{Gauges, MetricsHandle};
+use crate::telemetry::{Gauges, MetricsHandle, TokensMissing};
 
 /// How often the figures are taken. Folding the histograms rides along.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -81,6 +81,7 @@ impl Housekeeper {
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.live.renew_connections().await;
+            TokensMissing { endpoints: self.live.without_token(begun) }.emit();
             self.metrics.upkeep();
             let is_over = self.drain_end(&mut ends).is_some_and(|end| end <= begun);
             if is_over || begun.since(expired_at) >= EXPIRE_EVERY {

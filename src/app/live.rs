@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::app::AppError;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::delivery::{Deliver, EgressGuard, Turnover};
+use crate::delivery::{Credentials, Deliver, EgressGuard, Turnover};
 use crate::dispatch::{Endpoints, EndpointsInForce};
 use crate::ingest::{EgressCheck, EndpointOf, Targets};
 use crate::ops::DeliveryState;
@@ -87,6 +88,31 @@ impl Live {
         })
     }
 
+    /// Tells of endpoints whose calls wait for a token, or whose token is not renewed; `None` where none needs one.
+    pub(super) fn token_state(&self, clock: &Clock) -> DeliveryState {
+        let (endpoints, clock) = (self.endpoints(), clock.clone());
+        Arc::new(move || {
+            let endpoints = endpoints.load();
+            if !endpoints.have_credentials() {
+                return None;
+            }
+            let now = clock.now();
+            let problems: Vec<String> =
+                credentials(&endpoints).filter_map(|credentials| credentials.problem(now)).collect();
+            Some(match problems.is_empty() {
+                true => "no endpoint lacks a token".to_owned(),
+                false => format!("warning: {}", problems.join("; ")),
+            })
+        })
+    }
+
+    /// How many endpoints get no token at `now`, so that their calls wait.
+    pub(super) fn without_token(&self, now: Timestamp) -> u32 {
+        let waiting =
+            credentials(&self.endpoints.load()).filter(|credentials| credentials.is_missing(now)).count();
+        u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
     /// Has connections given up that have reached the age that is set for their endpoint.
     pub(super) async fn renew_connections(&self) {
         let endpoints = self.endpoints.load_full();
@@ -144,6 +170,8 @@ impl Live {
             changed.push(TARGETS);
         }
         if **self.endpoints.load() != prepared.endpoints {
+            // A token that was had by other secrets is not used any more.
+            prepared.endpoints.go_on_from(&self.endpoints.load());
             self.endpoints.store(Arc::new(prepared.endpoints));
             changed.push(ENDPOINTS);
         }
@@ -155,6 +183,10 @@ impl Live {
         }
         changed
     }
+}
+
+fn credentials(endpoints: &Endpoints) -> impl Iterator<Item = &Arc<Credentials>> {
+    endpoints.list().iter().filter_map(|endpoint| endpoint.calls.credentials.as_ref())
 }
 
 fn targets(config: &Config) -> Targets {

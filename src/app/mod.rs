@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivery::Deliver;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
 use crate::limit::Outlooks;
@@ -88,6 +89,8 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    /// Makes the calls; it has to be kept in tokens.
+    deliver: Arc<dyn Deliver>,
     spent: SpentLimits,
     intake: Intake,
     live: Live,

@@ -45,6 +45,7 @@ pub struct Running {
     dispatcher: JoinHandle<()>,
     housekeeper: JoinHandle<()>,
     slow_store: JoinHandle<()>,
+    tokens: JoinHandle<()>,
     exporting: Exporting,
 }
 
@@ -83,6 +84,7 @@ pub(super) fn spawn(app: App) -> Running {
         dispatcher: tokio::spawn(app.service.run()),
         housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
         slow_store: tokio::spawn(slow_store::watch(app.queue.clone(), app.clock.clone(), ended.clone())),
+        tokens: tokio::spawn(app.deliver.keep_tokens(ended.clone())),
         exporting: Exporting::spawn(app.exporter),
         queue: app.queue,
         store: app.store,
@@ -148,6 +150,7 @@ impl Running {
                 ("dispatcher", &self.dispatcher),
                 ("housekeeper", &self.housekeeper),
                 ("slow_store", &self.slow_store),
+                ("tokens", &self.tokens),
             ] {
                 // A task that ends before `drain` has asked it to has failed, most likely by a panic.
                 if task.is_finished() {
@@ -176,6 +179,7 @@ impl Running {
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
         ended("slow_store", self.slow_store).await;
+        ended("tokens", self.tokens).await;
         self.queue.flush().await;
         let report = report(&self.queue);
         let closed = self.store.close().await;

@@ -53,6 +53,13 @@ pub(super) fn take(
             *row(&mut rows, policy).held.entry(hold.reason.word()).or_default() += 1;
         }
     }
+    for (lane, rate) in &figures.slowed {
+        for policy in policy_names(lane) {
+            let row = row(&mut rows, policy);
+            *row.slowed.entry(rate.reason.word()).or_default() += 1;
+            row.slowest = row.slowest.into_iter().chain([rate.calls_per_second]).reduce(f64::min);
+        }
+    }
     for (policy, calls) in &figures.calls {
         row(&mut rows, policy).calls += calls;
     }

@@ -125,6 +125,10 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
     }
     rows.push(("call", format!("{} {}", text(explained, "/method"), text(explained, "/url"))));
     rows.push(("held by", format!("{}: {}", text(explained, "/held/by"), text(explained, "/held/text"))));
+    if let Some(rate) = explained.pointer("/rate/calls_per_second").and_then(Value::as_f64) {
+        let (why, end) = (text(explained, "/rate/reason"), until(text(explained, "/rate/until"), now));
+        rows.push(("rate", format!("{rate} calls per second ({why}) until {end}")));
+    }
     for (name, pointer) in [
         ("due", "/due_at"),
         ("starts", "/starts_at"),
@@ -180,7 +184,8 @@ mod tests {
             "method": "POST", "url": "http://a.test/", "policies": [
                 {"policy": "orders", "verdict": "applies", "text": "It applies."},
             ],
-            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200, "held": {"by": "limit", "text": "No room."},
+            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200,
+            "rate": {"calls_per_second": 12.5, "reason": "reduced", "until": "2030-01-31T08:00:20Z"}, "held": {"by": "limit", "text": "No room."},
             "starts_at": "2030-01-31T08:00:15Z", "due_at": null, "expires_first": true,
         });
         let shown = lines(&explained, Style::of_stdout(), now);
@@ -188,6 +193,7 @@ mod tests {
         for line in [
             "held by    limit: No room.\n",
             "starts     2030-01-31T08:00:15Z (in 5 s)\n",
+            "rate       12.5 calls per second (reduced) until 2030-01-31T08:00:20Z (in 10 s)\n",
             "endpoint   crm\n",
             "ahead      1 200 events of its lane\n",
             "POLICY  VERDICT  WHY\norders  applies  It applies.\n",

@@ -49,6 +49,7 @@ pub(super) fn check(
     let shutdown_grace = settings.seconds("dispatch.shutdown_grace_seconds", 0..=600);
     let retry = retry(settings);
     let due_share = settings.ratio("retry.max_share").map(DueShare::of);
+    let adaptive_rate = settings.flag("dispatch.adaptive_rate");
     let breaker = breaker(settings);
     let delivery = delivery::delivery(settings);
     let names = delivery::names(settings);
@@ -86,6 +87,7 @@ pub(super) fn check(
         },
         retry: retry?,
         due_share: due_share?,
+        adaptive_rate: adaptive_rate?,
         breaker: breaker?,
         delivery: delivery?,
         names: names?,

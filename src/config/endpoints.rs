@@ -3,6 +3,7 @@
 //!
 //! Must not know: how calls are made and repeated.
 
+mod credentials;
 mod proxy;
 mod retry;
 mod secret_headers;
@@ -18,18 +19,20 @@ use crate::config::layers::ConfigBlock;
 use crate::config::policies::{members, place, problem};
 use crate::config::secrets::SecretPlaces;
 use crate::config::{ConfigPlace, ConfigProblem};
-use crate::delivery::CallOptions;
+use crate::delivery::{CallOptions, Credentials};
 use crate::dispatch::{Endpoint, Endpoints, RetryPolicy};
 use crate::event::{PolicyId, TraceContext, forbidden_header};
 use crate::policy::{Fault, Given, UrlPattern, is_tie};
 
 /// All members, in the order in which they are written.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 11] = [
     "name",
     "url",
     "retry",
     "headers",
     "secret_headers",
+    "oauth2",
+    "login",
     "signing",
     "tls",
     "proxy",
@@ -122,12 +125,15 @@ impl EndpointReader<'_> {
         let retry = retry::retry(&mut self.block, self.for_all);
         let mut headers = self.headers();
         secret_headers::add(&mut self.block, self.secrets, &mut headers);
+        let credentials = credentials::credentials(&mut self.block, self.secrets, &headers);
+        let credentials =
+            credentials.zip(name.clone()).map(|(source, name)| Arc::new(Credentials::new(name, source)));
         let signing = signing::signing(&mut self.block, self.secrets);
         let tls = tls::tls(&mut self.block, self.secrets);
         let proxy = proxy::proxy(&mut self.block, self.secrets);
         let connection_max_age =
             self.block.number("connection_max_age_seconds", 1..=86_400).map(Duration::from_secs);
-        let calls = Arc::new(CallOptions { headers, signing, tls, proxy, connection_max_age });
+        let calls = Arc::new(CallOptions { headers, signing, credentials, tls, proxy, connection_max_age });
         Some(Endpoint { name: name?, url: url?, retry: retry?, calls })
     }
 

@@ -61,6 +61,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// `[retry] max_share`: how far due events go ahead of those that were never tried.
     pub due_share: DueShare,
+    /// `dispatch.adaptive_rate`: whether lanes whose endpoint answers 429 or 503 are slowed down.
+    pub adaptive_rate: bool,
     /// `[breaker]`; `max_hold` is not below `min_hold`.
     pub breaker: BreakerPolicy,
     /// `[delivery]`; `total` is not below the other two.

@@ -98,6 +98,11 @@ pub(super) const fn without_tls() -> Outcome {
     Outcome::Unprocessed { cause: Cause::Tls }
 }
 
+/// The outcome where there is no token to send: calls are asked for one before they start.
+pub(super) const fn without_token() -> Outcome {
+    Outcome::Unprocessed { cause: Cause::Internal }
+}
+
 /// The outcome of an attempt that ran out of time.
 pub(super) fn timed_out(begun: bool) -> Outcome {
     failed(Cause::Timeout, begun)
@@ -162,6 +167,11 @@ const fn is_certificate_refused(error: &rustls::Error) -> bool {
                 | AlertDescription::CertificateRequired
         )
     )
+}
+
+/// Whether the guard denies an address.
+pub(super) fn is_blocked(error: &(dyn Error + 'static)) -> bool {
+    chain(Some(error)).any(|error| error.is::<BlockedAddress>())
 }
 
 /// Whether a failure to connect says something of ourselves alone.

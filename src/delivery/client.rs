@@ -20,10 +20,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::aged::AgedClients;
 use super::begun::{Begun, NotedBody};
 use super::connect::{ConnectOptions, Connector};
+use super::credentials::{Readiness, TokenRequests, TokenWay};
 use super::guards::Guards;
 use super::heads;
 use super::hears::Answer;
@@ -124,6 +126,7 @@ pub struct HttpDeliverer {
     clock: Clock,
     shortages: Arc<Shortages>,
     withheld: Arc<Withheld>,
+    tokens: Arc<TokenRequests>,
 }
 
 /// A client all of whose connections, the kept ones included, were made under the present guard.
@@ -181,6 +184,7 @@ impl HttpDeliverer {
             clock,
             shortages: Arc::default(),
             withheld: Arc::default(),
+            tokens: Arc::default(),
         })
     }
 
@@ -203,8 +207,13 @@ impl HttpDeliverer {
             // The first poll of a call is made by the dispatcher's own task, which starts nothing else meanwhile.
             tokio::task::yield_now().await;
         }
-        let Some(request) = request::build(call, self.clock.wall(), &begun) else {
+        let credentials = call.options.as_ref().and_then(|options| options.credentials.clone());
+        let Some(mut request) = request::build(call, self.clock.wall(), &begun) else {
             return classify::unbuildable();
+        };
+        let sent = match credentials.map(|credentials| credentials.add_to(request.headers_mut())) {
+            Some(None) => return classify::without_token(),
+            sent => sent.flatten(),
         };
         // A call with a shorter time of its own does not wait for the head beyond it.
         let head_end = started + self.options.deadlines.head.min(total);
@@ -221,7 +230,11 @@ impl HttpDeliverer {
             }
             Err(_elapsed) => return classify::timed_out(begun.get()),
         };
-        self.judge(response, started + total).await
+        let outcome = self.judge(response, started + total).await;
+        match sent {
+            Some(sent) => sent.judged(outcome, self.clock.now()),
+            None => outcome,
+        }
     }
 
     /// The client that reaches an endpoint in this way, made when it is first asked for.
@@ -243,6 +256,15 @@ impl HttpDeliverer {
             let way = (config, options.proxy.clone());
             Ok(guarded_client(&self.options, egress, &self.names, self.protocol, way))
         })
+    }
+
+    /// How the token server of an endpoint is reached: as the endpoint itself.
+    fn way_to_token(&self, options: &CallOptions) -> Result<TokenWay, DeliveryError> {
+        let guarded = self.guarded.load();
+        let system = &guarded.system;
+        let tls = options.tls.as_ref().map_or_else(|| tls::usual(system), |tls| tls.config(system))?;
+        let names = GuardedNames { names: self.names.clone(), egress: guarded.guards.present().clone() };
+        Ok(TokenWay { tls, names, proxy: options.proxy.clone() })
     }
 
     fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
@@ -322,6 +344,18 @@ fn note_mended(host: &str, mended: heads::Mended) {
 impl Deliver for HttpDeliverer {
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
         Box::pin(self.clone().call(call))
+    }
+
+    fn readiness(&self, options: &Arc<CallOptions>) -> Readiness {
+        self.tokens.look(options, self.clock.now())
+    }
+
+    fn keep_tokens(&self, cancelled: CancellationToken) -> BoxFuture<'static, ()> {
+        let client = self.clone();
+        Box::pin(async move {
+            let way = |options: &CallOptions| client.way_to_token(options);
+            client.tokens.serve(&client.clock, way, cancelled).await;
+        })
     }
 
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {

@@ -8,6 +8,7 @@ mod begun;
 mod classify;
 mod client;
 mod connect;
+mod credentials;
 mod egress;
 mod guards;
 mod heads;
@@ -34,12 +35,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
+use tokio_util::sync::CancellationToken;
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
 pub(crate) use asked::retry_after;
 pub(crate) use client::{Deadlines, DeliveryError, install_provider};
 pub use client::{DeliveryOptions, HttpDeliverer};
+pub use credentials::Readiness;
+pub(crate) use credentials::{Credentials, TokenSource};
 pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Answer, Hears, Words, until_edge};
@@ -79,6 +83,18 @@ pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 pub trait Deliver: Send + Sync + 'static {
     /// Makes one attempt: at most one request reaches the endpoint.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+
+    /// Whether calls that are made like this may start now, as far as their credentials go. What they lack is asked for as
+    /// long as [`Deliver::keep_tokens`] runs.
+    fn readiness(&self, options: &Arc<CallOptions>) -> Readiness {
+        let _nothing_is_lacking = options;
+        Readiness::Ready
+    }
+
+    /// Asks for the tokens that calls lack or will soon lack, until `cancelled`. To be run once.
+    fn keep_tokens(&self, cancelled: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(cancelled.cancelled_owned())
+    }
 
     /// Prepares to make calls under another guard, without any connection that was made under the present one.
     ///

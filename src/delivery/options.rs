@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{ProxyOptions, SigningSecret, TlsOptions};
+use super::{Credentials, ProxyOptions, SigningSecret, TlsOptions};
 
 /// What is set for the calls to an endpoint. Nothing of it is kept with an event.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -17,6 +17,8 @@ pub struct CallOptions {
     pub headers: HeaderMap,
     /// Each signs the call; without one it is not signed.
     pub signing: Box<[SigningSecret]>,
+    /// Credentials that have to be fetched; `None`: there are none but those of the headers.
+    pub credentials: Option<Arc<Credentials>>,
     /// How TLS is spoken; `None` as to all others.
     pub tls: Option<Arc<TlsOptions>>,
     /// The proxy that the calls go through; `None`: they go straight to the endpoint.
@@ -45,6 +47,7 @@ impl fmt::Debug for CallOptions {
         f.debug_struct("CallOptions")
             .field("headers", &names)
             .field("signing", &secrets)
+            .field("credentials", &self.credentials.is_some())
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)
             .field("connection_max_age", &self.connection_max_age)

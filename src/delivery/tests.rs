@@ -7,6 +7,7 @@ mod http2;
 mod names;
 mod proxies;
 mod signed;
+mod tokens;
 mod unprocessed;
 mod urls;
 

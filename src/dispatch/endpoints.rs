@@ -34,6 +34,8 @@ struct Compiled {
     list: Box<[Arc<Endpoint>]>,
     /// `None` while there is none: most installations never search.
     patterns: Option<MostLiteral>,
+    /// Whether there is one whose credentials have to be fetched.
+    has_credentials: bool,
 }
 
 /// The rules in force; the next ones take their place as a whole.
@@ -47,14 +49,31 @@ impl Endpoints {
     pub(crate) fn compile(list: Vec<Endpoint>) -> Result<Self, PolicyError> {
         let urls = list.iter().map(|endpoint| &endpoint.url);
         let patterns = if list.is_empty() { None } else { Some(MostLiteral::compile(urls)?) };
+        let has_credentials = list.iter().any(|endpoint| endpoint.calls.credentials.is_some());
         let list = list.into_iter().map(Arc::new).collect();
-        Ok(Self(Arc::new(Compiled { list, patterns })))
+        Ok(Self(Arc::new(Compiled { list, patterns, has_credentials })))
     }
 
     /// The rules for the calls to a url; `None` where no pattern matches it, and the settings for all calls hold.
     #[must_use]
     pub(crate) fn find(&self, url: &CanonicalUrl) -> Option<&Arc<Endpoint>> {
         self.0.list.get(self.0.patterns.as_ref()?.find(url)?)
+    }
+
+    /// Whether some calls need credentials that have to be fetched.
+    pub(crate) fn have_credentials(&self) -> bool {
+        self.0.has_credentials
+    }
+
+    /// Goes on with the tokens of the endpoints `before` whose credentials are the same.
+    pub(crate) fn go_on_from(&self, before: &Self) {
+        for endpoint in self.list() {
+            let Some(now) = &endpoint.calls.credentials else { continue };
+            let same = before.list().iter().filter_map(|before| before.calls.credentials.as_ref());
+            if let Some(before) = same.into_iter().find(|before| *before == now) {
+                now.go_on_from(before);
+            }
+        }
     }
 
     /// All of them, in the order in which they were given.
@@ -66,7 +85,7 @@ impl Endpoints {
 impl Default for Endpoints {
     /// No rules for any endpoint.
     fn default() -> Self {
-        Self(Arc::new(Compiled { list: Box::default(), patterns: None }))
+        Self(Arc::new(Compiled { list: Box::default(), patterns: None, has_credentials: false }))
     }
 }
 

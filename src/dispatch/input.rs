@@ -12,6 +12,7 @@ use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::slowdown::SlowRate;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
 use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
@@ -129,6 +130,19 @@ pub(crate) struct AttemptReport {
     pub series: LaneSeries,
     /// Whether its endpoint asked to be left alone for longer than the event lives, which was cut.
     pub asks_too_much: bool,
+    /// Whether the rate of its lane was halved for it.
+    pub is_halved: bool,
+}
+
+/// What a call needs before it may be confirmed, beside its permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenNeed {
+    /// Nothing.
+    Nothing,
+    /// A token for the endpoint that is called like this.
+    Token(Arc<CallOptions>),
+    /// The token for which its lane waits; it is looked again after this time.
+    Waited(Duration),
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -158,6 +172,8 @@ pub(crate) struct PlannerOptions {
     pub due_share: DueShare,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
+    /// Whether lanes whose endpoint answers 429 or 503 are slowed down.
+    pub adaptive_rate: bool,
     /// Most calls in flight over all lanes, where a call counts one more for each full 32 KiB of its body. A lane has
     /// more than its share of them only while less than half of them is in use.
     pub max_inflight: usize,
@@ -175,6 +191,7 @@ impl Default for PlannerOptions {
             retry: RetryPolicy::default(),
             due_share: DueShare::HALF,
             breaker: BreakerPolicy::default(),
+            adaptive_rate: true,
             max_inflight: 8192,
             sends_per_step: 64,
             read_ahead_bytes: 64 << 20,
@@ -208,4 +225,6 @@ pub(crate) struct PlannerFigures {
     pub held: Vec<(Lane, Hold)>,
     /// Lanes whose endpoint has failed and is tried with few calls at a time.
     pub cautious: Vec<LaneKey>,
+    /// Lanes that start less than their limits allow.
+    pub slowed: Vec<(Lane, SlowRate)>,
 }

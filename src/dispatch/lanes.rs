@@ -12,6 +12,7 @@ use crate::dispatch::mix::{DueShare, RecentStarts};
 use crate::dispatch::planner::looks::LaneWatch;
 use crate::dispatch::planner::purge::Purging;
 use crate::dispatch::shares::Share;
+use crate::dispatch::slowdown::{SlowRate, Slowdown};
 use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Binding;
@@ -75,6 +76,8 @@ pub(super) struct DispatchLane {
     /// It joins the turns before all others: its turn had come when it had to wait for a page.
     pub(super) keeps_turn: bool,
     pub(super) holds: Holds,
+    /// While it starts less than its limits allow, or may soon.
+    pub(super) slowdown: Option<Box<Slowdown>>,
     /// Calls that were promised a start and have not had it.
     pub(super) promises: u32,
     /// Whose entries, up to a moment, are dropped.
@@ -117,6 +120,7 @@ impl DispatchLane {
             share: Share::default(),
             keeps_turn: false,
             holds,
+            slowdown: None,
             promises: 0,
             purge: None,
             window: ReadWindow::new(due_share),
@@ -144,7 +148,7 @@ impl DispatchLane {
             && self.inflight == 0
             && self.promises == 0
             && self.purge.is_none()
-            && (holds_too || self.holds.outlasts(now).is_none())
+            && (holds_too || (self.holds.outlasts(now).is_none() && self.slowdown.is_none()))
             && self.buffer.is_empty()
             && self.window.is_idle()
             && self.dues.next().is_none()
@@ -154,6 +158,21 @@ impl DispatchLane {
     /// hosts.
     pub(super) fn has_endpoint(&self) -> bool {
         !self.lane.policies().is_empty() || self.lane.key().host().is_some()
+    }
+
+    /// Whether one more call may start at `now` as far as its endpoint goes.
+    pub(super) fn may_start(&self, now: Timestamp) -> bool {
+        self.holds.allow(self.inflight, now) && self.start_at(now).is_none()
+    }
+
+    /// The rate at which it starts calls at `now`, while that is lower than its limits allow.
+    pub(super) fn slow_rate(&self, now: Timestamp) -> Option<SlowRate> {
+        self.slowdown.as_ref()?.rate(now)
+    }
+
+    /// When its slowdown lets the next call start, if that is later than `now`.
+    fn start_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slowdown.as_ref()?.waits_until(now)
     }
 
     /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
@@ -219,6 +238,8 @@ impl DispatchLane {
         let buffered = self.buffer.first_due().filter(|at| *at > now);
         let reload = self.window.retry_at().filter(|at| *at > now);
         let held = self.holds.current(now).and_then(|hold| hold.until);
+        let slow = self.start_at(now).or_else(|| Some(self.slowdown.as_ref()?.over_at()));
+        let held = held.into_iter().chain(slow.filter(|at| *at > now));
         until.into_iter().chain(due).chain(buffered).chain(reload).chain(held).chain(self.expiry_check).min()
     }
 
@@ -380,52 +401,4 @@ impl Lanes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::PolicyRef;
-    use crate::policy::testing::{id, labels, spec};
-    use crate::policy::{Book, Limits, Origin, Overrides, Scope, Spec};
-
-    #[test]
-    fn the_timeout_of_a_lane_is_that_of_its_label_values() {
-        let within = |s| Limits { timeout: Some(Duration::from_secs(s)), ..Limits::default() };
-        let scope = Scope::new(&["key"]).expect("valid");
-        let overrides = Overrides::new(&scope, [(vec!["slow".into()], within(60))]);
-        let limited = Spec { limits: within(5), scope, overrides, ..spec("https://h.org/*", 1.0) };
-        let mut book = Book::default();
-        book.put(&Origin::new("x"), &id("p"), limited).expect("free");
-        let runtime = Runtime::build(&book).expect("small");
-        let timeout = |key: &str| {
-            let part = PolicyRef { policy: id("p"), generation: 1 };
-            let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
-            LanePolicies::by(&lane, &runtime, None).timeout
-        };
-        assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
-        assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn an_unknown_generation_is_held_and_an_ended_one_is_over() {
-        let now = Timestamp::from_millis(1_000);
-        let mut book = Book::default();
-        for name in ["p", "q"] {
-            book.put(&Origin::new(name), &id(name), spec("https://h.org/*", 1.0)).expect("free");
-        }
-        book.remove(&id("q"), now, Duration::ZERO).expect("there");
-        book.expire(now);
-        let fate = |parts: &[(&str, u32)]| {
-            let part =
-                |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
-            let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
-            LanePolicies::by(&lane, &Runtime::build(&book).expect("small"), Some(now)).fate
-        };
-        assert_eq!(fate(&[("p", 1)]), Fate::Live);
-        assert_eq!(fate(&[("p", 2)]), Fate::Unknown, "above what was issued");
-        assert_eq!(fate(&[("q", 1)]), Fate::Over, "the book has seen it end");
-        assert_eq!(fate(&[("q", 2)]), Fate::Unknown);
-        assert_eq!(fate(&[("r", 1)]), Fate::Unknown, "nobody knows the policy");
-        assert_eq!(fate(&[("q", 1), ("r", 1)]), Fate::Unknown, "nothing ends on a doubt");
-        assert_eq!(fate(&[("r", 1), ("q", 1)]), Fate::Unknown);
-        assert_eq!(fate(&[("p", 1), ("q", 1)]), Fate::Over);
-    }
-}
+mod tests;

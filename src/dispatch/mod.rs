@@ -15,11 +15,13 @@ mod input;
 mod lanes;
 mod mix;
 mod planner;
+mod renewals;
 mod retry;
 mod rules;
 mod service;
 mod shares;
 mod shortage_hold;
+mod slowdown;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -39,3 +41,4 @@ pub(crate) use planner::report::{BlockedLimit, LaneReport};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use rules::{RetryRules, StatusRule, StatusRules};
 pub(crate) use service::{DispatcherParts, Service};
+pub(crate) use slowdown::{SlowRate, SlowReason};

@@ -18,10 +18,10 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Call, Deliver};
-use crate::dispatch::endpoints::EndpointsInForce;
+use crate::delivery::{Call, Deliver, Readiness};
+use crate::dispatch::endpoints::{Endpoints, EndpointsInForce};
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
-use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
+use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket, TokenNeed};
 use crate::dispatch::planner::Planner;
 use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
@@ -29,7 +29,7 @@ use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, PageMix, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{
-    AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled,
+    AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RateHalved, RetryScheduled,
 };
 use crate::traces::Tracer;
 
@@ -307,6 +307,10 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let endpoints = self.endpoints.load();
+        if let Some(wait) = self.lacks_token(ticket, &endpoints, started_at) {
+            self.planner.withhold(ticket, wait, started_at, &mut self.effects);
+            return;
+        }
         let start = self.planner.confirm(ticket, &endpoints, started_at, &mut self.effects);
         let Some(Start { entry, lane, series, timeout, options, waited }) = start else { return };
         let mut headers = lines::headers_to_send(&mut entry.event);
@@ -346,6 +350,22 @@ impl Service {
         }
     }
 
+    /// For how long a call with a permit is best not made, because there is no token for it.
+    fn lacks_token(&self, ticket: Ticket, endpoints: &Endpoints, now: Timestamp) -> Option<Duration> {
+        // Most installations have no such endpoint.
+        if !endpoints.have_credentials() {
+            return None;
+        }
+        match self.planner.needs(ticket, endpoints, now) {
+            TokenNeed::Nothing => None,
+            TokenNeed::Waited(wait) => Some(wait),
+            TokenNeed::Token(options) => match self.deliver.readiness(&options) {
+                Readiness::Ready => None,
+                Readiness::Wait(wait) => Some(wait),
+            },
+        }
+    }
+
     fn settle(&self, settled: SettledEntry) {
         lines::log(&settled);
         lines::log_dead(&settled, &self.ruled_by);
@@ -353,6 +373,9 @@ impl Service {
             let (lane, series) = (settled.lane.key(), &attempt.series);
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
             AttemptFinished { lane, series, result, took: attempt.took }.emit();
+            if attempt.is_halved {
+                RateHalved { lane }.emit();
+            }
             if attempt.asks_too_much {
                 AnswerTimeIgnored { why: "beyond_life" }.emit();
             }

@@ -16,6 +16,8 @@ mod retries;
 mod retry_share;
 mod shares;
 mod sim;
+mod slowed;
+mod tokens;
 mod trust;
 mod turned_away;
 

@@ -340,6 +340,7 @@ pub(super) fn explained_call() -> Value {
             "by": "nothing", "text": "Nothing holds it; it goes next.", "reason": null, "limit": null, "policy": null,
             "key": null, "until": null,
         },
+        "rate": null,
         "draining_until": null,
         "starts_at": "2030-01-31T08:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",

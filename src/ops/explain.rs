@@ -17,7 +17,7 @@ use crate::limit::{LimitKind, Outlooks};
 use crate::ops::asked;
 use crate::ops::candidates::{CandidateBody, title};
 use crate::ops::desk::{Desk, OpsAnswer, json, shutting_down};
-use crate::ops::held::HeldBy;
+use crate::ops::held::{HeldBy, RateBody};
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
 use crate::policy::{Policies, Runtime};
@@ -63,6 +63,9 @@ pub(super) struct ExplainBody {
     #[schema(required)]
     ahead: Option<u64>,
     held: HeldBy,
+    /// Null while its limits alone rule its lane.
+    #[schema(required)]
+    rate: Option<RateBody>,
     #[schema(required)]
     draining_until: Option<String>,
     #[schema(required)]
@@ -256,6 +259,7 @@ impl Explainer<'_> {
             lane: Some(lane_body(&place.lane, &runtime)),
             due_at: date(place.due_at),
             ahead: place.ahead,
+            rate: report.slowed.as_ref().map(RateBody::of),
             draining_until: date(report.draining_until),
             starts_at: date(starts_at),
             expires_at: date(Some(place.expires_at)),
@@ -333,6 +337,7 @@ impl Explainer<'_> {
             due_at: None,
             ahead: None,
             held,
+            rate: None,
             draining_until: None,
             starts_at: None,
             expires_at: None,

@@ -84,6 +84,8 @@ pub(crate) struct Ops {
     pub egress_state: DeliveryState,
     /// Which endpoints are called through proxies that find addresses themselves, where one is.
     pub proxy_state: DeliveryState,
+    /// Which endpoints lack a token for their calls, where some need one.
+    pub token_state: DeliveryState,
     /// How names are resolved at present, where they are.
     pub name_state: DeliveryState,
     /// How the limit on open files is shared out, in a sentence.
@@ -177,6 +179,7 @@ fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
     checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
     checks.extend((ops.proxy_state)().map(|detail| ReadinessCheck { name: "proxy", ok: true, detail }));
+    checks.extend((ops.token_state)().map(|detail| ReadinessCheck { name: "tokens", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
 }

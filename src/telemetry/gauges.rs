@@ -55,6 +55,10 @@ pub(crate) struct PolicyGauges {
     pub limit_keys: Option<u64>,
     /// Lanes that may not send although their limits have room, by reason.
     pub held: BTreeMap<&'static str, u64>,
+    /// Lanes that start less than their limits allow, by reason.
+    pub slowed: BTreeMap<&'static str, u64>,
+    /// The rate of the slowest of them, in starts per second.
+    pub slowest: Option<f64>,
     /// Lanes that nothing known keeps back and that stand still.
     pub stalled: u64,
     /// Lanes with an event near the end of its life.
@@ -180,6 +184,10 @@ impl PolicyGauges {
         for (&reason, lanes) in &other.held {
             *self.held.entry(reason).or_default() += lanes;
         }
+        for (&reason, lanes) in &other.slowed {
+            *self.slowed.entry(reason).or_default() += lanes;
+        }
+        self.slowest = self.slowest.into_iter().chain(other.slowest).reduce(f64::min);
     }
 }
 
@@ -205,6 +213,9 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     gauge!(names::LANES_STALLED.name, "policy" => label.clone()).set(figure(row.stalled));
     gauge!(names::LANES_NEAR_EXPIRY.name, "policy" => label.clone()).set(figure(row.near_expiry));
     set_limits(label, row);
+    for (reason, lanes) in &row.slowed {
+        gauge!(names::LANES_SLOWED.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
+    }
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
         if ENDPOINT_REASONS.contains(reason) {
@@ -232,6 +243,7 @@ fn set_limits(label: &SharedString, row: &PolicyGauges) {
         (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
         (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
         (names::LIMIT_CAPACITY_PER_SECOND, row.capacity_per_second),
+        (names::SLOWED_RATE, row.slowest),
         (names::QUOTA_REMAINING, row.quota_remaining.map(figure)),
         (names::LIMIT_KEYS, row.limit_keys.map(figure)),
     ];

@@ -26,9 +26,11 @@ mod printable;
 mod recorder;
 mod requests;
 mod series;
+mod slowed;
 mod spans;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tokens;
 mod zero;
 
 pub(crate) use ambiguous::CallAmbiguous;
@@ -55,5 +57,7 @@ pub(crate) use printable::{printable, printable_lines};
 pub use recorder::install;
 pub(crate) use recorder::{MetricsHandle, RecorderError};
 pub(crate) use requests::RequestAnswered;
+pub(crate) use slowed::RateHalved;
 pub(crate) use spans::TraceSpans;
+pub(crate) use tokens::{TokenAsked, TokensMissing};
 pub(crate) use zero::{EndpointWords, endpoints_may_say};

@@ -201,7 +201,7 @@ pub(super) const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, share, \
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, token, share, \
      unread or clock.",
 );
 pub(super) const CLOCK_ANOMALIES: Metric = counter(
@@ -391,6 +391,11 @@ pub const ALL: &[Metric] = &[
     LIMITER_PERMITS,
     LIMITER_HELD_SECONDS,
     ENDPOINT_HELD,
+    LANES_SLOWED,
+    SLOWED_RATE,
+    RATE_HALVINGS,
+    TOKEN_REQUESTS,
+    ENDPOINTS_WITHOUT_TOKEN,
     POLICIES,
     POLICY_DRAIN_DEADLINE,
     POLICY_DRAINING_EVENTS,

@@ -221,6 +221,9 @@ mod tests {
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         AnswerAmended { host: "api.example", broken: 1, surplus: 0, closes: true }.emit();
         AnswerTimeIgnored { why: "unreadable" }.emit();
+        RateHalved { lane }.emit();
+        TokenAsked { result: "granted" }.emit();
+        TokensMissing { endpoints: 1 }.emit();
         NameLookedUp { from: "cache" }.emit();
         NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();
@@ -246,6 +249,8 @@ mod tests {
             concurrency_capacity: Some(128),
             limit_keys: Some(1),
             held: [("paused", 1)].into(),
+            slowed: [("reduced", 1)].into(),
+            slowest: Some(2.5),
             ..PolicyGauges::default()
         };
         Snapshot {

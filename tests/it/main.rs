@@ -67,6 +67,7 @@ mod slow_disk;
 mod strict;
 mod systemd;
 mod threads;
+mod tokens;
 mod traces;
 mod tries;
 mod unread;

@@ -112,6 +112,7 @@ impl Behind<'_> {
             closing: self.closing.clone(),
             egress_state: Arc::new(move || egress.egress_state()),
             proxy_state: live.proxy_state(),
+            token_state: live.token_state(self.clock),
             name_state: Arc::new(move || names.name_state()),
             descriptors,
             dispatch: self.dispatch.clone(),

@@ -44,6 +44,7 @@ impl FiguresWalk {
             spent_until: gate.spent_until(now),
             held: Vec::new(),
             cautious: Vec::new(),
+            slowed: Vec::new(),
             read_ahead: roster.read_ahead(),
         };
         // In doubt about time nothing expires.
@@ -87,5 +88,6 @@ pub(super) fn count(figures: &mut PlannerFigures, lane: &DispatchLane, now: Time
         }
     }
     figures.held.extend(lane.hold(now).map(|hold| (lane.lane.clone(), hold)));
+    figures.slowed.extend(lane.slow_rate(now).map(|rate| (lane.lane.clone(), rate)));
     figures.cautious.extend(lane.holds.is_cautious().then(|| lane.lane.key().clone()));
 }

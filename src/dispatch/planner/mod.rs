@@ -18,16 +18,18 @@ pub(super) mod purge;
 mod reading;
 pub(super) mod report;
 pub(super) mod roster;
+mod slowing;
 pub(super) mod starts;
 mod timers;
 mod trust;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::endpoints::Endpoints;
-use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket};
+use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket, TokenNeed};
 use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
@@ -151,6 +153,22 @@ impl Planner {
     ) -> Option<Start<'_>> {
         let asked = Asked { ticket, endpoints, draining: self.draining };
         self.starts.confirm(asked, &mut self.roster, StepMoment { now, effects })
+    }
+
+    /// What a call with a permit needs before it may be confirmed, beside its permit.
+    pub(crate) fn needs(&self, ticket: Ticket, endpoints: &Endpoints, now: Timestamp) -> TokenNeed {
+        self.starts.needs(ticket, endpoints, &self.roster, now)
+    }
+
+    /// There is no token for a call with a permit: it is put back, and looked at again after `wait`.
+    pub(crate) fn withhold(
+        &mut self,
+        ticket: Ticket,
+        wait: Duration,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.starts.withhold(ticket, wait, &mut self.roster, StepMoment { now, effects });
     }
 
     /// The call that was confirmed has left by `now`.

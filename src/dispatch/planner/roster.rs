@@ -256,7 +256,8 @@ impl Roster {
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
-        let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
+        lane.slowdown.take_if(|slowdown| slowdown.over_at() <= now);
+        let may_go = lane.has_work(now) && lane.may_start(now);
         // One that is in line stays there also while it is held: `ask` finds that out, and its rank has to be right
         // until then.
         if lane.place == TurnPlace::InLine || lane.place == TurnPlace::Out && may_go {

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how entries come in, purges, sockets.
 
+mod withheld;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
 use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot, settled};
+use crate::dispatch::planner::slowing;
+use crate::dispatch::renewals::Renewals;
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
@@ -48,6 +52,7 @@ pub(in crate::dispatch) struct Starts {
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
     windows: RetryWindows,
+    renewals: Renewals,
     next_ticket: u64,
     /// Unconfirmed tickets below this one are put back: a call before theirs was.
     stale_below: u64,
@@ -67,6 +72,7 @@ impl Starts {
             dice,
             flights: HashMap::new(),
             windows: RetryWindows::default(),
+            renewals: Renewals::default(),
             next_ticket: 0,
             stale_below: 0,
             stale_permits: 0,
@@ -100,7 +106,10 @@ impl Starts {
 
     /// These entries are changed by somebody else: the time for their tries begins anew with the next one.
     pub(super) fn forget_times(&mut self, ids: &HashSet<EventId>) {
-        ids.iter().for_each(|id| self.windows.forget(*id));
+        for id in ids {
+            self.windows.forget(*id);
+            self.renewals.forget(*id);
+        }
     }
 
     /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm).
@@ -217,8 +226,8 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         let Some(Spot { lane, order, .. }) = roster.spot(id) else { return TurnOutcome::Nothing };
         order.taken_out(lane);
-        if !lane.holds.allow(lane.inflight, now) {
-            // It comes back with the end of its hold or of a call.
+        if !lane.may_start(now) {
+            // It comes back with the end of its hold or of a call, or when its slowdown lets it.
             return TurnOutcome::Nothing;
         }
         if !lane.has_work(now) {
@@ -243,6 +252,9 @@ impl Starts {
         let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
             Decision::Go(permit) => {
                 lane.inflight += 1;
+                if let Some(slowdown) = &mut lane.slowdown {
+                    slowdown.started(now);
+                }
                 // What an operator sends now takes nothing from the share of the others.
                 if entry.due_at != Some(entry.id.accepted_at()) {
                     lane.recent.started(entry.due_at.is_some(), now);
@@ -309,8 +321,9 @@ impl Starts {
             roster.order().turns.released(limiter);
         }
         let rules = endpoint.as_ref().map(|endpoint| &endpoint.retry);
-        let judged = rules.and_then(|rules| rules.judged(reported));
-        let outcome = judged.as_ref().unwrap_or(reported);
+        let answered = self.renewals.judge(entry.id, reported, rules);
+        let judged = rules.and_then(|rules| rules.judged(&answered));
+        let outcome = judged.as_ref().unwrap_or(&answered);
         // Whatever an endpoint asks for, it holds its lane no longer than the event lives whose call it answered. An hour is
         // granted anyway: others in the lane may live longer.
         let life = entry.event.expires_at.since(entry.id.accepted_at()).max(GRANTED_ANYWAY);
@@ -348,16 +361,15 @@ impl Starts {
         lane.inflight = lane.inflight.saturating_sub(1);
         order.shares.ended(&mut lane.share, slots, outcome);
         // A shortage of ours concerns every lane.
-        if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
-            lane.holds.ended(outcome, &self.options.breaker, share, now);
-        }
+        let is_halved = (is_lane_held || matches!(outcome, Outcome::Shortage { .. }))
+            && slowing::learn(lane, &slowing::CallEnd { outcome, took, share }, &self.options, now);
         if let Settlement::Reschedule { due_at, .. } = settlement {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
         let (is_ambiguous, cause) = (reported.is_ambiguous(), reported.cause());
         let series = lane.series().clone();
-        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
+        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much, is_halved });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
         roster.tend(id, now, effects);

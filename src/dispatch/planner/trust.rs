@@ -43,6 +43,9 @@ pub(super) fn end_doubt(
                 put_back_later(lane, ahead, not_due, leap.ahead, now, effects);
             }
             lane.holds.leap(leap);
+            if let Some(slowdown) = &mut lane.slowdown {
+                slowdown.leap(leap);
+            }
             lane.dues.leap(leap);
             // All lines were dissolved: nobody has to leave one.
             policies.rule(id, roster, now);

@@ -171,11 +171,11 @@ fn unanswered(cause: Cause) -> Outcome {
     Outcome::Retry { cause, retry_after: None }
 }
 
-/// As many attempts, and no breaker.
+/// As many attempts, and neither a breaker nor a rate that is reduced.
 fn bounded(attempts: u16) -> PlannerOptions {
     let retry = RetryPolicy { max_attempts: NonZeroU16::new(attempts), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 0, ..BreakerPolicy::default() };
-    PlannerOptions { retry, breaker, ..PlannerOptions::default() }
+    PlannerOptions { retry, breaker, adaptive_rate: false, ..PlannerOptions::default() }
 }
 
 #[test]

@@ -86,6 +86,36 @@ pub(in crate::telemetry) const ENDPOINT_HELD: Metric = gauge(
     &["policy", "reason"],
     "1 while at least one lane is held for this reason, else 0: retry_after, busy, breaker or paused.",
 );
+pub(in crate::telemetry) const LANES_SLOWED: Metric = gauge(
+    "tidegate_lanes_slowed",
+    Some(Unit::Count),
+    &["policy", "reason"],
+    "Lanes that start fewer calls than their limits allow: reduced (their endpoint answered 429 or 503) or ramp (their breaker \
+     has closed a short time ago).",
+);
+pub(in crate::telemetry) const SLOWED_RATE: Metric = gauge(
+    "tidegate_slowed_calls_per_second",
+    None,
+    &["policy"],
+    "Calls that the slowest of the lanes may start in a second that start fewer than their limits allow; absent while none does.",
+);
+pub(in crate::telemetry) const RATE_HALVINGS: Metric = counter(
+    "tidegate_rate_halvings_total",
+    &[],
+    "Times that the rate of a lane was halved because its endpoint answered 429 or 503.",
+);
+pub(in crate::telemetry) const TOKEN_REQUESTS: Metric = counter(
+    "tidegate_token_requests_total",
+    &["result"],
+    "Questions for tokens that the calls to endpoints carry, by result: granted, refused, unreadable, unreachable, timeout, \
+     blocked, shortage or setup.",
+);
+pub(in crate::telemetry) const ENDPOINTS_WITHOUT_TOKEN: Metric = gauge(
+    "tidegate_endpoints_without_token",
+    Some(Unit::Count),
+    &[],
+    "Endpoint blocks whose calls wait because no token could be had.",
+);
 pub(in crate::telemetry) const POLICIES: Metric = gauge(
     "tidegate_policies",
     Some(Unit::Count),

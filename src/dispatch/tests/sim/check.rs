@@ -121,6 +121,7 @@ impl Checker {
             | Outcome::Reject { .. }
             | Outcome::Unprocessed { .. }
             | Outcome::Shortage { .. }
+            | Outcome::TokenRefused { .. }
             | Outcome::Withheld => None,
         };
         self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
@@ -276,9 +277,10 @@ mod tests {
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
         ] {
             let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
-            let (is_ambiguous, asks_too_much) = (false, false);
+            let (is_ambiguous, asks_too_much, is_halved) = (false, false, false);
             let took = Duration::ZERO;
-            let attempt = AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much };
+            let attempt =
+                AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much, is_halved };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);
