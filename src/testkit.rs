@@ -77,7 +77,7 @@ pub mod store {
 
     /// The store in a data directory: journal and index.
     pub mod embedded {
-        pub use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+        pub use crate::store::embedded::{EmbeddedOptions, EmbeddedStore, KeyRing, Keys};
 
         /// The files of the journal, below the store.
         pub mod journal {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::app::descriptors::{self, DescriptorShares};
+use crate::app::keys;
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
@@ -59,6 +60,7 @@ impl App {
         // Before anything is opened: too low a limit would show as a failure of some part later on.
         descriptors::check()?;
         let clock = Clock::system();
+        keys::use_keys(config)?;
         let store = open_store(config, &clock).await?;
         let deliver = HttpDeliverer::new(options::delivery_options(config), clock.clone())?;
         let documents = Arc::new(store.documents());

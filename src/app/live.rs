@@ -1,5 +1,5 @@
 //! What becomes active without a restart, beside the policies: the level of the log, the egress guard, the targets of
-//! CloudEvents and what is set for endpoints.
+//! CloudEvents, what is set for endpoints and the keys of the store.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -11,11 +11,13 @@ use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::app::AppError;
-use crate::config::Config;
+use crate::app::keys;
+use crate::config::{Config, KeyFile};
 use crate::delivery::{Deliver, EgressGuard, Turnover};
 use crate::dispatch::{Endpoints, EndpointsInForce};
 use crate::ingest::{EgressCheck, EndpointOf, Targets};
 use crate::ops::DeliveryState;
+use crate::store::embedded::{KeyRing, Keys};
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
@@ -25,6 +27,8 @@ const EGRESS: &str = "egress.allow";
 /// The blocks of the configuration file, which are no settings.
 const TARGETS: &str = "[[cloudevents]]";
 const ENDPOINTS: &str = "[[endpoint]]";
+/// What stands in a file whose place is a setting that needs a restart.
+const KEYS: &str = "the keys of store.key_file";
 
 /// What applies at present. Clones share it.
 #[derive(Clone)]
@@ -33,6 +37,9 @@ pub(super) struct Live {
     egress: Arc<ArcSwap<EgressGuard>>,
     targets: Arc<ArcSwap<Targets>>,
     endpoints: EndpointsInForce,
+    /// The file that was set at the start: another one needs a restart.
+    key_file: Option<KeyFile>,
+    keys: Keys,
 }
 
 /// What is about to become active; from here on nothing of it can fail.
@@ -41,6 +48,7 @@ pub(super) struct Prepared {
     egress: Option<(EgressGuard, Turnover)>,
     targets: Targets,
     endpoints: Endpoints,
+    keys: KeyRing,
 }
 
 impl Live {
@@ -52,7 +60,8 @@ impl Live {
         let guard = EgressGuard::new(&config.egress.allow);
         let targets = Arc::new(ArcSwap::from_pointee(targets(config)));
         let endpoints = Arc::new(ArcSwap::from_pointee(config.endpoints.clone()));
-        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets, endpoints }
+        let (key_file, keys) = (config.store.key_file.clone(), config.store.embedded.keys.clone());
+        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets, endpoints, key_file, keys }
     }
 
     /// What is called for the CloudEvents of which sources.
@@ -118,7 +127,15 @@ impl Live {
         // Where the guard is the same the client stays, with its open connections.
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
         let (level, endpoints) = (config.log.level.clone(), config.endpoints.clone());
-        Ok(Prepared { level, egress, targets: targets(config), endpoints })
+        let keys = self.read_keys().await?;
+        Ok(Prepared { level, egress, targets: targets(config), endpoints, keys })
+    }
+
+    /// The file may be on a slow disk.
+    async fn read_keys(&self) -> Result<KeyRing, AppError> {
+        let file = self.key_file.clone();
+        let read = tokio::task::spawn_blocking(move || keys::read(file.as_ref())).await;
+        read.map_err(|_| AppError::other("the thread that reads the keys ended"))?
     }
 
     /// Reads certificates, which may be on a slow disk.
@@ -146,6 +163,10 @@ impl Live {
         if **self.endpoints.load() != prepared.endpoints {
             self.endpoints.store(Arc::new(prepared.endpoints));
             changed.push(ENDPOINTS);
+        }
+        if *self.keys.ring() != prepared.keys {
+            self.keys.replace(prepared.keys);
+            changed.push(KEYS);
         }
         match logging::set_level(&prepared.level) {
             Ok(true) => changed.push(LEVEL),

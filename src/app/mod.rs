@@ -17,6 +17,7 @@ mod held;
 mod housekeeping;
 mod html;
 mod in_doubt;
+mod keys;
 mod known;
 pub(crate) mod listen;
 mod live;

@@ -12,6 +12,7 @@ use crate::event::{Lane, PolicyId, PolicyRef};
 use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
+use crate::store::KeyUse;
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
@@ -73,9 +74,22 @@ pub(super) fn take(
         store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,
+        store_records: record_rows(&store.keys),
         store_damaged_frames: store.damaged,
         doubts: doubt_rows(&queue.doubts().list()),
     }
+}
+
+/// Every word has a row, so that a figure falls to zero.
+fn record_rows(keys: &[KeyUse]) -> Vec<(&'static str, u64)> {
+    let word = |of: &KeyUse| match of {
+        KeyUse { id: None, .. } => "none",
+        KeyUse { present: false, .. } => "missing",
+        KeyUse { encrypts: true, .. } => "first",
+        KeyUse { .. } => "other",
+    };
+    let records = |key| keys.iter().filter(|of| word(of) == key).map(|of| of.records).sum();
+    ["first", "other", "missing", "none"].map(|key| (key, records(key))).to_vec()
 }
 
 /// Every kind has a row, so that a figure falls to zero.

@@ -47,6 +47,7 @@ fn screen(status: &Value, address: &str, style: Style, now: Timestamp) -> String
         ("held", held(status, style, now)),
         ("doubts", doubts(status, style)),
         ("disk", disk(status)),
+        ("keys", keys(status, style)),
     ]);
     format!("{}\n{lines}", style.paint(Some(Colour::Strong), &printable(&head)))
 }
@@ -118,6 +119,25 @@ fn disk(status: &Value) -> String {
     format!("{} used, {} free", bytes(used), bytes(left))
 }
 
+/// The keys of what is at rest, the one that encrypts first.
+fn keys(status: &Value, style: Style) -> String {
+    let one = |key: &Value| {
+        let is = |name: &str| key.get(name).and_then(Value::as_bool) == Some(true);
+        let id = key.get("id").and_then(Value::as_str).unwrap_or("not encrypted");
+        let needed =
+            format!("{} events in {} files", grouped(count(key, "/records")), grouped(count(key, "/files")));
+        match (is("present"), is("encrypts")) {
+            (false, _) => {
+                style.paint(Some(Colour::Bad), &printable(&format!("{id} is MISSING, needed by {needed}")))
+            }
+            (true, true) => printable(&format!("{id} encrypts, {needed}")),
+            (true, false) => printable(&format!("{id} for {needed}")),
+        }
+    };
+    let keys: Vec<_> = list(status, "/store/keys").iter().map(one).collect();
+    if keys.is_empty() { "nothing is encrypted".to_owned() } else { keys.join("; ") }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -133,7 +153,10 @@ mod tests {
             "ended": {"delivered": 7}, "rates": null, "policies": {"deployed": 1},
             "held": [{"reason": "breaker", "lanes": 2, "until": "2030-01-31T08:00:20Z"}],
             "doubts": {"open": 1, "unacknowledged": 1, "events": 3},
-            "store": {"disk_bytes": 1024, "free_bytes": 2048},
+            "store": {"disk_bytes": 1024, "free_bytes": 2048, "keys": [
+                {"id": "7c1f0a9e", "present": true, "encrypts": true, "files": 1, "records": 2},
+                {"id": "00c0ffee", "present": false, "encrypts": false, "files": 1, "records": 1000},
+            ]},
         });
         let screen = screen(&status, "127.0.0.1:7080", Style::of_stdout(), now);
         let screen = console::strip_ansi_codes(&screen);
@@ -145,6 +168,7 @@ mod tests {
             "held       2 lanes by breaker until 2030-01-31T08:00:20Z (in 10 s)\n",
             "doubts     1 open (1 not acknowledged) about 3 events: see `tidegate doubts`\n",
             "disk       1.0 KiB used, 2.0 KiB free\n",
+            "keys       7c1f0a9e encrypts, 2 events in 1 files; 00c0ffee is MISSING, needed by 1 000 events in 1 files",
         ] {
             assert!(screen.contains(line), "{line} is not in\n{screen}");
         }

@@ -18,8 +18,8 @@ pub(super) use settings::Settings;
 use settings::parse_with;
 
 use crate::config::layers::{CLOUDEVENTS, ENDPOINT, Layers, POLICY};
-use crate::config::{Config, ConfigProblem, Dispatch, Egress, Log, Queue, Store};
-use crate::config::{cloudevents, dialects, endpoints, policies};
+use crate::config::{Config, ConfigProblem, Dispatch, Egress, KeyFile, Log, Queue, Store};
+use crate::config::{cloudevents, dialects, endpoints, policies, secrets};
 use crate::dispatch::{BreakerPolicy, DueShare, RetryPolicy};
 use crate::event::Labels;
 use crate::ingest::{Doomed, Unmatched};
@@ -127,6 +127,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
         );
         return settings.wrong("store.max_dead_letter_bytes", rule);
     }
+    let key_file = key_file(settings, data_dir.as_deref());
     // 0 says that there is no bound.
     let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;
@@ -138,6 +139,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     Some(Store {
         data_dir: PathBuf::from(data_dir?),
         append_timeout: append_timeout?,
+        key_file: key_file?,
         embedded: EmbeddedOptions {
             segment_bytes: segment_bytes?,
             segment_age: segment_age?,
@@ -150,6 +152,22 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             ..EmbeddedOptions::default()
         },
     })
+}
+
+/// `None` within when records are not encrypted.
+fn key_file(settings: &mut Settings<'_>, data_dir: Option<&str>) -> Option<Option<KeyFile>> {
+    let place = settings.text("store.key_file")?;
+    if place.is_empty() {
+        return Some(None);
+    }
+    if data_dir.is_some_and(|dir| Path::new(&place).starts_with(dir)) {
+        let problem = "must lie outside store.data_dir: whoever gets the records would get their key";
+        return settings.wrong("store.key_file", problem.to_owned());
+    }
+    match settings.secret_places().key_file(&place) {
+        Ok(file) => Some(Some(file)),
+        Err(problem) => settings.wrong("store.key_file", format!("{}: {problem}", secrets::shown(&place))),
+    }
 }
 
 fn queue(settings: &mut Settings<'_>) -> Option<Queue> {

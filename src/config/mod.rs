@@ -115,8 +115,21 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// How long a request waits for the store.
     pub append_timeout: Duration,
+    /// Where the keys are by which records are encrypted, if they are. It is read by whoever opens the store.
+    pub key_file: Option<KeyFile>,
     /// The rest; what no setting says has its default.
     pub embedded: EmbeddedOptions,
+}
+
+/// A file of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// As it was written, for people.
+    pub place: String,
+    /// Its path; `None` for a credential where systemd has handed over none.
+    pub path: Option<PathBuf>,
+    /// systemd hands it over, and guards it in its own way.
+    pub is_credential: bool,
 }
 
 /// What the queue takes in, and how long it keeps it.

@@ -200,7 +200,9 @@ pub(super) fn status() -> Value {
         "policies": {"deployed": 2, "draining": 0, "idle": 1, "paused": 0, "held": 1},
         "held": [{"reason": "retry_after", "lanes": 1, "until": "2030-01-31T09:00:30.000Z"}],
         "doubts": {"open": 0, "unacknowledged": 0, "events": 0},
-        "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
+        "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64, "keys": [
+            {"id": "7c1f0a9e", "present": true, "encrypts": true, "files": 3, "records": 14},
+        ]},
     })
 }
 

@@ -53,8 +53,8 @@ use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
-use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
+use crate::store::{KeyUse, StoreHealth};
 
 pub(crate) use dead::{DeadDesk, dead_routes};
 pub(crate) use desk::{Desk, desk_routes};
@@ -175,10 +175,31 @@ fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
     checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    checks.extend(keys_check(&ops.queue.store_health().keys));
     checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
     checks.extend((ops.proxy_state)().map(|detail| ReadinessCheck { name: "proxy", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
+}
+
+/// The keys that records need. It never fails: what needs a key that is missing waits, and everything else goes on.
+fn keys_check(keys: &[KeyUse]) -> Option<ReadinessCheck> {
+    let first = keys.iter().find(|of| of.encrypts);
+    let mut parts = match first.and_then(|of| of.id.as_deref()) {
+        Some(id) => vec![format!("{id} encrypts")],
+        None => vec!["what is new is not encrypted".to_owned()],
+    };
+    for of in keys.iter().filter(|of| !of.encrypts && of.records > 0) {
+        let KeyUse { id, present, files, records, .. } = of;
+        let word = match id {
+            None => "not encrypted",
+            Some(_) if *present => "needed",
+            Some(_) => "MISSING from store.key_file",
+        };
+        let id = id.as_deref().map_or_else(String::new, |id| format!("{id} "));
+        parts.push(format!("{id}{word}: {records} events and dead letters in {files} files"));
+    }
+    (!keys.is_empty()).then(|| ReadinessCheck { name: "encryption", ok: true, detail: parts.join("; ") })
 }
 
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless

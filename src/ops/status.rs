@@ -19,6 +19,7 @@ use crate::ops::wire::{HeldBody, date};
 use crate::ops::{Ops, all_checks, doc};
 use crate::problem::{Problem, codes};
 use crate::queue::{Completed, LaneCounts};
+use crate::store::KeyUse;
 
 /// The whole daemon at one moment.
 #[derive(Serialize, ToSchema)]
@@ -108,6 +109,32 @@ struct StoreBody {
     disk_bytes: u64,
     /// Bytes that its file system has left.
     free_bytes: u64,
+    /// The keys by which events and dead letters are encrypted at rest; empty where nothing is encrypted.
+    keys: Vec<KeyBody>,
+}
+
+/// How much of what is at rest needs a key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyUse)]
+struct KeyBody {
+    /// Names the key; null stands for what is not encrypted.
+    #[schema(required)]
+    id: Option<String>,
+    /// Whether it is in `store.key_file`. What needs a key that is not there waits until it is.
+    present: bool,
+    /// Whether what is new is encrypted by it.
+    encrypts: bool,
+    /// Files with events or dead letters that need it. A key without any can be taken out of the file.
+    files: u64,
+    /// Waiting events and dead letters that need it.
+    records: u64,
+}
+
+impl From<&KeyUse> for KeyBody {
+    fn from(of: &KeyUse) -> Self {
+        let KeyUse { id, present, encrypts, files, records } = of.clone();
+        Self { id, present, encrypts, files, records }
+    }
 }
 
 /// Show the daemon
@@ -171,6 +198,7 @@ impl Ops {
                     id: format!("{:016x}", store.id),
                     disk_bytes: store.used_bytes,
                     free_bytes: store.free_bytes,
+                    keys: store.keys.iter().map(KeyBody::from).collect(),
                 },
             },
             None,

@@ -33,7 +33,7 @@ pub(crate) use dead::{
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
-pub(crate) use health::StoreHealth;
+pub(crate) use health::{KeyUse, StoreHealth};
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
 pub(crate) use scan::{LanePick, Scan, ScanPage, ScanPlace, Scanned};

@@ -78,6 +78,8 @@ pub(crate) struct Snapshot {
     pub store_operation_age: Duration,
     /// Events lost since the data directory was made.
     pub store_lost_events: u64,
+    /// Records at rest, by what their key is.
+    pub store_records: Vec<(&'static str, u64)>,
     /// Damaged places that were found since then.
     pub store_damaged_frames: u64,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
@@ -102,6 +104,9 @@ impl Gauges {
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stdout").absolute(stdout);
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         gauge!(names::STORE_LOST_EVENTS.name).set(figure(snapshot.store_lost_events));
+        for (key, records) in &snapshot.store_records {
+            gauge!(names::STORE_RECORDS.name, "key" => *key).set(figure(*records));
+        }
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));

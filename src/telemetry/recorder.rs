@@ -256,6 +256,7 @@ mod tests {
             store_free_bytes: 8,
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,
+            store_records: vec![("missing", 2)],
             store_damaged_frames: 3,
             doubts: vec![("lost", 2, 7)],
         }

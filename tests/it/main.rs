@@ -22,6 +22,7 @@ mod descriptors;
 mod doors;
 mod doubts;
 mod due_first;
+mod encryption;
 mod endpoint_blocks;
 mod endpoint_proxy;
 mod endpoint_tls;

@@ -142,6 +142,7 @@ fn other_value(name: &str, default: &toml::Value, values: &str) -> Option<toml::
     match (name, default) {
         ("listen.address" | "store.data_dir" | "egress.allow" | "traces.endpoint", _) => None,
         ("store.epoch_file", _) => text("/tmp/elsewhere/epoch"),
+        ("store.key_file", _) => text("/tmp/elsewhere/keys"),
         ("log.level", _) => text("debug"),
         ("listen.hosts" | "labels.declared", _) => Some(toml::Value::from(vec!["other"])),
         ("capping.status", _) => Some(toml::Value::from(409)),

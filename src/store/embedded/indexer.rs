@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::closing;
+use super::key_census::KeyCensus;
 use super::shared::Shared;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
@@ -182,6 +183,7 @@ pub(super) struct Sweeper {
     pub active: Arc<AtomicU32>,
     pub settled: HashSet<u32>,
     pub mark: Keeper,
+    pub keys: KeyCensus,
 }
 
 /// Disk use is measured once in this many rounds: with the default of 100 ms that is every 2 s.
@@ -208,6 +210,8 @@ impl Sweeper {
             self.note("mark of the clock", kept);
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
+                let counted = self.keys.take(&self.shared);
+                self.note("count of keys", counted);
             }
             round = round.wrapping_add(1);
             spare::refill();
@@ -244,7 +248,7 @@ impl Sweeper {
     fn note(&self, what: &str, written: Result<(), StoreError>) {
         if let Err(error) = written {
             self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%error, "the {what} could not be written; it is tried again");
+            tracing::debug!(%error, "the {what} could not be made; it is tried again");
         }
     }
 

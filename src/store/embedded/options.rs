@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::Keys;
+
 /// How an embedded store is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedOptions {
@@ -44,6 +46,8 @@ pub struct EmbeddedOptions {
     pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
     pub scrub_bytes_per_second: u64,
+    /// By which records are encrypted; without any they are not.
+    pub keys: Keys,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
 }
@@ -76,6 +80,7 @@ impl Default for EmbeddedOptions {
             spare_descriptors: 16,
             epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
+            keys: Keys::default(),
             salt: 0,
         }
     }

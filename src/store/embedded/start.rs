@@ -75,7 +75,13 @@ pub(super) fn start(
         room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: BlockReader::over(&dir.journal(), salt, disks.reads, options.open_segments),
+        blocks: BlockReader::over(
+            &dir.journal(),
+            salt,
+            disks.reads,
+            options.open_segments,
+            options.keys.clone(),
+        ),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
@@ -207,8 +213,8 @@ fn open_logs(
     };
     // The index may have used what was made free before.
     dir.release_for_start()?;
-    let mut journal =
-        Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, journal_disk)?;
+    let (seen, keys) = (recovered.seen_segment, options.keys.clone());
+    let mut journal = Journal::open_on(&dir.journal(), journal_options, seen, now, journal_disk, keys)?;
     let dead = open_dead(&begun.given(options), journal_options, doubts, now, dead_disk)?;
     // A loss is on record before the account no longer expects what is lost.
     doubts.save(dir.root())?;
@@ -306,6 +312,7 @@ fn open_dead(
         bytes: given.options.dead_bytes,
     };
     let letters = retry::reading(|| FoundLetters::scan(&dir, options.salt, marked))?;
+    let letters = letters.with_keys(given.options.keys.clone());
     let (dead, report) = DeadLog::open_on(&dir, options, retention, now, letters, above, disk)?;
     missing::letters(doubts, found, &report, &dead.by_segment(), now);
     Ok(dead)

@@ -5,6 +5,7 @@ mod closing;
 mod conformance;
 mod damage;
 mod dead;
+mod encryption;
 mod full;
 mod give_up;
 mod held;

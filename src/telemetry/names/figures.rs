@@ -145,6 +145,13 @@ pub(in crate::telemetry) const STORE_LOST_EVENTS: Metric = gauge(
     "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
      a segment that was missing is back.",
 );
+pub(in crate::telemetry) const STORE_RECORDS: Metric = gauge(
+    "tidegate_store_records",
+    Some(Unit::Count),
+    &["key"],
+    "Waiting events and dead letters at rest, by the key that encrypts them: first (of store.key_file), other (of it), missing \
+     (they wait until it is back), none (not encrypted; counted while anything is).",
+);
 pub(in crate::telemetry) const STORE_RECOVERED_EVENTS: Metric = counter(
     "tidegate_store_recovered_events_total",
     &[],
