@@ -27,6 +27,8 @@ const EGRESS: &str = "egress.allow";
 /// The blocks of the configuration file, which are no settings.
 const TARGETS: &str = "[[cloudevents]]";
 const ENDPOINTS: &str = "[[endpoint]]";
+/// The section, for all calls to which no block says otherwise.
+const RETRY: &str = "[retry]";
 /// What stands in a file whose place is a setting that needs a restart.
 const KEYS: &str = "the keys of store.key_file";
 
@@ -53,7 +55,8 @@ pub(super) struct Prepared {
 
 impl Live {
     /// Names of the settings that apply without a restart.
-    pub(super) const SETTINGS: [&str; 2] = [EGRESS, LEVEL];
+    pub(super) const SETTINGS: [&str; 5] =
+        [EGRESS, LEVEL, "retry.min_delay_ms", "retry.max_delay_ms", "retry.max_attempts"];
 
     /// `deliver` goes by the guard of `config`.
     pub(super) fn new(config: &Config, deliver: Arc<dyn Deliver>) -> Self {
@@ -160,9 +163,12 @@ impl Live {
             self.targets.store(Arc::new(prepared.targets));
             changed.push(TARGETS);
         }
-        if **self.endpoints.load() != prepared.endpoints {
+        let before = self.endpoints.load_full();
+        if *before != prepared.endpoints {
+            let is_retry_other = before.retry_for_all() != prepared.endpoints.retry_for_all();
+            changed.extend((before.list() != prepared.endpoints.list()).then_some(ENDPOINTS));
+            changed.extend(is_retry_other.then_some(RETRY));
             self.endpoints.store(Arc::new(prepared.endpoints));
-            changed.push(ENDPOINTS);
         }
         if *self.keys.ring() != prepared.keys {
             self.keys.replace(prepared.keys);

@@ -84,11 +84,13 @@ pub(super) fn endpoints(
         }
     }
     note_ties(&found, problems);
-    Endpoints::compile(found.into_iter().map(|(endpoint, _)| endpoint).collect()).unwrap_or_else(|error| {
+    let compiled = Endpoints::compile(found.into_iter().map(|(endpoint, _)| endpoint).collect());
+    let compiled = compiled.unwrap_or_else(|error| {
         let place = blocks.first().map_or(ConfigPlace::Defaults, |block| block.place.clone());
         problems.push(ConfigProblem { place, subject: "endpoint".to_owned(), detail: error.to_string() });
         Endpoints::default()
-    })
+    });
+    compiled.with_retry_for_all(for_all.retry)
 }
 
 /// Of two equally literal patterns neither could rule alone.

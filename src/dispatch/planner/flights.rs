@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::endpoints::{Endpoint, Endpoints};
 use crate::dispatch::input::Ticket;
 use crate::dispatch::lanes::LaneId;
+use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Entry, Outcome};
 use crate::limit::Permit;
 
@@ -25,6 +26,8 @@ pub(super) struct Flight {
     pub(super) is_probe: bool,
     /// The rules of its endpoint, as they were when it started.
     pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// How failed calls were repeated when it started, where its endpoint does not say otherwise.
+    pub(super) retry_for_all: Option<RetryPolicy>,
     /// When the time for all tries of its event ends, if these rules set one.
     pub(super) retry_until: Option<Timestamp>,
 }

@@ -141,7 +141,7 @@ impl Starts {
             return None;
         };
         lane.watch.started();
-        flight.endpoint = endpoint.cloned();
+        (flight.endpoint, flight.retry_for_all) = (endpoint.cloned(), endpoints.retry_for_all());
         let within = within.map(|within| lane.timeout.unwrap_or(within));
         flight.retry_until = within.map(|within| self.windows.begin(flight.entry.id, within, now));
         // A call that goes on beyond the time for all tries is cancelled with its end.
@@ -251,9 +251,17 @@ impl Starts {
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));
-                let (endpoint, retry_until) = (None, None);
-                let flight =
-                    Flight { lane: id, entry, permit, slots, promised, is_probe, endpoint, retry_until };
+                let flight = Flight {
+                    lane: id,
+                    entry,
+                    permit,
+                    slots,
+                    promised,
+                    is_probe,
+                    endpoint: None,
+                    retry_for_all: None,
+                    retry_until: None,
+                };
                 let ticket = self.issue(flight, now);
                 effects.push(Effect::Send { ticket });
                 roster.redeem(id, usize::from(promised));
@@ -304,7 +312,8 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         let Finished { ticket, outcome: reported, took } = *finished;
         let Some(flight) = self.flights.remove(&ticket) else { return };
-        let Flight { lane: id, entry, permit, slots, is_probe, endpoint, retry_until, .. } = flight;
+        let Flight { lane: id, entry, permit, slots, is_probe, endpoint, retry_for_all, retry_until, .. } =
+            flight;
         for limiter in roster.gate().release(permit).iter() {
             roster.order().turns.released(limiter);
         }
@@ -331,7 +340,8 @@ impl Starts {
             is_lane_held,
             is_time_trusted,
         };
-        let policy = rules.map_or(&self.options.retry, |rules| &rules.policy);
+        let for_all = retry_for_all.as_ref().unwrap_or(&self.options.retry);
+        let policy = rules.map_or(for_all, |rules| &rules.policy);
         let settlement = retry::settle(ended, policy, self.dice.f64());
         if retry_until.is_some() {
             self.windows.tried(entry.id, outcome, &settlement);
