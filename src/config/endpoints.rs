@@ -157,8 +157,26 @@ impl EndpointReader<'_> {
     }
 
     fn headers(&mut self) -> http::HeaderMap {
-        self.block.headers("headers = { x-team = \"crm\" }", refused_header)
+        self.block.headers("headers = { x-team = \"crm\" }", |name| {
+            refused_header(name).or_else(|| is_credential(name).then_some(
+                "looks like a credential, and print-config shows what stands here: put its whole value into a file of its own and name \
+                 that in secret_headers",
+            ))
+        })
     }
+}
+
+/// Whether headers of this name usually carry what has to be kept secret.
+fn is_credential(name: &http::HeaderName) -> bool {
+    let name = name.as_str();
+    let words: Vec<&str> = name.split(['-', '_', '.']).collect();
+    let has = |word: &str| words.contains(&word);
+    has("authorization")
+        || has("cookie")
+        || ["token", "secret", "password", "passwd", "credential", "credentials", "apikey"]
+            .into_iter()
+            .any(has)
+        || (has("key") && ["api", "auth", "access", "subscription", "functions"].into_iter().any(has))
 }
 
 /// Why a block may not set this header, if it may not.

@@ -19,14 +19,14 @@ fn named<'e>(endpoints: &'e Endpoints, url: &str) -> Option<&'e str> {
 fn a_block_rules_the_calls_that_its_pattern_matches_best() {
     let endpoints = load(
         "[retry]\nmax_delay_ms = 7000\n\
-         [[endpoint]]\nname = \"all\"\nurl = \"https://h.org/*\"\nheaders = { authorization = \"Bearer secret\" }\n\
+         [[endpoint]]\nname = \"all\"\nurl = \"https://h.org/*\"\nheaders = { x-team = \"crm secret\" }\n\
          [[endpoint]]\nname = \"hooks\"\nurl = \"https://H.org:443/hooks/*\"\nretry = { max_attempts = 3 }\n",
     );
     assert_eq!(named(&endpoints, "https://h.org/a"), Some("all"));
     assert_eq!(named(&endpoints, "https://h.org/hooks/a"), Some("hooks"));
     assert_eq!(named(&endpoints, "https://i.org/"), None);
     let [all, hooks] = endpoints.list() else { panic!("{endpoints:?}") };
-    assert_eq!(all.calls.headers["authorization"], "Bearer secret");
+    assert_eq!(all.calls.headers["x-team"], "crm secret");
     assert!(!format!("{endpoints:?}").contains("secret"), "credentials are not shown");
     let policy = hooks.retry.policy;
     assert_eq!((policy.max_attempts, policy.cap), (NonZeroU16::new(3), Duration::from_secs(7)));
@@ -106,6 +106,10 @@ fn every_bad_member_is_told_with_its_line_and_the_way_out() {
         ("headers = { host = \"a\" }", "headers.host: belongs to the connection or to tidegate itself"),
         ("headers = { tidegate-x = \"a\" }", "headers.tidegate-x: belongs to the connection or to tidegate"),
         ("headers = { traceparent = \"a\" }", "headers.traceparent: belongs to the trace of each event"),
+        ("headers = { Authorization = \"Bearer a\" }", "headers.Authorization: looks like a credential"),
+        ("headers = { cookie = \"a\" }", "headers.cookie: looks like a credential"),
+        ("headers = { x-api-key = \"a\" }", "headers.x-api-key: looks like a credential"),
+        ("headers = { X-Auth-Token = [\"a\"] }", "headers.X-Auth-Token: looks like a credential"),
         ("headers = { x-a = 1 }", "headers.x-a: must be text, or a list of texts"),
     ] {
         let text = format!("[[endpoint]]\nname = \"crm\"\nurl = \"https://h.org/*\"\n{member}\n");
