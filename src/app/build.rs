@@ -15,6 +15,7 @@ use crate::app::descriptors::{self, DescriptorShares};
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
+use crate::app::posting::{Posting, PostingParts};
 use crate::app::spent::SpentLimits;
 use crate::app::{App, AppError, AppErrorKind, dialects, reload, traces};
 use crate::clock::{Clock, Timestamp};
@@ -30,7 +31,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
     self, AnswerAmended, AnswerTimeIgnored, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded,
-    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
+    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, OutcomesPosted, PolicyInfo, TraceSpans,
 };
 
 use doors::Behind;
@@ -87,7 +88,7 @@ impl App {
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // Before anything of the store is shown or handed out.
-        let parked = Parked::open(&queue, documents, clock.clone()).await?;
+        let parked = Parked::open(&queue, Arc::clone(&documents), clock.clone()).await?;
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
@@ -97,6 +98,7 @@ impl App {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?
         };
         let live = Live::new(config, Arc::clone(&deliver));
+        let posting = open_posting(config, &queue, documents, &deliver, &live).await?;
         let (service, dispatch) = Service::new(DispatcherParts {
             queue: queue.clone(),
             signals,
@@ -143,9 +145,28 @@ impl App {
             pulse,
             clock,
             exporter,
+            posting,
             closing,
         })
     }
+}
+
+/// What posts the ends of events, where they are posted.
+async fn open_posting(
+    config: &Config,
+    queue: &Queue,
+    documents: Arc<dyn DocumentStore>,
+    deliver: &Arc<dyn Deliver>,
+    live: &Live,
+) -> Result<Option<Posting>, AppError> {
+    let parts = PostingParts {
+        ends: queue.ends(),
+        documents,
+        deliver: Arc::clone(deliver),
+        endpoints: live.endpoints(),
+        options: config.outcomes.clone(),
+    };
+    Ok(Posting::open(parts).await?)
 }
 
 /// Series that say something before anything happens.
@@ -160,6 +181,7 @@ fn show_series(config: &Config, clock: &Clock) {
     EventEnded::show();
     LettersRemoved::show();
     EventsChanged::show();
+    OutcomesPosted::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();

@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, GiveUp, LaneSummary,
+    Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
+    StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -142,6 +143,10 @@ impl EntryStore for Measured {
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
         Arc::clone(&self.store).letters()
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
+        Arc::clone(&self.store).ends()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -24,6 +24,7 @@ mod logging;
 mod measured;
 mod memory;
 mod offline;
+mod posting;
 mod process;
 mod reload;
 mod restore;
@@ -97,6 +98,7 @@ pub struct App {
     pulse: Pulse,
     clock: Clock,
     exporter: Option<Exporter>,
+    posting: Option<posting::Posting>,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
 }

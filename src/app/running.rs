@@ -46,6 +46,8 @@ pub struct Running {
     housekeeper: JoinHandle<()>,
     slow_store: JoinHandle<()>,
     exporting: Exporting,
+    /// Posts outcomes, where they are posted.
+    posting: Option<JoinHandle<()>>,
 }
 
 /// What has become of the lines of a stream of events.
@@ -83,6 +85,7 @@ pub(super) fn spawn(app: App) -> Running {
         dispatcher: tokio::spawn(app.service.run()),
         housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
         slow_store: tokio::spawn(slow_store::watch(app.queue.clone(), app.clock.clone(), ended.clone())),
+        posting: app.posting.map(|posting| tokio::spawn(posting.run(ended.clone()))),
         exporting: Exporting::spawn(app.exporter),
         queue: app.queue,
         store: app.store,
@@ -143,12 +146,13 @@ impl Running {
                 let detail = format!("the store failed and takes no more writes: {reason}");
                 return AppError { kind: AppErrorKind::Store, detail };
             }
-            for (name, task) in [
+            let tasks = [
                 ("doors", &self.doors),
                 ("dispatcher", &self.dispatcher),
                 ("housekeeper", &self.housekeeper),
                 ("slow_store", &self.slow_store),
-            ] {
+            ];
+            for (name, task) in tasks.into_iter().chain(self.posting.iter().map(|task| ("posting", task))) {
                 // A task that ends before `drain` has asked it to has failed, most likely by a panic.
                 if task.is_finished() {
                     return AppError::other(format!("the task {name:?} ended by itself"));
@@ -176,6 +180,9 @@ impl Running {
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
         ended("slow_store", self.slow_store).await;
+        if let Some(posting) = self.posting {
+            ended("posting", posting).await;
+        }
         self.queue.flush().await;
         let report = report(&self.queue);
         let closed = self.store.close().await;

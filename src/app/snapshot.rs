@@ -70,6 +70,7 @@ pub(super) fn take(
         policies: rows.into_values().collect(),
         policy_states: known.states(&policies.book(), clock.now()),
         store_disk_bytes: store.used_bytes,
+        store_ends_bytes: queue.ends().kept().bytes,
         store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,

@@ -129,6 +129,24 @@ impl Client {
         Err(refusal("it was refused", status, &answer))
     }
 
+    /// The same, with the request that goes on as the answer names it.
+    pub(super) async fn page_of_lines(
+        &mut self,
+        path: &str,
+    ) -> Result<(AnswerLines, Option<String>), Failure> {
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let response = self.send::<&str>(Method::GET, path, &[], body).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let answer = whole(response.into_body()).await?;
+            return Err(refusal("it was refused", status, &answer));
+        }
+        let link = response.headers().get(header::LINK).and_then(|link| link.to_str().ok());
+        let next =
+            link.and_then(|link| link.strip_prefix('<')?.split_once('>')).map(|(next, _)| next.to_owned());
+        Ok((AnswerLines { body: response.into_body(), buffer: BytesMut::new() }, next))
+    }
+
     /// Sends lines of JSON and reads the whole answer. Any status but 200 is a failure in the daemon's words.
     pub(super) async fn post_lines(
         &mut self,

@@ -3,6 +3,7 @@
 mod delivery;
 mod listen;
 mod manage;
+mod outcomes;
 mod settings;
 mod traces;
 
@@ -59,6 +60,7 @@ pub(super) fn check(
     let manage = manage::manage(settings);
     manage::policies_of_the_file(settings, layers.blocks(POLICY), manage.as_ref());
     let metrics = manage::metrics(settings);
+    let outcomes = outcomes::outcomes(settings);
     let traces = traces::traces(settings);
     let log = log(settings);
     // Without knowing which labels are known none is unknown.
@@ -95,6 +97,7 @@ pub(super) fn check(
         dialects: dialects?,
         manage: manage?,
         metrics: metrics?,
+        outcomes: outcomes?,
         traces: traces?,
         log: log?,
         policies,
@@ -117,6 +120,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let retention = settings.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
     let max_letters = settings.number("store.max_dead_letters", 0..=1_000_000_000);
     let max_letter_bytes = settings.number("store.max_dead_letter_bytes", 0..=1 << 50);
+    let ends_max_bytes = settings.number("store.ends_max_bytes", 1 << 20..=1 << 50);
     if let (Some(most @ 1..), Some(segment)) = (max_letter_bytes, segment_bytes)
         && most < 2 * segment
     {
@@ -146,6 +150,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             dead_retention: retention?,
             dead_letters: bound(max_letters?),
             dead_bytes: bound(max_letter_bytes?),
+            ends_max_bytes: ends_max_bytes?,
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
             ..EmbeddedOptions::default()
         },

@@ -30,7 +30,7 @@ use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
 use crate::dispatch::{BreakerPolicy, DueShare, Endpoints, RetryPolicy};
-use crate::event::Labels;
+use crate::event::{CanonicalUrl, Labels};
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
 use crate::policy::Bounds;
@@ -79,6 +79,8 @@ pub struct Config {
     pub manage: Manage,
     /// The section `[metrics]`: how many policies have series.
     pub metrics: Metrics,
+    /// `[outcomes]`: where the ends of events are posted.
+    pub outcomes: OutcomePosts,
     /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
     pub traces: traces::TraceOptions,
     /// The section `[log]`: level and form of log lines.
@@ -106,6 +108,25 @@ pub struct Listen {
     pub max_connections_per_peer: usize,
     /// Slowest pace of bodies and of clients that take an answer.
     pub min_bytes_per_second: NonZeroU64,
+}
+
+/// Where the ends of events are posted, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomePosts {
+    /// Where they are posted; `None` for nowhere.
+    pub url: Option<CanonicalUrl>,
+    /// Posts per second at most.
+    pub pace: u32,
+    /// Ends of one post at most.
+    pub batch: usize,
+}
+
+impl OutcomePosts {
+    /// The least time between two posts.
+    #[must_use]
+    pub fn every(&self) -> Duration {
+        Duration::from_secs(1) / self.pace.max(1)
+    }
 }
 
 /// Where the store is, and how it is run.

@@ -354,7 +354,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
             json(&mut response);
             response
         }
-        None => no_event().into_response(),
+        None => super::no_event(intake.known_since()).into_response(),
     }
 }
 
@@ -366,12 +366,6 @@ pub(crate) fn event_id(text: &str) -> Result<EventId, BoxedProblem> {
     let rule = "the last part of the path must be an event id as in the receipt, such as \
                 0198c4f0-5f3a-7c00-8000-000000000001";
     text.parse().map_err(|_| refused(codes::INVALID_ID, rule))
-}
-
-/// The problem of an id under which nothing is known.
-pub(crate) fn no_event() -> BoxedProblem {
-    let detail = "no event with this id; events leave no trace some time after their end";
-    refused(codes::EVENT_NOT_FOUND, detail)
 }
 
 /// The whole body of an ordinary request, within its bounds, and the place of a large one among the few that

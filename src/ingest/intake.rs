@@ -200,6 +200,11 @@ impl Intake {
         })
     }
 
+    /// From when on the end of every event is known; `None` when that is all of them.
+    pub(super) fn known_since(&self) -> Option<Timestamp> {
+        self.queue().known_since()
+    }
+
     /// Makes events durable and answers for each of them, in order. `share` is held until then.
     ///
     /// Acceptance runs as a task of its own: a caller that goes away cannot stop it half-way.

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, usage, verbs};
+use crate::ops::{authoring, dead, desk, doubts, events, outcomes, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -59,6 +59,7 @@ pub(crate) fn api_doc() -> OpenApi {
         events::cancel,
         events::delay,
         events::send_now,
+        outcomes::outcomes,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,

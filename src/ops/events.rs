@@ -204,7 +204,7 @@ impl EventDesk<'_> {
                 );
                 return Err(invalid(member, rule));
             }
-            Changed::Unknown => return Err(no_event()),
+            Changed::Unknown => return Err(no_event(queue.known_since())),
             Changed::OnItsWay => {
                 let detail =
                     "the event is being read or put on record at present; nothing was changed, repeat it";
@@ -214,7 +214,7 @@ impl EventDesk<'_> {
         let standing = queue.standing(id, dispatch).await.map_err(|error| self.failed(id, &error))?;
         let runtime = self.0.policies.runtime();
         let body = StateBody::of(id, &standing, &runtime, &self.0.about, &self.0.router.endpoint_of)
-            .ok_or_else(no_event)?;
+            .ok_or_else(|| no_event(queue.known_since()))?;
         Ok(json(&body, None))
     }
 

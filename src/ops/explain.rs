@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::ingest::{AboutPolicies, AskedCall, CallRouter, EndBody, NoRoute};
+use crate::ingest::{AboutPolicies, AskedCall, CallRouter, EndBody, NoRoute, no_event};
 use crate::limit::{LimitKind, Outlooks};
 use crate::ops::asked;
 use crate::ops::candidates::{CandidateBody, title};
@@ -163,7 +163,7 @@ impl Explainer<'_> {
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
         let Some(waiting) = standing.waiting() else {
-            let Standing::Settled(known) = standing else { return Err(no_event()) };
+            let Standing::Settled(known) = standing else { return Err(no_event(self.queue.known_since())) };
             let runtime = self.policies.runtime();
             let body = SettledBody {
                 id: id.to_string(),
@@ -373,11 +373,6 @@ fn no_lane(refused: &NoRoute) -> Box<Problem> {
         }
     };
     Box::new(Problem::of(refused.code(), detail).field("url", rule))
-}
-
-fn no_event() -> Box<Problem> {
-    let detail = "no event with this id; events leave no trace some time after their end";
-    Box::new(Problem::of(codes::EVENT_NOT_FOUND, detail))
 }
 
 impl Explainer<'_> {

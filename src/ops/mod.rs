@@ -26,6 +26,7 @@ mod events;
 mod explain;
 mod figures;
 mod held;
+mod outcomes;
 mod policies;
 mod precondition;
 mod pulse;
@@ -61,6 +62,7 @@ pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
 pub(crate) use events::Runs;
+pub(crate) use outcomes::{OutcomeDesk, OutcomeLine, outcome_routes};
 pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.

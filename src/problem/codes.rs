@@ -41,7 +41,7 @@ codes! {
         "the header is not one visible ASCII text, or stands beside several events or CloudEvents";
     FOREIGN_ORIGIN = "foreign_origin", 403, "Foreign origin", "a page of another origin calls";
     NOT_FOUND = "not_found", 404, "Not found", "no such route";
-    EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended long ago";
+    EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended before `known_since`";
     POLICY_NOT_FOUND = "policy_not_found", 404, "No such policy", "no such policy";
     DOUBT_NOT_FOUND = "doubt_not_found", 404, "No such doubt", "no such doubt, or it has ended";
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found", 404, "No such dead letter", "no dead letter of this event: it never died, was redriven or purged, or is gone";
@@ -65,6 +65,8 @@ codes! {
     CHANGE_UNDER_WAY = "change_under_way", 409, "A change is under way", "another change of many events goes on";
     WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt, or of dead letters is meant, than was confirmed; the answer names it";
     OPERATION_BUSY = "operation_busy", 409, "Another operation goes on", "another operation on dead letters goes on; look at its progress";
+    CURSOR_GONE = "cursor_gone", 410, "The cursor is too old",
+        "the cursor is older than the ends that are kept, or of another data directory; `known_since` and `go_on` say how to go on";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",
         "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413, "The request is too large",

@@ -37,7 +37,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
 use crate::store::record::RecordError;
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
+    Appended, Dedup, Doubts, EndLog, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
 };
 use crate::telemetry::EventSource;
 
@@ -395,6 +395,18 @@ impl Queue {
     #[must_use]
     pub(crate) fn doubts(&self) -> Doubts {
         self.0.store.doubts()
+    }
+
+    /// How events ended, in the order in which that became durable.
+    #[must_use]
+    pub(crate) fn ends(&self) -> Arc<dyn EndLog> {
+        Arc::clone(&self.0.store).ends()
+    }
+
+    /// From when on the end of every event is known; `None` when that is all of them.
+    #[must_use]
+    pub(crate) fn known_since(&self) -> Option<Timestamp> {
+        self.ends().kept().known_since
     }
 
     /// The store's figures, and whether it answers in time.

@@ -14,6 +14,7 @@ mod consumption;
 mod dead;
 pub(crate) mod doubts;
 pub(crate) mod embedded;
+mod ends;
 mod error;
 mod health;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) use dead::{
 };
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
+pub(crate) use ends::{EndLog, EndPlace, EndRecord, EndsKept, EndsPage, EndsRead};
 pub use error::StoreError;
 pub(crate) use health::StoreHealth;
 pub(crate) use owner::Owner;
@@ -148,7 +150,7 @@ pub enum Lookup {
     Settled(Option<KeptEnd>),
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
-    /// Never seen, or settled so long ago that nothing is left of it.
+    /// Never seen, or settled before [`EndsKept::known_since`].
     Unknown,
 }
 
@@ -294,6 +296,9 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What the same store keeps for a person.
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters>;
+
+    /// How events ended, in order.
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog>;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -72,6 +72,8 @@ pub(crate) struct Snapshot {
     pub policy_states: Vec<(&'static str, u64)>,
     /// Bytes that the data directory takes on the disk.
     pub store_disk_bytes: u64,
+    /// Bytes of the ends of events that are kept.
+    pub store_ends_bytes: u64,
     /// Bytes that are free on its file system.
     pub store_free_bytes: u64,
     /// Age of the store's operation under way.
@@ -104,6 +106,7 @@ impl Gauges {
         gauge!(names::STORE_LOST_EVENTS.name).set(figure(snapshot.store_lost_events));
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
+        gauge!(names::STORE_ENDS_BYTES.name).set(figure(snapshot.store_ends_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));

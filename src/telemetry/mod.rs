@@ -47,7 +47,7 @@ pub(crate) use events::{
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;
-pub(crate) use letters::LettersRemoved;
+pub(crate) use letters::{LettersRemoved, OutcomesPosted};
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};

@@ -239,6 +239,12 @@ pub(super) const STORE_DISK_BYTES: Metric = gauge(
     &[],
     "Bytes of all files in the data directory.",
 );
+pub(super) const STORE_ENDS_BYTES: Metric = gauge(
+    "tidegate_store_ends_bytes",
+    Some(metrics::Unit::Bytes),
+    &[],
+    "Bytes of the ends of events that are kept; see store.ends_max_bytes.",
+);
 pub(super) const STORE_OPERATION_AGE: Metric = gauge(
     "tidegate_store_operation_age_seconds",
     Some(metrics::Unit::Seconds),
@@ -337,6 +343,7 @@ pub const ALL: &[Metric] = &[
     EVENTS_REJECTED,
     EVENTS_COMPLETED,
     EVENTS_CHANGED,
+    OUTCOME_POSTS,
     CALL_ATTEMPTS,
     CALL_DURATION,
     RETRIES_SCHEDULED,
@@ -362,6 +369,7 @@ pub const ALL: &[Metric] = &[
     STORE_LOST_EVENTS,
     STORE_DAMAGED_FRAMES,
     STORE_DISK_BYTES,
+    STORE_ENDS_BYTES,
     STORE_FREE_BYTES,
     STORE_OPERATION_AGE,
     DOUBTS,

@@ -202,6 +202,7 @@ mod tests {
         EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
         EventEnded { outcome: "delivered", reason: "delivered" }.emit();
         LettersRemoved { how: "redriven", count: 1 }.emit();
+        OutcomesPosted { result: "delivered" }.emit();
         EventsChanged { change: "cancel", count: 1 }.emit();
         AttemptFinished { lane, series, result: "2xx", took }.emit();
         RetryScheduled { lane, series, cause: "5xx" }.emit();
@@ -253,6 +254,7 @@ mod tests {
             policies: vec![row],
             policy_states: vec![("deployed", 1)],
             store_disk_bytes: 9,
+            store_ends_bytes: 7,
             store_free_bytes: 8,
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,

@@ -48,6 +48,7 @@ mod mediarithmics;
 mod memory;
 mod names;
 mod order;
+mod outcomes;
 mod outputs;
 mod policies;
 mod policy_bounds;

@@ -140,7 +140,9 @@ async fn the_events_of_the_manual_are_accepted() {
 fn other_value(name: &str, default: &toml::Value, values: &str) -> Option<toml::Value> {
     let text = |text: &str| Some(toml::Value::from(text));
     match (name, default) {
-        ("listen.address" | "store.data_dir" | "egress.allow" | "traces.endpoint", _) => None,
+        ("listen.address" | "store.data_dir" | "egress.allow" | "traces.endpoint" | "outcomes.url", _) => {
+            None
+        }
         ("store.epoch_file", _) => text("/tmp/elsewhere/epoch"),
         ("log.level", _) => text("debug"),
         ("listen.hosts" | "labels.declared", _) => Some(toml::Value::from(vec!["other"])),

@@ -22,7 +22,7 @@ use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
-use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
+use crate::ops::{self, DeadDesk, Desk, Ops, OutcomeDesk, Pulse};
 use crate::policy::Policies;
 use crate::queue::{Operations, Parked, Queue};
 use crate::telemetry::MetricsHandle;
@@ -144,10 +144,15 @@ impl Behind<'_> {
             routes: ingest::routes(intake.clone())
                 .merge(held::guard(dialects.merge(desk).merge(dead), doubts))
                 .merge(ops::routes(probes))
+                .merge(ops::outcome_routes(self.outcome_desk()))
                 .merge(ops::doubt_routes(doubt_desk(self.queue, self.clock)))
                 .merge(api_doc::routes()),
             options: options::listen_options(config, shares),
         })
+    }
+
+    fn outcome_desk(&self) -> OutcomeDesk {
+        OutcomeDesk { ends: self.queue.ends(), closing: self.closing.clone() }
     }
 
     fn dead_desk(&self, router: CallRouter) -> DeadDesk {

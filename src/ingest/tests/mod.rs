@@ -31,8 +31,8 @@ use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -165,6 +165,10 @@ impl EntryStore for TestStore {
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::new(MemoryStore::new(Clock::system()))
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         Arc::new(MemoryStore::new(Clock::system()))
     }
 

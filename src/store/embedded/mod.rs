@@ -27,6 +27,8 @@ pub(crate) mod directory;
 mod disks;
 pub(crate) mod documents;
 mod doubts_file;
+mod endings;
+mod ends;
 mod epoch;
 mod error;
 mod fetch;
@@ -96,7 +98,7 @@ use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
-    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EndLog, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
     MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
     StoredEntry,
 };
@@ -408,6 +410,10 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         self
     }
 

@@ -6,6 +6,7 @@
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
 //! | `documents`, `limits` | small files, with the endings above |
+//! | `ends` | files `NNNNNNNNNN.ends`, and `policies` |
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
 //!
@@ -19,11 +20,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::account::living;
+use super::ends;
 use super::journal::segment_number;
 use crate::store::StoreError;
 
 /// Directories that every data directory has.
-pub(super) const ROOMS: [&str; 4] = ["journal", "dead", "documents", "limits"];
+pub(super) const ROOMS: [&str; 5] = ["journal", "dead", "documents", "limits", "ends"];
 /// Where is put what is not what its name says.
 pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
@@ -44,7 +46,8 @@ const FILES: [&str; 13] = [
     "index.rebuilding",
     "ballast",
 ];
-const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
+const DIRECTORIES: [&str; 8] =
+    ["journal", "dead", "documents", "limits", "ends", "index", "index.aside", ASIDE];
 const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 
 /// What a name in the data directory is for.
@@ -143,6 +146,7 @@ fn role_inside(room: &str, name: &str) -> Role {
         "index" if name == "blobs" => return Role::Directory,
         "journal" | "dead" => segment_number(name).is_some(),
         "documents" => without_ending(name).ends_with(".json"),
+        "ends" => name == ends::POLICIES || ends::file_number(name).is_some(),
         "limits" => matches!(without_ending(name), "usage.log" | "usage.mark") || is_damaged_usages(name),
         // The library names its files as it likes.
         _ => true,
@@ -225,6 +229,9 @@ mod tests {
             ("limits", "usage.log.tmp", Role::File),
             ("limits", "usage.damaged-1", Role::File),
             ("limits", "usage.txt", Role::Stray),
+            ("ends", "0000000001.ends", Role::File),
+            ("ends", "policies", Role::File),
+            ("ends", "1.ends", Role::Stray),
             ("index", "blobs", Role::Directory),
             ("index", "db", Role::File),
         ];

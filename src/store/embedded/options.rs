@@ -24,6 +24,8 @@ pub struct EmbeddedOptions {
     pub dead_letters: u64,
     /// How many bytes the files of dead letters may take: beyond that the oldest one goes.
     pub dead_bytes: u64,
+    /// How many bytes the ends of events may take: beyond that the oldest go.
+    pub ends_max_bytes: u64,
     /// A wall clock that is at most this much ahead of the last process is believed at the start.
     pub clock_bound: Duration,
     /// Memory of the index's cache, in bytes.
@@ -66,6 +68,7 @@ impl Default for EmbeddedOptions {
             dead_retention: Duration::from_secs(14 * 24 * 3600),
             dead_letters: u64::MAX,
             dead_bytes: u64::MAX,
+            ends_max_bytes: 1024 * 1024 * 1024,
             clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,

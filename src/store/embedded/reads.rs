@@ -182,7 +182,17 @@ impl Reads {
         Ok(DuePage { entries: page.or_failed(failed)?, next_due })
     }
 
+    /// Where an event stands; what the index does not know any more, the log of ends may.
     pub(super) fn lookup(&self, id: EventId) -> Result<Lookup, StoreError> {
+        let found = self.indexed(id)?;
+        if !matches!(found, Lookup::Unknown | Lookup::Settled(None)) {
+            return Ok(found);
+        }
+        let kept = self.shared.ends.why(id)?;
+        Ok(kept.map_or(found, |why| Lookup::Settled(Some(KeptEnd { lane: None, why }))))
+    }
+
+    fn indexed(&self, id: EventId) -> Result<Lookup, StoreError> {
         let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(Lookup::Unknown) };
         // First: a lost entry's block may be unreadable or gone, and the id has to be answered even so.
         if self

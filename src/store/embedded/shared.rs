@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
+use super::ends::Ends;
 use super::losses::UnreportedLosses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub unread: Unread,
     pub losses: UnreportedLosses,
     pub letters: Letters,
+    pub ends: Arc<Ends>,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are distinguished from others.

@@ -12,8 +12,8 @@ use super::{FailPoint, MemoryStore, injected};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
+    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -124,6 +124,10 @@ impl EntryStore for MemoryStore {
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         self
     }
 

@@ -8,12 +8,13 @@ mod consumption;
 mod contents;
 mod dead;
 mod documents;
+mod ends;
 mod entries;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
@@ -51,6 +52,8 @@ pub(crate) struct MemoryStore {
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
     doubts: Doubts,
+    /// Tells the number of the next end.
+    grown: watch::Sender<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -74,7 +77,13 @@ impl MemoryStore {
     /// An empty store whose ids take their time from `clock`.
     #[must_use]
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), released: Arc::default(), doubts: Doubts::default() }
+        Self {
+            clock,
+            state: Arc::default(),
+            released: Arc::default(),
+            doubts: Doubts::default(),
+            grown: watch::Sender::new(0),
+        }
     }
 
     /// The store as it would be found after a crash now: what calls have returned for is there, settlements
@@ -88,12 +97,14 @@ impl MemoryStore {
         drop(state);
         self.released.notify_waiters();
         let newest_at_start = contents.newest();
+        let grown = watch::Sender::new(contents.ends.len() as u64);
         let state = State { contents, newest_at_start, crashes, ..State::default() };
         Self {
             clock: self.clock.clone(),
             state: Arc::new(Mutex::new(state)),
             released: Arc::default(),
             doubts: self.doubts.clone(),
+            grown,
         }
     }
 
@@ -202,6 +213,7 @@ impl MemoryStore {
         for settle in batch {
             state.contents.settle(settle, now_ms);
         }
+        self.grown.send_replace(state.contents.ends.len() as u64);
         Ok(())
     }
 

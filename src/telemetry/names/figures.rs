@@ -126,6 +126,11 @@ pub(in crate::telemetry) const DEAD_LETTERS_REMOVED: Metric = counter(
     &["how"],
     "Dead letters that are gone: redriven, purged, or let go by the retention.",
 );
+pub(in crate::telemetry) const OUTCOME_POSTS: Metric = counter(
+    "tidegate_outcome_posts_total",
+    &["result"],
+    "Posts of the ends of events to outcomes.url, by what they came to; a failed one is repeated.",
+);
 pub(in crate::telemetry) const EVENTS_CHANGED: Metric = counter(
     "tidegate_events_changed_total",
     &["change"],
