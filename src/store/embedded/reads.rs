@@ -14,7 +14,7 @@ use super::lost::{LossSettler, decision};
 use super::shared::Shared;
 use super::writer::Request;
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Reason};
 use crate::store::embedded::index::keys::DueKey;
 use crate::store::embedded::index::read::IndexStanding;
 use crate::store::embedded::index::rows::PutOff;
@@ -188,8 +188,13 @@ impl Reads {
         if !matches!(found, Lookup::Unknown | Lookup::Settled(None)) {
             return Ok(found);
         }
-        let kept = self.shared.ends.why(id)?;
-        Ok(kept.map_or(found, |why| Lookup::Settled(Some(KeptEnd { lane: None, why }))))
+        Ok(match self.shared.ends.why(id)? {
+            // That it ended for another reason says no more than that it ended.
+            Some(why) if found == Lookup::Unknown || why.reason != Reason::Other => {
+                Lookup::Settled(Some(KeptEnd { lane: None, why }))
+            }
+            _ => found,
+        })
     }
 
     fn indexed(&self, id: EventId) -> Result<Lookup, StoreError> {
