@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, LastRedrive,
+    Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
+    StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -30,6 +31,7 @@ impl Measured {
             "settle",
             "give_up",
             "find_keys",
+            "last_redrives",
             "lookup",
             "count_before",
             "scan",
@@ -114,6 +116,13 @@ impl EntryStore for Measured {
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
         Box::pin(self.measure("find_keys", self.store.find_keys(keys)))
+    }
+
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(self.measure("last_redrives", self.store.last_redrives(names)))
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {

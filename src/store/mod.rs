@@ -46,7 +46,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
+use crate::event::{EventId, LaneKey, Redriven, Settlement, Tries, Why};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,26 @@ pub struct Dedup {
     pub key: [u8; 16],
     /// Digest of what was handed in under it.
     pub fingerprint: u64,
+}
+
+impl Dedup {
+    /// Fingerprints of the keys under which dead letters are handed in again: of one that keeps its id, and of one that got a new
+    /// id. They are on disk. What producers hand in has others, but for a chance of next to nothing.
+    pub(crate) const REDRIVES: [u64; 2] = [1, 2];
+
+    /// Whether it may be such a key.
+    pub(crate) fn is_of_redrive(&self) -> bool {
+        Self::REDRIVES.contains(&self.fingerprint)
+    }
+}
+
+/// The last redrive of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRedrive {
+    /// The entry as which it was handed in.
+    pub entry: EventId,
+    /// What its record says of it.
+    pub redriven: Redriven,
 }
 
 /// What an append answers for one [`NewEntry`].
@@ -270,6 +290,13 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
+
+    /// The last redrives of the events that go by these ids, in order; also of events that have ended since. Those of entries
+    /// that are owed an end are known, and of others a bounded number, the newest: 65 536 at least.
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>>;
 
     /// One step of a walk over all that is owed an end, in an order of the store's own. An entry that is owed an end from
     /// the first step of a walk to its last is returned by one of them, and none twice, whatever is settled meanwhile.

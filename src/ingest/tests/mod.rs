@@ -31,8 +31,8 @@ use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, LastRedrive, Lookup,
+    Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -115,6 +115,14 @@ impl EntryStore for TestStore {
 
     fn take_losses(&self) -> Vec<Loss> {
         Vec::new()
+    }
+
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        let none = vec![None; names.len()];
+        async move { Ok(none) }.boxed()
     }
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {

@@ -88,6 +88,7 @@ macro_rules! suite {
             mod entries:
                 order_pages_and_limits, due_order_and_skip, those_before_an_entry_are_counted,
                 settlements_and_their_places, reasons_are_kept, repetitions_are_recognised, keys_on_record_are_found,
+                the_last_redrive_of_an_event_is_known_after_its_end,
                 everything_survives_a_crash, a_lane_that_is_given_up_is_lost_once_and_others_stay,
                 a_closed_store_says_so, what_an_earlier_owner_decides_is_refused;
             mod scan:

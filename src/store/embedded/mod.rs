@@ -31,6 +31,7 @@ mod epoch;
 mod error;
 mod fetch;
 mod files;
+mod finds;
 mod format;
 mod give_up;
 mod ids;
@@ -84,6 +85,7 @@ pub(crate) use self::consumption::UsageLog;
 pub(crate) use self::disks::Disks;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
+use self::finds::Find;
 use self::give_up::GivingUp;
 use self::journal::{Settled, What};
 use self::letters::NewLetters;
@@ -93,12 +95,12 @@ use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::threads::Threads;
-use self::writer::{Find, Request};
+use self::writer::Request;
 use super::doubts::Doubts;
 use super::{
-    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
-    StoredEntry,
+    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, LastRedrive, Lookup,
+    Loss, MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError,
+    StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -376,7 +378,18 @@ impl EntryStore for EmbeddedStore {
                 return Err(StoreError::Closed);
             }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Find(Find { keys, reply }))?;
+            self.send(Request::Find(Find::Keys { keys, reply }))?;
+            answer.await.map_err(|_| self.gone())?
+        })
+    }
+
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Find(Find::Redrives { names, reply }))?;
             answer.await.map_err(|_| self.gone())?
         })
     }

@@ -12,6 +12,7 @@ use std::fs;
 
 use super::EmbeddedOptions;
 use super::closing::ListComparison;
+use super::finds;
 use super::missing::{FoundLosses, INDEX_OF_ANOTHER};
 use super::rebuilding;
 use super::report::RecoveryReport;
@@ -305,13 +306,7 @@ fn block(
             opened.indexer.lanes.add(&lane, living.count().into());
         }
     }
-    for row in head.dedup() {
-        if let (Ok(index), None) = (u8::try_from(row.index), opened.dedup.find(&row.dedup)?) {
-            let home = super::ids::Home { block: at, index };
-            let id = super::ids::encode(accepted_ms, home, salt);
-            opened.dedup.insert(&row.dedup, id)?;
-        }
-    }
+    finds::replay(head, at, salt, &mut opened.dedup)?;
     Ok(())
 }
 

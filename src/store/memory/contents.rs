@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
 use crate::store::{
-    Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
-    Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace, Scanned, SettleRequest, StoredEntry,
-    Version,
+    Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LastRedrive, LetterOrder, LetterPage,
+    LetterPlace, Lookup, Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace, Scanned,
+    SettleRequest, StoredEntry, Version, record,
 };
 
 /// What a crash leaves.
@@ -27,6 +27,8 @@ pub(super) struct Contents {
     /// Not yet taken by whoever counts them.
     pub(super) losses: Vec<Loss>,
     dedup: BTreeMap<[u8; 16], (u64, EventId)>,
+    /// The last one of each event that was redriven.
+    redrives: BTreeMap<EventId, LastRedrive>,
     /// By the order in which they were parked.
     pub(super) dead: BTreeMap<u64, DeadLetter>,
     parked: u64,
@@ -109,6 +111,15 @@ impl Contents {
         })
     }
 
+    /// As after the time for which keys are kept.
+    pub(super) fn forget_keys(&mut self) {
+        self.dedup.clear();
+    }
+
+    pub(super) fn last_redrive(&self, name: EventId) -> Option<LastRedrive> {
+        self.redrives.get(&name).cloned()
+    }
+
     fn insert(&mut self, entry: &NewEntry, now_ms: u64) -> EventId {
         let id = match self.last {
             Some(last) => {
@@ -128,6 +139,9 @@ impl Contents {
         self.homes.insert(id, entry.lane.clone());
         if let Some(dedup) = entry.dedup {
             self.dedup.insert(dedup.key, (dedup.fingerprint, id));
+            if let Some(redriven) = record::redriven(&entry.record).filter(|_| dedup.is_of_redrive()) {
+                self.redrives.insert(record::name(&entry.record, id), LastRedrive { entry: id, redriven });
+            }
         }
         id
     }

@@ -12,8 +12,8 @@ use super::{FailPoint, MemoryStore, injected};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, LastRedrive, Lookup,
+    Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -77,6 +77,15 @@ impl EntryStore for MemoryStore {
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
         Box::pin(async move {
             self.read(|contents| keys.iter().map(|key| contents.repeated(Some(*key))).collect())
+        })
+    }
+
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(async move {
+            self.read(|contents| names.iter().map(|name| contents.last_redrive(*name)).collect())
         })
     }
 

@@ -140,6 +140,11 @@ impl MemoryStore {
         self.lock().contents.park(letter);
     }
 
+    /// As after the time for which keys are kept.
+    pub(crate) fn forget_keys(&self) {
+        self.lock().contents.forget_keys();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere cannot leave the maps half changed: they are changed after all checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

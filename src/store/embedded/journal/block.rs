@@ -227,7 +227,7 @@ impl<'a> BlockHead<'a> {
     }
 
     /// Unpacks the records and checks that their lengths add up.
-    pub(super) fn unpack(&self) -> Result<Block, FrameError> {
+    pub(in crate::store::embedded) fn unpack(&self) -> Result<Block, FrameError> {
         let body = if self.packed {
             // Bounded by `decode`: a damaged length cannot ask for more than 4 MiB.
             let mut out = vec![0; self.raw_bytes];
