@@ -32,6 +32,15 @@ What is meant is counted first, and then has to be confirmed.
 
 Exit codes: 0 all of them were looked at, or none is meant, 1 refused, not confirmed, stopped or failed, 69 no daemon answers";
 
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  tidegate events purge --label customer=4711
+
+What is meant is counted first, waiting and dead, and then has to be confirmed. It ends when nothing is left, or says what could
+not be removed.
+
+Exit codes: 0 done, or none is meant, 1 refused, not confirmed, stopped or failed, 69 no daemon answers";
+
 /// Events that one page brings at most.
 const PAGE: u64 = 1000;
 
@@ -51,6 +60,9 @@ enum Verb {
     /// Put those that are meant to another time
     #[command(after_help = CHANGE_EXAMPLES)]
     Delay(bulk::Delay),
+    /// Drop those that are meant for good, dead letters too; calls under way are waited for
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(bulk::Purge),
     /// Send those that are meant ahead of their turn, within every limit
     #[command(after_help = CHANGE_EXAMPLES)]
     SendNow(bulk::Change),
@@ -111,11 +123,8 @@ impl State {
 impl Filter {
     /// Its members, for a request that changes what is meant.
     fn members(&self) -> Map<String, Value> {
-        let labels: Map<String, Value> =
-            self.label.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
         let named = self.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
-        let labels = (!labels.is_empty()).then(|| ("labels".to_owned(), Value::Object(labels)));
-        named.chain(labels).collect()
+        named.chain(labels(&self.label)).collect()
     }
 
     /// Its parameters with their values.
@@ -138,11 +147,19 @@ impl Filter {
     }
 }
 
+/// Labels as a member of a filter; none without one.
+fn labels(labels: &[(String, String)]) -> Option<(String, Value)> {
+    let members: Map<String, Value> =
+        labels.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
+    (!members.is_empty()).then(|| ("labels".to_owned(), Value::Object(members)))
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.verb {
         Verb::List(arguments) => shown(arguments).await,
-        Verb::Cancel(change) => change.run("cancel", Map::new()).await,
-        Verb::SendNow(change) => change.run("send-now", Map::new()).await,
+        Verb::Cancel(change) => change.run("cancel", "cancelled", Map::new()).await,
+        Verb::SendNow(change) => change.run("send-now", "sent ahead of their turn", Map::new()).await,
+        Verb::Purge(purge) => purge.run().await,
         Verb::Delay(delay) => delay.run().await,
     }
 }

@@ -4,6 +4,7 @@
 //! why tidegate ends.
 
 mod backup;
+mod changes;
 mod check_config;
 mod client;
 mod completions;
@@ -70,6 +71,8 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     /// List the events of a running daemon that wait, by policy, state, labels, URL and age
     Events(events::Arguments),
+    /// Look at changes of many events or dead letters, and stop one
+    Changes(changes::Arguments),
     /// Say why an event, or a call that was not handed in, is or would be where it is
     Explain(explain::Arguments),
     /// Show the whole way at work: a real worker, a local receiver, figures measured there
@@ -188,6 +191,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Event(arguments) => block_on(event::run(arguments)),
         Command::DeadLetters(arguments) => block_on(dead_letters::run(arguments)),
         Command::Events(arguments) => block_on(events::run(arguments)),
+        Command::Changes(arguments) => block_on(changes::run(arguments)),
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),

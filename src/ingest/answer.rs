@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Redriven};
 use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
@@ -101,6 +101,10 @@ pub(crate) struct StateBody<'a> {
     why: Option<EndBody>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
+    /// The last redrive, of an event that was a dead letter; kept for a while after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redriven: Option<EventRedrivenBody<'a>>,
 }
 
 /// Of an event that has not ended.
@@ -120,10 +124,6 @@ struct WaitingBody<'a> {
     /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
     #[schema(required)]
     endpoint: Option<String>,
-    /// The last redrive, of an event that was a dead letter.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    redriven: Option<EventRedrivenBody<'a>>,
 }
 
 /// The last redrive of an event.
@@ -182,7 +182,17 @@ impl<'a> StateBody<'a> {
             outcome: known.map(|known| known.end.word()),
             why: known.map(|known| EndBody::of(known, runtime, about)),
             waiting: standing.waiting().map(|waiting| waiting_body(waiting, endpoint_of)),
+            redriven: standing
+                .waiting()
+                .and_then(|waiting| waiting.event.redriven.as_deref())
+                .map(redriven_body),
         })
+    }
+
+    /// The same of an event that has ended and of which this redrive is on record.
+    pub(crate) fn with_redrive(mut self, last: Option<&'a Redriven>) -> Self {
+        self.redriven = self.redriven.or_else(|| last.map(redriven_body));
+        self
     }
 }
 
@@ -193,8 +203,9 @@ pub(super) fn state(
     runtime: &Runtime,
     about: &AboutPolicies,
     endpoint_of: &EndpointOf,
+    last: Option<&Redriven>,
 ) -> Option<Vec<u8>> {
-    StateBody::of(id, standing, runtime, about, endpoint_of).map(|body| json(&body))
+    StateBody::of(id, standing, runtime, about, endpoint_of).map(|body| json(&body.with_redrive(last)))
 }
 
 fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {
@@ -207,12 +218,15 @@ fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> Wait
         method: waiting.event.method.as_str(),
         url: waiting.event.url.without_query(),
         endpoint: endpoint_of(&waiting.event.url),
-        redriven: waiting.event.redriven.as_deref().map(|redriven| EventRedrivenBody {
-            count: redriven.count,
-            at: redriven.at.to_string(),
-            by: &redriven.by,
-            from_url: redriven.from_url.as_deref(),
-        }),
+    }
+}
+
+fn redriven_body(redriven: &Redriven) -> EventRedrivenBody<'_> {
+    EventRedrivenBody {
+        count: redriven.count,
+        at: redriven.at.to_string(),
+        by: &redriven.by,
+        from_url: redriven.from_url.as_deref(),
     }
 }
 

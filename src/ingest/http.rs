@@ -343,18 +343,14 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Ok(id) => id,
         Err(problem) => return problem.into_response(),
     };
-    let standing = match intake.standing(id).await {
-        Ok(standing) => standing,
-        Err(problem) => return problem.into_response(),
-    };
-    let runtime = intake.policies().runtime();
-    match answer::state(id, &standing, &runtime, &intake.refusals().about, intake.endpoint_of()) {
-        Some(body) => {
+    match intake.shown(id).await {
+        Ok(Some(body)) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);
             response
         }
-        None => no_event().into_response(),
+        Ok(None) => no_event().into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, EventId, Lane};
 use crate::ingest::accepted::AcceptedLog;
+use crate::ingest::answer;
 use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder, OfRequest};
 use crate::ingest::doc::OwnRefusals;
@@ -198,6 +199,18 @@ impl Intake {
             let unread = queue.unread_reason(&error);
             Box::new(unread.map_or_else(|| queue_problem(&error), |reason| Problem::event_unread(&reason)))
         })
+    }
+
+    /// The same as JSON, of an event that has ended with its last redrive; `None` when it is unknown.
+    pub(super) async fn shown(&self, id: EventId) -> Result<Option<Vec<u8>>, Box<Problem>> {
+        let standing = self.standing(id).await?;
+        let last = match standing {
+            Standing::Settled(_) => self.queue().last_redrive(id).await,
+            _ => Ok(None),
+        };
+        let last = last.map_err(|error| Box::new(queue_problem(&error)))?;
+        let (runtime, about) = (self.policies().runtime(), &self.refusals().about);
+        Ok(answer::state(id, &standing, &runtime, about, self.endpoint_of(), last.as_ref()))
     }
 
     /// Makes events durable and answers for each of them, in order. `share` is held until then.

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, usage, verbs};
+use crate::ops::{authoring, changes, dead, desk, doubts, events, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -46,16 +46,16 @@ pub(crate) fn api_doc() -> OpenApi {
         dead::verbs::purge,
         dead::bulk::redrive_many,
         dead::bulk::purge_many,
-        dead::bulk::operations,
         dead::transfer::export,
         dead::transfer::import,
         events::list::list,
         events::bulk::cancel,
         events::bulk::delay,
         events::bulk::send_now,
-        events::progress::list,
-        events::progress::show,
-        events::progress::stop,
+        events::bulk::purge,
+        changes::progress::list,
+        changes::progress::show,
+        changes::progress::stop,
         events::cancel,
         events::delay,
         events::send_now,
@@ -73,6 +73,7 @@ pub(crate) fn api_doc() -> OpenApi {
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
         (name = "dead letters", description = "Events that were parked for a person: looked at, handed in again, purged."),
+        (name = "changes", description = "Changes of many events or dead letters: how far they have come, and stopping one."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes, metrics and the whole at a glance.")
     )
@@ -147,16 +148,6 @@ refuses! {
     EventVerb: INVALID_ID INVALID_JSON INCOMPLETE_BODY NOT_FOUND EVENT_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT EVENT_INFLIGHT
         EVENT_ENDED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR
         EVENT_UNREAD STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
-    /// What changes of many events may be refused with.
-    BulkVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT CHANGE_NOT_CONFIRMED CHANGE_UNDER_WAY PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
-    /// What `GET /v1/event-changes` may be refused with.
-    ListRuns: ;
-    /// What `GET /v1/event-changes/{id}` may be refused with.
-    ShowRun: NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED;
-    /// What `POST /v1/event-changes/{id}:stop` may be refused with.
-    StopRun: INVALID_JSON INCOMPLETE_BODY NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORE_HELD;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.

@@ -6,6 +6,7 @@
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
 //!               -> events: list, cancel, delay, send-now, one or many -> queue
+//! changes: many at once, counted, confirmed, with progress: the work is that of events, or of dead
 //! dead: dead letters -> queue: they are shown, redriven and purged
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
@@ -18,6 +19,7 @@ mod asked;
 mod authoring;
 mod body;
 mod candidates;
+mod changes;
 mod dead;
 mod desk;
 mod doc;
@@ -30,6 +32,7 @@ mod policies;
 mod precondition;
 mod pulse;
 mod query;
+mod resource;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -56,11 +59,11 @@ use crate::queue::Queue;
 use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
 
+pub(crate) use changes::Runs;
 pub(crate) use dead::{DeadDesk, dead_routes};
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
-pub(crate) use events::Runs;
 pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.

@@ -11,6 +11,7 @@ mod change;
 mod counters;
 mod ends;
 mod hosts;
+mod last_calls;
 mod ledger;
 mod load;
 mod lost;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
+use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Redriven, Settlement};
 use crate::store::record::RecordError;
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
@@ -51,7 +52,7 @@ use load::HandOut;
 pub(crate) use load::{LoadedPage, PageMix};
 use lost::Losses;
 use named::NamedEntries;
-pub(crate) use parked::{Imported, Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
+pub(crate) use parked::{Imported, Parked, Remade};
 use records::RecordReader;
 use search::Searcher;
 pub(crate) use search::{Found, Search};
@@ -285,6 +286,14 @@ impl Queue {
         self.0.standings.of(id, taken_up_by).await
     }
 
+    /// The last redrive of the event that goes by this id, also after its end, as far as it is on record.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read.
+    pub(crate) async fn last_redrive(&self, id: EventId) -> Result<Option<Redriven>, QueueError> {
+        Ok(self.0.standings.named.last_redrive(id).await?.map(|last| last.redriven))
+    }
+
     /// Looks for events that are owed an end: at most 10 000 of them, or for 50 ms, whichever comes first. A page may be
     /// empty and lead on.
     ///
@@ -307,6 +316,17 @@ impl Queue {
     ) -> Result<Changed, QueueError> {
         let changes = Arc::clone(&self.0.changes);
         RunToEnd::new(async move { changes.make(id, change, &*taken_up_by).await }).await
+    }
+
+    /// Entries that were purged when their calls came back, since the last call of this: the dispatcher is to be told,
+    /// which may wait for them in vain.
+    pub(crate) fn take_last_calls(&self) -> Vec<(LaneKey, EventId)> {
+        self.0.settler.take_last_calls()
+    }
+
+    /// Forgets which calls under way are to be the last ones of their events: see [`Change::Purge`].
+    pub(crate) fn spare_all(&self) {
+        self.0.settler.spare_all();
     }
 
     /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it

@@ -24,7 +24,7 @@ use crate::limit::Outlooks;
 use crate::manage;
 use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
 use crate::policy::Policies;
-use crate::queue::{Operations, Parked, Queue};
+use crate::queue::{Parked, Queue};
 use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
@@ -134,8 +134,9 @@ impl Behind<'_> {
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());
-        let dead = ops::dead_routes(self.dead_desk(router.clone()));
-        let desk = ops::desk_routes(self.desk(router));
+        let runs = ops::Runs::default();
+        let dead = ops::dead_routes(self.dead_desk(router.clone(), runs.clone()));
+        let desk = ops::desk_routes(self.desk(router, runs));
         let dialects = dialects::routes(config, self.policies, self.clock, dice);
         Ok(Doors {
             listener: Listener::open(config.listen.address)?,
@@ -150,17 +151,17 @@ impl Behind<'_> {
         })
     }
 
-    fn dead_desk(&self, router: CallRouter) -> DeadDesk {
+    fn dead_desk(&self, router: CallRouter, runs: ops::Runs) -> DeadDesk {
         DeadDesk {
             parked: self.parked.clone(),
-            operations: Operations::new(self.parked.clone()),
+            runs,
             router,
             policies: self.policies.clone(),
             clock: self.clock.clone(),
         }
     }
 
-    fn desk(&self, router: CallRouter) -> Desk {
+    fn desk(&self, router: CallRouter, runs: ops::Runs) -> Desk {
         Desk {
             queue: self.queue.clone(),
             policies: self.policies.clone(),
@@ -173,7 +174,8 @@ impl Behind<'_> {
             clock: self.clock.clone(),
             router,
             about: ABOUT,
-            runs: ops::Runs::default(),
+            runs,
+            parked: self.parked.clone(),
         }
     }
 }

@@ -19,16 +19,11 @@ refuses! {
     /// What `:purge` of one letter may be refused with.
     Purge: INVALID_JSON INCOMPLETE_BODY NOT_FOUND DEAD_LETTER_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// What a change of many letters may be refused with.
-    Many: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT WRONG_COUNT OPERATION_BUSY PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
     /// What an export may be refused with; what happens later breaks the answer off.
     Export: INVALID_PARAMETER;
     /// What an import may be refused with.
     Import: INCOMPLETE_BODY BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// What `GET /v1/dead-letters/operations` may be refused with.
-    Operations: INVALID_PARAMETER;
 }
 
 /// Letters, or groups of them.
@@ -88,26 +83,6 @@ pub(super) fn group() -> Value {
         "count": 12,
         "oldest": "2030-01-31T07:00:00Z",
         "newest": "2030-01-31T08:00:00Z",
-    })
-}
-
-pub(super) fn counted() -> Value {
-    json!({"count": 12, "before": "2030-01-31T08:00:00Z"})
-}
-
-pub(super) fn operation() -> Value {
-    json!({
-        "id": 1,
-        "verb": "redrive",
-        "about": "reason=http_404 before=2030-01-31T08:00:00Z",
-        "state": "running",
-        "count": 12,
-        "done": 0,
-        "refused": 0,
-        "refusal": null,
-        "error": null,
-        "started_at": "2030-01-31T08:00:05Z",
-        "ended_at": null,
     })
 }
 

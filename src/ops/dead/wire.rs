@@ -11,7 +11,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::event::{Event, Lane, Redriven};
-use crate::queue::Operation;
 use crate::store::{DeadLetter, record};
 
 /// An event that was parked for a person.
@@ -124,53 +123,6 @@ pub(super) struct GroupList {
     pub next_cursor: Option<String>,
 }
 
-/// What was counted, and how to confirm it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLettersCounted)]
-pub(super) struct CountedBody {
-    /// To be given as `confirm`.
-    pub count: u64,
-    /// To be given as `before`: what is parked later is not meant.
-    #[schema(format = DateTime)]
-    pub before: String,
-}
-
-/// A change of many letters.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetterOperation)]
-pub(super) struct OperationBody {
-    /// Its number since the start of the process.
-    id: u64,
-    /// `redrive` or `purge`.
-    verb: &'static str,
-    /// The filter by which its letters were chosen, as it was given.
-    about: String,
-    /// `running`, `done` or `failed`; one that failed may be started again with the same `before`.
-    state: &'static str,
-    /// Letters that were confirmed.
-    count: u64,
-    /// Letters that were redriven or purged.
-    done: u64,
-    /// Letters that could not be redriven, and stay.
-    refused: u64,
-    /// Why the first of them could not.
-    #[schema(required)]
-    refusal: Option<String>,
-    #[schema(required)]
-    error: Option<String>,
-    #[schema(format = DateTime)]
-    started_at: String,
-    #[schema(required, format = DateTime)]
-    ended_at: Option<String>,
-}
-
-/// The last operations of this process, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetterOperations)]
-pub(super) struct OperationList {
-    pub operations: Vec<OperationBody>,
-}
-
 /// An event that was handed in again.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RedrivenEvent)]
@@ -239,26 +191,6 @@ impl RedrivenBody {
             by: by.clone(),
             from_url: from_url.clone(),
             from_id: is_renamed.then(|| origin.to_string()),
-        }
-    }
-}
-
-impl OperationBody {
-    pub(super) fn of(operation: Operation) -> Self {
-        let Operation { id, verb, about, state, count, done, refused, refusal, error, started_at, ended_at } =
-            operation;
-        Self {
-            id,
-            verb,
-            about,
-            state: state.word(),
-            count,
-            done,
-            refused,
-            refusal,
-            error,
-            started_at: started_at.to_string(),
-            ended_at: ended_at.map(|at| at.to_string()),
         }
     }
 }

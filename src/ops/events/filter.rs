@@ -2,9 +2,10 @@
 //!
 //! Must not know: how a request says it.
 
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId, Labels, Lane, LaneKey, PolicyId};
-use crate::ops::desk::Desk;
 use crate::queue::Search;
 use crate::store::{LanePick, ScanPlace};
 
@@ -77,9 +78,27 @@ impl Filter {
         Self { accepted_until: Some(accepted_until), ..self }
     }
 
+    /// Whether all are meant, apart from those that come later.
+    pub(super) fn names_nothing(&self) -> bool {
+        Self { accepted_until: None, ..self.clone() } == Self::default()
+    }
+
+    /// The filter in words, for people who look at a change.
+    pub(super) fn about(&self) -> String {
+        let members = [
+            ("policy", self.policy.as_ref().map(ToString::to_string)),
+            ("state", self.state.map(str::to_owned)),
+            ("url_prefix", self.url_prefix.clone()),
+            ("accepted_after", self.accepted_after.map(|at| at.to_string())),
+        ];
+        let labels = self.labels.iter().map(|(key, value)| format!("label.{key}={value}"));
+        let members = members.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        members.chain(labels).collect::<Vec<_>>().join(" ")
+    }
+
     /// A page of such events.
-    pub(super) fn page(&self, desk: &Desk, after: Option<ScanPlace>, most: usize) -> Search {
-        let (filter, defaults) = (self.clone(), desk.router.defaults.labels.clone());
+    pub(super) fn page(&self, defaults: &Arc<Labels>, after: Option<ScanPlace>, most: usize) -> Search {
+        let (filter, defaults) = (self.clone(), Arc::clone(defaults));
         Search {
             after,
             lanes: self.lanes(),
@@ -102,14 +121,25 @@ impl Filter {
     /// Whether an event is meant, apart from its policy and its state. Labels that stand for all events count where the
     /// event has none of its own.
     fn means(&self, id: EventId, event: &Event, defaults: &Labels) -> bool {
+        self.is_of_its_time(id, event) && self.means_what(event, defaults)
+    }
+
+    /// Whether an event was accepted at a time that is meant. One that was redriven was accepted when it came first, or its
+    /// present entry was: what was there at a count is meant, and nothing that came later.
+    pub(super) fn is_of_its_time(&self, id: EventId, event: &Event) -> bool {
+        let first = event.name(id).accepted_at().min(id.accepted_at());
+        self.accepted_after.is_none_or(|after| id.accepted_at() > after)
+            && self.accepted_until.is_none_or(|until| first <= until)
+    }
+
+    /// Whether an event is meant by its labels and its URL.
+    pub(super) fn means_what(&self, event: &Event, defaults: &Labels) -> bool {
         let is_so = |(key, value): &(String, String)| {
             event.labels.get(key).or_else(|| defaults.get(key)) == Some(value.as_str())
         };
         // Without the query, which may carry secrets: a search must not tell them letter by letter.
         let url = event.url.without_query();
-        self.accepted_after.is_none_or(|after| id.accepted_at() > after)
-            && self.accepted_until.is_none_or(|until| id.accepted_at() <= until)
-            && self.url_prefix.as_ref().is_none_or(|prefix| url.starts_with(prefix.as_str()))
+        self.url_prefix.as_ref().is_none_or(|prefix| url.starts_with(prefix.as_str()))
             && self.labels.iter().all(is_so)
     }
 }

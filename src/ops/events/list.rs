@@ -75,7 +75,7 @@ async fn page(desk: &Desk, uri: &Uri) -> OpsAnswer {
     let filter = filter(&parameters)?;
     let most = parameters.page("limit")?;
     let after = parameters.cursor("cursor")?.map(|text| place(&text)).transpose()?;
-    let search = filter.page(desk, after, most);
+    let search = filter.page(&desk.router.defaults.labels, after, most);
     let found = desk.queue.search(&search).await.map_err(|error| unreadable(&error))?;
     let runtime = desk.policies.runtime();
     let bodies = found.events.iter();

@@ -5,6 +5,7 @@ mod bulk;
 mod events;
 mod explain;
 mod policies;
+mod purge;
 mod usage;
 mod verbs;
 mod world;
