@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::app::descriptors::{self, DescriptorShares};
+use crate::app::letter_census::LetterCensus;
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
@@ -113,6 +114,7 @@ impl App {
         let (closing, outlooks) =
             (CancellationToken::new(), Arc::new(ArcSwap::from_pointee(Outlooks::default())));
         let pulse = Pulse::new(clock.now());
+        let letters = LetterCensus::new(parked.clone(), queue.clone(), clock.clone());
         let behind = Behind {
             config,
             clock: &clock,
@@ -141,6 +143,7 @@ impl App {
             outlooks,
             metrics,
             pulse,
+            letters,
             clock,
             exporter,
             closing,

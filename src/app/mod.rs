@@ -18,6 +18,7 @@ mod housekeeping;
 mod html;
 mod in_doubt;
 mod known;
+mod letter_census;
 pub(crate) mod listen;
 mod live;
 mod logging;
@@ -95,6 +96,7 @@ pub struct App {
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
     pulse: Pulse,
+    letters: letter_census::LetterCensus,
     clock: Clock,
     exporter: Option<Exporter>,
     /// Cancelled when no more events are taken.

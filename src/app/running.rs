@@ -70,6 +70,7 @@ pub(super) fn spawn(app: App) -> Running {
         clock: app.clock.clone(),
         outlooks: app.outlooks,
         pulse: app.pulse,
+        letters: app.letters,
         spent: app.spent,
         live: app.live.clone(),
     };

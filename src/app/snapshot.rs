@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::app::known::{KnownPolicies, add_keys};
+use crate::app::letter_census::LetterCounts;
 use crate::clock::{self, Clock, Correction};
 use crate::dispatch::PlannerFigures;
 use crate::event::{Lane, PolicyId, PolicyRef};
@@ -23,6 +24,8 @@ pub(super) struct HousekeepingView<'a> {
     pub(super) figures: &'a PlannerFigures,
     pub(super) limiters: &'a [LimiterFigures],
     pub(super) lanes: &'a [LaneCounts],
+    /// By labels of policies.
+    pub(super) letters: &'a LetterCounts,
 }
 
 /// Takes the snapshot of what was seen, with a row for every known policy.
@@ -33,7 +36,7 @@ pub(super) fn take(
     clock: &Clock,
     seen: &HousekeepingView<'_>,
 ) -> Snapshot {
-    let HousekeepingView { figures, limiters, lanes } = seen;
+    let HousekeepingView { figures, limiters, lanes, letters } = seen;
     let runtime = policies.runtime();
     let mut rows = known.rows(&runtime, clock.now());
     let mut keys: HashMap<&PolicyId, u64> = HashMap::new();
@@ -61,6 +64,9 @@ pub(super) fn take(
     }
     for (policy, lanes) in &figures.looks.near_expiry {
         row(&mut rows, policy).near_expiry += lanes;
+    }
+    for (policy, count) in *letters {
+        row(&mut rows, policy).letters += count;
     }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.

@@ -25,6 +25,8 @@ pub(crate) struct PolicyGauges {
     pub inflight: u64,
     /// Entries parked for a person, where these are counted: as a whole, not for each policy.
     pub dead: Option<u64>,
+    /// Dead letters of events that it governed.
+    pub letters: u64,
     /// Calls of its lanes that are under way.
     pub calls: u64,
     /// About the bytes of the entries that are owed an end.
@@ -150,6 +152,7 @@ impl PolicyGauges {
         self.delayed += other.delayed;
         self.inflight += other.inflight;
         self.dead = self.dead.into_iter().chain(other.dead).reduce(u64::add);
+        self.letters += other.letters;
         self.calls += other.calls;
         self.bytes += other.bytes;
         self.draining += other.draining;
@@ -198,6 +201,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     for (state, count) in states.into_iter().chain(row.dead.map(|dead| ("dead", dead))) {
         gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
+    gauge!(names::DEAD_LETTERS.name, "policy" => label.clone()).set(figure(row.letters));
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
     set_ages(label, row, now);
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));

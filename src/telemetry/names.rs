@@ -191,6 +191,12 @@ pub(super) const QUOTA_REMAINING: Metric = gauge(
     &["policy"],
     "Starts that are left of the quota in the present period, the least over all label values.",
 );
+pub(super) const DEAD_LETTERS: Metric = gauge(
+    "tidegate_dead_letters",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Dead letters, under each policy that governed the event; counted in the background.",
+);
 pub(super) const LIMIT_KEYS: Metric = gauge(
     "tidegate_limit_keys",
     Some(metrics::Unit::Count),
@@ -343,6 +349,7 @@ pub const ALL: &[Metric] = &[
     AMBIGUOUS_CALLS,
     QUEUE_WAIT,
     QUEUE_EVENTS,
+    DEAD_LETTERS,
     QUEUE_OLDEST_ENQUEUED,
     QUEUE_TTL,
     CALLS_INFLIGHT,

@@ -129,7 +129,7 @@ pub(in crate::telemetry) const DEAD_LETTERS_REMOVED: Metric = counter(
 pub(in crate::telemetry) const EVENTS_CHANGED: Metric = counter(
     "tidegate_events_changed_total",
     &["change"],
-    "Events that waited and that an operator cancelled, delayed or sent ahead of their turn; a purge of a policy does not count.",
+    "Events that waited and that an operator cancelled, delayed, sent ahead of their turn or purged; a purge of a policy does not count.",
 );
 pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
     "tidegate_policy_info",
