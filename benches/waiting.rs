@@ -133,7 +133,9 @@ async fn dispatch_beside_search(server: &Server, clock: &Clock) {
         let rate = (receiver.count() - before) as f64 / clock.now().since(begun).as_secs_f64();
         rates[usize::from(searches)] += rate / WINDOWS as f64;
         println!("dispatch: {rate:.0} per second, beside a search: {searches}");
-        searcher.inspect(tokio::task::JoinHandle::abort);
+        if let Some(searcher) = searcher {
+            searcher.abort();
+        }
     }
     let [without, with] = rates;
     println!("dispatch: {without:.0} per second, {with:.0} beside a search: {:.1} %", 100.0 * with / without);
