@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::clock::Clock;
 use crate::event::Lane;
 use crate::queue::{Parked, Queue, QueueError};
-use crate::store::{LetterOrder, ReadLimit};
+use crate::store::ReadLimit;
 use crate::telemetry::{policy_names, series_of};
 
 /// The shortest time between two counts. A first one is made at the start.
@@ -80,7 +80,7 @@ impl LetterCensus {
     async fn count(&self) -> Result<LetterCounts, QueueError> {
         let (mut counts, mut after) = (LetterCounts::new(), None);
         loop {
-            let page = self.parked.page(LetterOrder::OldestFirst, after, AT_ONCE).await?;
+            let page = self.parked.on_record(after, AT_ONCE).await?;
             for placed in &page.letters {
                 let mut add = |policy: &str| *counts.entry(series_of(policy).to_owned()).or_default() += 1;
                 match Lane::parse(&placed.letter.lane) {

@@ -118,6 +118,19 @@ impl Parked {
         self.0.page(order, after, limit).await
     }
 
+    /// The next letters that are on record, oldest first, for those who count them: also the few that may be void, for which
+    /// [`Parked::page`] asks the store one by one.
+    ///
+    /// # Errors
+    /// As [`Parked::page`].
+    pub(crate) async fn on_record(
+        &self,
+        after: Option<LetterPlace>,
+        limit: ReadLimit,
+    ) -> Result<LetterPage, QueueError> {
+        Ok(self.0.letters.list(LetterOrder::OldestFirst, after, limit).await?)
+    }
+
     /// The letters of the events that are known by this id, in the order in which they were parked.
     ///
     /// # Errors
