@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{Api, Configured, Receiver, Server, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const EVENTS: u64 = 30;
+const EVENTS: u64 = 6;
 
 fn tidegate(server: &Server, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
