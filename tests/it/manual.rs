@@ -36,7 +36,7 @@ const PRINTED: &[(&str, &[&str])] = &[
     ("mashery", &["\"line\":1,\"status\":202", "\"ERR_403_DEVELOPER_OVER_RATE\""]),
     ("mediarithmics", &["\"max_qps\":0.5", "\"policies\":["]),
     ("responsys", &["\"line\":1,\"status\":202", "\"API_LIMIT_EXCEEDED\""]),
-    ("dead-letters", &["\"groups\":", "\"count\":"]),
+    ("dead-letters", &["\"groups\":", "\"matched\":"]),
     ("steering", &["\"crm\"", "maintenance of the partner"]),
 ];
 
