@@ -233,7 +233,7 @@ async fn the_command_line_shows_redrives_and_purges_letters() {
     let api = server.api();
     let ids = hand_in(&api, &receiver.url("/x"), 8).await;
     eventually("all die", Duration::from_secs(10), async || letters(&api).await.len() == 8).await;
-    eventually("they are counted under their policy", Duration::from_secs(20), async || {
+    eventually("they are counted under their policy", Duration::from_secs(90), async || {
         api.metric("tidegate_dead_letters", "policy=\"orders\"").await == 8.0
     })
     .await;
@@ -281,7 +281,7 @@ async fn the_command_line_shows_redrives_and_purges_letters() {
     let (_, gone, _) = said(&["purge", &ids[&0], "--yes"]);
     assert!(gone.contains("is gone"), "{gone}");
     assert!(letters(&api).await.is_empty());
-    eventually("none is counted under its policy any more", Duration::from_secs(20), async || {
+    eventually("none is counted under its policy any more", Duration::from_secs(90), async || {
         api.metric("tidegate_dead_letters", "policy=\"orders\"").await == 0.0
     })
     .await;
