@@ -99,11 +99,11 @@ async fn what_a_person_has_is_purged_everywhere_and_its_bytes_leave_the_disk() {
     let file = world.file.with_file_name("letters.ndjson");
     std::fs::write(&file, exported).expect("written");
     tidegate(&server, &["dead-letters", "purge", "--all", "--yes"]);
-    tidegate(&server, &["dead-letters", "import", &file.display().to_string()]);
     assert!(!files_with_it(data).is_empty(), "the control: nothing was closed yet");
     assert_eq!(server.stop().code(), Some(0));
     let server = Server::start(&world.options);
     let api = server.api();
+    tidegate(&server, &["dead-letters", "import", &file.display().to_string()]);
     eventually("the bytes have left the disk", GONE_WITHIN, async || {
         tokio::time::sleep(Duration::from_secs(1)).await;
         files_with_it(data).is_empty()
