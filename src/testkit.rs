@@ -30,7 +30,7 @@ pub mod delivery {
 /// The nouns of an event's way: event, lane, outcome, settlement.
 pub mod event {
     pub use crate::event::{
-        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Reason,
+        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Priority, Reason,
         Settlement, Tries,
     };
 }

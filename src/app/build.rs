@@ -23,7 +23,7 @@ use crate::delivery::{Deliver, HttpDeliverer};
 use crate::dispatch::{DispatcherParts, Service};
 use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
-use crate::ops::Pulse;
+use crate::ops::{Pulse, StopRecord};
 use crate::policy::{Policies, Runtime};
 use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
@@ -87,6 +87,7 @@ impl App {
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // Before anything of the store is shown or handed out.
+        let stops = StopRecord::open(Arc::clone(&documents), clock.clone(), &queue.doubts()).await;
         let parked = Parked::open(&queue, documents, clock.clone()).await?;
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
@@ -107,6 +108,7 @@ impl App {
             options: options::dispatch_options(config, &shares, is_held),
             gate,
             usages: usages.clone(),
+            stops: stops.stops(),
             tracer: tracer.clone(),
             dice: dice.fork(),
         });
@@ -121,6 +123,7 @@ impl App {
             policies: &policies,
             dispatch: &dispatch,
             outlooks: &outlooks,
+            stops: &stops,
             closing: &closing,
         };
         let router = behind.router(&live);

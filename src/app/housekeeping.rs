@@ -147,7 +147,11 @@ impl Housekeeper {
         let held = figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason));
         let mut stalled: HashSet<&LaneKey> = figures.cautious.iter().collect();
         for (lane, hold) in held {
-            outlooks.add_hold(lane.key().clone(), hold.until);
+            if hold.reason == HoldReason::Stopped {
+                outlooks.add_stop(lane.key().clone(), hold.until);
+            } else {
+                outlooks.add_hold(lane.key().clone(), hold.until);
+            }
             stalled.insert(lane.key());
         }
         for counts in lanes.iter().filter(|counts| !stalled.contains(&counts.lane)) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::app::known::{KnownPolicies, add_keys};
 use crate::clock::{self, Clock, Correction};
 use crate::dispatch::PlannerFigures;
-use crate::event::{Lane, PolicyId, PolicyRef};
+use crate::event::{Lane, PolicyId, PolicyRef, Priority};
 use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
@@ -74,8 +74,21 @@ pub(super) fn take(
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,
         store_damaged_frames: store.damaged,
+        stops: figures.stops.to_vec(),
+        priorities: priority_rows(lanes),
         doubts: doubt_rows(&queue.doubts().list()),
     }
+}
+
+/// Every priority has a row, so that a figure falls to zero.
+fn priority_rows(lanes: &[LaneCounts]) -> Vec<(&'static str, u64)> {
+    let mut rows = Priority::ALL.map(|priority| (priority.word(), 0));
+    for counts in lanes {
+        if let Some((_, events)) = rows.get_mut(counts.lane.priority().place()) {
+            *events += counts.ready + counts.inflight;
+        }
+    }
+    rows.to_vec()
 }
 
 /// Every kind has a row, so that a figure falls to zero.

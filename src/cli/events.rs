@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::explain::escaped;
 use crate::cli::output::{OutputArguments, TextTable, left, right};
 use crate::cli::policies::{checked_id, label};
+use crate::cli::priority::PriorityArgument;
 use crate::cli::words::{count, list, or_dash, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -80,6 +81,9 @@ struct Filter {
     /// Where they stand
     #[arg(long, value_enum)]
     state: Option<State>,
+    /// Their priority
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArgument>,
     /// A label that they have; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -131,6 +135,7 @@ impl Filter {
         let named = [
             ("policy", self.policy.clone()),
             ("state", state),
+            ("priority", self.priority.map(|priority| priority.word().to_owned())),
             ("url_prefix", self.url_prefix.clone()),
             ("accepted_after", self.accepted_after.clone()),
         ];
@@ -218,6 +223,7 @@ mod tests {
         Filter {
             policy: Some("crm".to_owned()),
             state: Some(State::Delayed),
+            priority: Some(PriorityArgument::Low),
             label: vec![("a b".to_owned(), "A&B".to_owned())],
             url_prefix: Some("http://h/?".to_owned()),
             accepted_after: None,
@@ -228,7 +234,7 @@ mod tests {
     fn a_filter_is_asked_for_as_it_was_given() {
         assert_eq!(
             path(&filter(), 7, Some("Pg")),
-            "/v1/events?policy=crm&state=delayed&url_prefix=http%3A%2F%2Fh%2F%3F&label.a%20b=A%26B&limit=7&cursor=Pg"
+            "/v1/events?policy=crm&state=delayed&priority=low&url_prefix=http%3A%2F%2Fh%2F%3F&label.a%20b=A%26B&limit=7&cursor=Pg"
         );
     }
 

@@ -13,6 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::event::{event_id, standing};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Cell, Colour, OutputArguments, Style, TextTable, left, printable};
+use crate::cli::priority::PriorityArgument;
 use crate::cli::words::{count, grouped, list, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -30,7 +31,7 @@ Exit codes: 0 explained, 1 no such event, or it has ended long ago, 69 no daemon
 pub(super) struct Arguments {
     /// The id of an event
     #[arg(value_parser = event_id, required_unless_present_any = ["url", "event"],
-        conflicts_with_all = ["url", "method", "label", "header", "request_header", "event"])]
+        conflicts_with_all = ["url", "method", "priority", "label", "header", "request_header", "event"])]
     id: Option<String>,
     /// The address of a call that was not handed in
     #[arg(long)]
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// The method of that call; POST when missing
     #[arg(long)]
     method: Option<String>,
+    /// The priority of that call; normal when missing
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArgument>,
     /// A label of that call; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = super::policies::label)]
     label: Vec<(String, String)>,
@@ -48,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
     request_header: Vec<(HeaderName, HeaderValue)>,
     /// A file with the event that would be handed in, as JSON; `-` reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "label", "header"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "priority", "label", "header"])]
     event: Option<PathBuf>,
     /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
@@ -93,8 +97,13 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 fn query(arguments: &Arguments) -> String {
-    let named = [("id", &arguments.id), ("url", &arguments.url), ("method", &arguments.method)];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?)));
+    let named = [
+        ("id", arguments.id.as_deref()),
+        ("url", arguments.url.as_deref()),
+        ("method", arguments.method.as_deref()),
+        ("priority", arguments.priority.map(PriorityArgument::word)),
+    ];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let labels = arguments.label.iter().map(|(label, value)| (format!("label.{label}"), value.as_str()));
     let pairs = named.chain(labels).map(|(name, value)| (name, value.as_bytes()));
     let headers = arguments.header.iter().map(|(name, value)| (format!("header.{name}"), value.as_bytes()));

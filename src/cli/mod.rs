@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod dead_letters;
 mod demo;
+mod dispatch;
 mod doubts;
 mod enqueue;
 mod event;
@@ -22,6 +23,7 @@ mod output;
 mod policies;
 mod policy;
 mod print_config;
+mod priority;
 mod progress;
 mod run;
 mod serve;
@@ -78,6 +80,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Print the active configuration, each value with its origin
     PrintConfig(print_config::Arguments),
+    /// Stop everything, the calls to a host or the events of an organisation in an emergency, and go on
+    Dispatch(dispatch::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),
     /// List the policies of a running daemon, and keep them as code: export, diff, apply
@@ -192,6 +196,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::PrintConfig(arguments) => print_config::run(&arguments),
+        Command::Dispatch(arguments) => block_on(dispatch::run(arguments)),
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Policy(arguments) => block_on(policy::run(arguments)),

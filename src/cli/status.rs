@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
+use crate::cli::dispatch::line as stop_line;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Colour, OutputArguments, Style, printable};
 use crate::cli::words::{about_seconds, age, bytes, count, grouped, list, pairs, text, until};
@@ -45,6 +46,7 @@ fn screen(status: &Value, address: &str, style: Style, now: Timestamp) -> String
         ("ended", counts(status, "/ended", &["delivered", "dead", "expired", "dropped", "lost"])),
         ("policies", counts(status, "/policies", &["deployed", "draining", "idle", "paused", "held"])),
         ("held", held(status, style, now)),
+        ("stopped", stopped(status, style, now)),
         ("doubts", doubts(status, style)),
         ("disk", disk(status)),
     ]);
@@ -97,6 +99,13 @@ fn held(status: &Value, style: Style, now: Timestamp) -> String {
     });
     let reasons: Vec<_> = reasons.collect();
     if reasons.is_empty() { "nothing".to_owned() } else { reasons.join(", ") }
+}
+
+fn stopped(status: &Value, style: Style, now: Timestamp) -> String {
+    let stops =
+        list(status, "/stops").iter().map(|stop| style.paint(Some(Colour::Bad), &stop_line(stop, now)));
+    let stops: Vec<_> = stops.collect();
+    if stops.is_empty() { "nothing".to_owned() } else { stops.join("; ") }
 }
 
 fn doubts(status: &Value, style: Style) -> String {

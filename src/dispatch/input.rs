@@ -12,6 +12,7 @@ use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::stops::Stops;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
 use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
@@ -28,6 +29,8 @@ pub(crate) struct Ticket(pub(super) u64);
 pub(crate) enum Input {
     /// Policies were deployed, changed, undeployed or dropped.
     Policies(Arc<Runtime>),
+    /// These emergency stops are in force from now on.
+    Stops(Arc<Stops>),
     /// A lane has new entries, which it has not read yet.
     LaneReady(LaneKey),
     /// An entry of a lane was put off until then, earlier than all others that wait for their due time.
@@ -204,6 +207,8 @@ pub(crate) struct PlannerFigures {
     pub looks: Looks,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,
+    /// How many emergency stops are in force, by what they stop.
+    pub stops: [(&'static str, u64); 3],
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
     /// Lanes whose endpoint has failed and is tried with few calls at a time.

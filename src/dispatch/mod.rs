@@ -16,14 +16,18 @@ mod lanes;
 mod mix;
 mod planner;
 mod retry;
+mod ruled;
 mod rules;
 mod service;
 mod shares;
 mod shortage_hold;
+mod siblings;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod unread;
+mod weights;
 mod windows;
 
 pub(crate) use endpoints::{Endpoint, Endpoints, EndpointsInForce};
@@ -39,3 +43,4 @@ pub(crate) use planner::report::{BlockedLimit, LaneReport};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use rules::{RetryRules, StatusRule, StatusRules};
 pub(crate) use service::{DispatcherParts, Service};
+pub(crate) use stops::{Stop, StopTarget, Stops};

@@ -23,6 +23,7 @@ use crate::dispatch::endpoints::EndpointsInForce;
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
+use crate::dispatch::stops::Stops;
 use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
@@ -63,6 +64,8 @@ pub(crate) struct DispatcherParts {
     pub gate: Gate,
     /// Where starts to come are put on record; open.
     pub usages: Arc<dyn UsageStore>,
+    /// The emergency stops in force at the start.
+    pub stops: Arc<Stops>,
     /// Begins the spans of attempts, for a collector.
     pub tracer: Tracer,
     /// For the jitter of retries and holds.
@@ -122,7 +125,8 @@ impl Service {
         let (quiet, is_quiet) = watch::channel(true);
         let reports = mpsc::unbounded_channel();
         let runtime = parts.policies.newest();
-        let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        let mut planner =
+            Planner::new(parts.gate, (&runtime, parts.stops), parts.options, parts.dice, parts.clock.now());
         // Before the first step, so that nothing expires by a time in doubt.
         if !parts.clock.is_trusted() {
             planner.doubt_time();
@@ -265,6 +269,10 @@ impl Service {
                     self.step(Input::TimeTrusted(leap.clone()));
                 }
                 drop(answer.send(leap));
+            }
+            PlannerCommand::Stops(stops, answer) => {
+                self.step(Input::Stops(stops));
+                answer.send(()).unwrap_or_default();
             }
             PlannerCommand::Purge(policy, answer) => {
                 // What was accepted before is known before.

@@ -108,6 +108,8 @@ pub(crate) struct StateBody<'a> {
 #[schema(as = WaitingEvent)]
 struct WaitingBody<'a> {
     lane: &'a str,
+    /// `high`, `normal` or `low`.
+    priority: &'static str,
     /// Without the tries that cost none.
     attempts: u16,
     #[schema(required, format = DateTime)]
@@ -201,6 +203,7 @@ fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> Wait
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),
+        priority: lane.priority().word(),
         attempts: waiting.attempts,
         due_at: date(waiting.due_at),
         expires_at: waiting.event.expires_at.to_string(),

@@ -77,6 +77,9 @@ struct CloudEvent {
     /// A shorter life than the configured one.
     #[schema(nullable = false)]
     tidegatettlseconds: Option<String>,
+    /// `high`, `normal` or `low`; `normal` when missing.
+    #[schema(nullable = false)]
+    tidegatepriority: Option<String>,
     /// Any JSON value; or `data_base64`, or neither.
     #[schema(value_type = Value)]
     data: Option<Value>,
@@ -128,6 +131,9 @@ pub(super) struct CeHeaders {
     /// A shorter life than the configured one.
     #[param(rename = "ce-tidegatettlseconds")]
     tidegatettlseconds: Option<String>,
+    /// `high`, `normal` or `low`; `normal` when missing.
+    #[param(rename = "ce-tidegatepriority")]
+    tidegatepriority: Option<String>,
 }
 
 /// What is answered for one event of several.
@@ -236,6 +242,7 @@ pub(super) fn delayed() -> Value {
         "id": ID,
         "state": "delayed",
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "attempts": 0,
         "due_at": "2030-01-31T09:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",

@@ -50,6 +50,7 @@ pub(crate) fn routes(intake: Intake) -> Router {
     post, path = "/v1/events", tag = "events", operation_id = "enqueue",
     params(
         ("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member."),
+        ("tidegate-priority" = Option<String>, Header, description = "Of events that name none: `high`, `normal` or `low`."),
         doc::CeHeaders,
     ),
     request_body(content(

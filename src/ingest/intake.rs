@@ -336,7 +336,7 @@ impl Intake {
             if let Some(labels) = implied {
                 event.labels = labels;
             }
-            parts.router.route(runtime, &event.method, &event.url, &event.labels)
+            parts.router.route(runtime, &event.method, &event.url, &event.labels, decoded.priority)
         });
         lane.map_err(|refused| Box::new(no_route(&refused, event, runtime, &parts.refusals.about)))
     }

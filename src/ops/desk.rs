@@ -26,7 +26,7 @@ use crate::ops::explain::{ExplainBody, Explainer};
 use crate::ops::policies::PolicyViews;
 use crate::ops::verbs::PolicyVerb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc, events, verbs};
+use crate::ops::{StopRecord, authoring, doc, events, stops, verbs};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
@@ -58,6 +58,8 @@ pub(crate) struct Desk {
     pub about: AboutPolicies,
     /// The changes of many events that go on or have ended.
     pub runs: Runs,
+    /// The emergency stops.
+    pub stops: StopRecord,
 }
 
 pub(super) type OpsAnswer = Result<Response, Box<Problem>>;
@@ -75,6 +77,7 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
         )
         .route("/v1/explain", get(explain).post(explain_event))
         .merge(events::routes())
+        .merge(stops::routes())
         .with_state(desk)
 }
 
@@ -101,7 +104,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
 /// Explain an event or a call
 ///
 /// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either
-/// `id`, or `url` with `method`, `label.KEY` and `header.NAME`, the last two as often as needed. Headers of the request
+/// `id`, or `url` with `method`, `priority`, `label.KEY` and `header.NAME`, the last two as often as needed. Headers of the request
 /// itself that are labels of events count as in `POST /v1/events`. What is told by the body of a call needs the `POST`.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "policies", operation_id = "explain",
@@ -109,6 +112,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
         ("id" = Option<String>, Query, format = "uuid", description = "An event."),
         ("url" = Option<String>, Query, description = "Of a call that was not handed in.", example = "http://127.0.0.1:9000/orders"),
         ("method" = Option<String>, Query, description = "Of that call; POST when missing."),
+        ("priority" = Option<String>, Query, description = "Of that call: `high`, `normal` or `low`; `normal` when missing."),
         ("labels" = inline(Option<doc::CallParameters>), Query, style = Form, explode, description = "Labels and headers of that call, each \
             a parameter of its own: `label.org=ACME`, `header.x-key=k1`."),
     ),

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, usage, verbs};
+use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, stops, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -59,6 +59,9 @@ pub(crate) fn api_doc() -> OpenApi {
         events::cancel,
         events::delay,
         events::send_now,
+        stops::show,
+        stops::pause,
+        stops::resume,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -72,6 +75,7 @@ pub(crate) fn api_doc() -> OpenApi {
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "dispatch", description = "Emergency stops of everything, a host or an organisation."),
         (name = "dead letters", description = "Events that were parked for a person: looked at, handed in again, purged."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes, metrics and the whole at a glance.")
@@ -157,6 +161,11 @@ refuses! {
     /// What `POST /v1/event-changes/{id}:stop` may be refused with.
     StopRun: INVALID_JSON INCOMPLETE_BODY NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT PAYLOAD_TOO_LARGE
         UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORE_HELD;
+    /// What `GET /v1/dispatch` may be refused with.
+    ShowDispatch: INVALID_PARAMETER;
+    /// What `POST /v1/dispatch:pause` and `:resume` may be refused with.
+    DispatchVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT NOT_APPLICABLE PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
+        UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.
@@ -199,6 +208,7 @@ pub(super) fn status() -> Value {
         "rates": {"accepted_per_second": 200.3, "delivered_per_second": 200.0, "over_seconds": 10.0},
         "policies": {"deployed": 2, "draining": 0, "idle": 1, "paused": 0, "held": 1},
         "held": [{"reason": "retry_after", "lanes": 1, "until": "2030-01-31T09:00:30.000Z"}],
+        "stops": [],
         "doubts": {"open": 0, "unacknowledged": 0, "events": 0},
         "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
     })
@@ -333,6 +343,7 @@ pub(super) fn explained_call() -> Value {
         "lane": {
             "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},
             "host": "127.0.0.1:9000",
+            "priority": "normal",
         },
         "due_at": null,
         "ahead": 0,

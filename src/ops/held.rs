@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport};
+use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport, Stop};
 use crate::event::Lane;
 use crate::limit::LimitKind;
 use crate::ops::wire::date;
@@ -69,6 +69,24 @@ impl HeldBy {
         Self::new("nothing", "Its call is under way.".to_owned(), None)
     }
 
+    /// An operator has stopped it.
+    pub(super) fn stopped(stop: &Stop) -> Self {
+        let end = match stop.until {
+            Some(until) => format!(" until {until}"),
+            None => " until it is resumed".to_owned(),
+        };
+        let text = format!("Dispatch of {} is stopped{end}: {}", stop.target, stop.reason);
+        Self { reason: Some(HoldReason::Stopped.word()), ..Self::new("hold", text, stop.until) }
+    }
+
+    /// The record of stops cannot be read, so that everything is stopped.
+    pub(super) fn stopped_unread(reason: &str) -> Self {
+        let text = format!(
+            "Nothing is sent: the record of emergency stops cannot be read ({reason}); resume everything once that is right."
+        );
+        Self { reason: Some(HoldReason::Stopped.word()), ..Self::new("hold", text, None) }
+    }
+
     /// It would not be taken in at the door, for what `by` names.
     pub(super) fn refused(by: &'static str, text: String) -> Self {
         Self::new(by, text, None)
@@ -125,6 +143,10 @@ impl HeldBy {
                                        right are neither sent nor dropped, and those whose due_at was given meanwhile are not sent, \
                                        until it is synchronised or confirmed."
                 .to_owned(),
+            // The reason of a stop is put in by whoever knows the event.
+            (HoldReason::Stopped, _) => {
+                format!("An operator has stopped it{}.", if hold.until.is_some() { end("until") } else { String::new() })
+            }
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }

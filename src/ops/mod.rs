@@ -6,6 +6,7 @@
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
 //!               -> events: list, cancel, delay, send-now, one or many -> queue
+//!               -> stops: pause and resume everything, a host, an organisation -> a document, dispatcher
 //! dead: dead letters -> queue: they are shown, redriven and purged
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
@@ -31,6 +32,7 @@ mod precondition;
 mod pulse;
 mod query;
 mod status;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -62,6 +64,7 @@ pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
 pub(crate) use events::Runs;
 pub(crate) use pulse::Pulse;
+pub(crate) use stops::StopRecord;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -90,6 +93,8 @@ pub(crate) struct Ops {
     pub descriptors: Arc<str>,
     /// The dispatcher, asked for calls under way and holds.
     pub dispatch: DispatchHandle,
+    /// The emergency stops.
+    pub stops: StopRecord,
     /// The clock for ages and uptime.
     pub clock: Clock,
     /// Since when the process runs, and its rates.
@@ -175,10 +180,31 @@ fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
     checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    // Nor while nothing is sent: events go on being taken.
+    checks.push(ReadinessCheck { name: "dispatch", ok: true, detail: dispatch_state(&ops.stops) });
     checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
     checks.extend((ops.proxy_state)().map(|detail| ReadinessCheck { name: "proxy", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
+}
+
+/// What an operator has stopped, in a sentence.
+fn dispatch_state(stops: &StopRecord) -> String {
+    if let Some(reason) = stops.stops().why_unreadable() {
+        return format!("nothing is sent: the record of emergency stops cannot be read ({reason})");
+    }
+    let in_force: Vec<String> = stops
+        .in_force()
+        .iter()
+        .map(|stop| match stop.until {
+            Some(until) => format!("{} until {until}: {}", stop.target, stop.reason),
+            None => format!("{} until it is resumed: {}", stop.target, stop.reason),
+        })
+        .collect();
+    if in_force.is_empty() {
+        return "nothing is stopped".to_owned();
+    }
+    format!("stopped by an operator: {}", in_force.join("; "))
 }
 
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless

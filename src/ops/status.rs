@@ -15,6 +15,7 @@ use crate::dispatch::{HoldReason, PlannerFigures};
 use crate::ops::desk::{OpsAnswer, json, respond, shutting_down};
 use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
+use crate::ops::stops::StopBody;
 use crate::ops::wire::{HeldBody, date};
 use crate::ops::{Ops, all_checks, doc};
 use crate::problem::{Problem, codes};
@@ -40,6 +41,8 @@ pub(super) struct StatusBody {
     policies: PoliciesBody,
     /// Lanes that may not send although their limits have room, by reason.
     held: Vec<HeldBody>,
+    /// The emergency stops in force.
+    stops: Vec<StopBody>,
     doubts: DoubtsBody,
     store: StoreBody,
 }
@@ -85,7 +88,7 @@ struct PoliciesBody {
     idle: u64,
     /// Of all of these, those whose pause holds.
     paused: u64,
-    /// Those with a lane that is held for another reason than a pause.
+    /// Those with a lane that is held for another reason than a pause or an emergency stop.
     held: u64,
 }
 
@@ -166,6 +169,7 @@ impl Ops {
                 }),
                 policies: self.policy_counts(&going_on, now),
                 held: by_reason(going_on.held.iter().map(|(_, hold)| hold)),
+                stops: self.stops.in_force().iter().map(StopBody::of).collect(),
                 doubts: self.doubt_counts(),
                 store: StoreBody {
                     id: format!("{:016x}", store.id),
@@ -189,7 +193,10 @@ impl Ops {
             counts.paused += u64::from(policy.pause().is_some_and(|pause| pause.holds(now)));
         }
         // Pauses have a count of their own.
-        let others = going_on.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused);
+        let others = going_on
+            .held
+            .iter()
+            .filter(|(_, hold)| !matches!(hold.reason, HoldReason::Paused | HoldReason::Stopped));
         let policies = others.flat_map(|(lane, _)| lane.policies().iter().map(|part| &part.policy));
         counts.held = policies.collect::<HashSet<_>>().len() as u64;
         counts

@@ -341,6 +341,14 @@ impl Queue {
         if self.store_health().slow {
             return Err(StoreError::Slow);
         }
+        self.outlast(work).await
+    }
+
+    /// As [`Queue::in_time`], for what is begun also while the store does not answer.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`] when the store did not answer before it ended.
+    pub(crate) async fn outlast<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut work = std::pin::pin!(work);
         loop {
             match tokio::time::timeout(LOOK_AT_STORE_EVERY, &mut work).await {

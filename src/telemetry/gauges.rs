@@ -80,6 +80,10 @@ pub(crate) struct Snapshot {
     pub store_lost_events: u64,
     /// Damaged places that were found since then.
     pub store_damaged_frames: u64,
+    /// How many emergency stops are in force, by what they stop.
+    pub stops: Vec<(&'static str, u64)>,
+    /// Events that wait for their turn or are taken up, by priority.
+    pub priorities: Vec<(&'static str, u64)>,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
@@ -105,6 +109,12 @@ impl Gauges {
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));
+        for (target, count) in &snapshot.stops {
+            gauge!(names::DISPATCH_STOPS.name, "target" => *target).set(figure(*count));
+        }
+        for (priority, count) in &snapshot.priorities {
+            gauge!(names::PRIORITY_EVENTS.name, "priority" => *priority).set(figure(*count));
+        }
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));

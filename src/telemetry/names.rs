@@ -201,8 +201,8 @@ pub(super) const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, share, \
-     unread or clock.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, shortage, \
+     egress, share, unread, clock or stopped.",
 );
 pub(super) const CLOCK_ANOMALIES: Metric = counter(
     "tidegate_clock_anomalies_total",
@@ -364,6 +364,8 @@ pub const ALL: &[Metric] = &[
     STORE_DISK_BYTES,
     STORE_FREE_BYTES,
     STORE_OPERATION_AGE,
+    DISPATCH_STOPS,
+    PRIORITY_EVENTS,
     DOUBTS,
     DOUBT_EVENTS,
     NAME_LOOKUPS,

@@ -257,6 +257,8 @@ mod tests {
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,
             store_damaged_frames: 3,
+            stops: vec![("everything", 1)],
+            priorities: vec![("high", 3)],
             doubts: vec![("lost", 2, 7)],
         }
     }

@@ -64,6 +64,7 @@ mod shares;
 mod shortage;
 mod signing;
 mod slow_disk;
+mod stops;
 mod strict;
 mod systemd;
 mod threads;

@@ -22,7 +22,7 @@ use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
-use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
+use crate::ops::{self, DeadDesk, Desk, Ops, Pulse, StopRecord};
 use crate::policy::Policies;
 use crate::queue::{Operations, Parked, Queue};
 use crate::telemetry::MetricsHandle;
@@ -43,6 +43,7 @@ pub(super) struct Behind<'a> {
     pub(super) policies: &'a Policies,
     pub(super) dispatch: &'a DispatchHandle,
     pub(super) outlooks: &'a Arc<ArcSwap<Outlooks>>,
+    pub(super) stops: &'a StopRecord,
     pub(super) closing: &'a CancellationToken,
 }
 
@@ -115,6 +116,7 @@ impl Behind<'_> {
             name_state: Arc::new(move || names.name_state()),
             descriptors,
             dispatch: self.dispatch.clone(),
+            stops: self.stops.clone(),
             clock: self.clock.clone(),
             pulse: pulse.clone(),
             render_metrics: Arc::new(move || metrics.render(&queue.ledger().terms())),
@@ -174,6 +176,7 @@ impl Behind<'_> {
             router,
             about: ABOUT,
             runs: ops::Runs::default(),
+            stops: self.stops.clone(),
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Asked<'e> {
 pub(super) enum PutBack {
     /// Its permit is stale, or nothing starts any more: its entry is back in its place.
     Waits,
+    /// An operator stopped it: its entry is back in its place.
+    Stopped,
     /// Its entry has outlived its time.
     Expired,
     /// The time for all tries of its event is over.

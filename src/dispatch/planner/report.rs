@@ -4,9 +4,10 @@
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
-use crate::dispatch::lanes::{Fate, TurnPlace};
+use crate::dispatch::lanes::TurnPlace;
 use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot};
+use crate::dispatch::ruled::Fate;
 use crate::event::{Lane, PolicyId};
 use crate::limit::{LimitKind, LimiterFigures};
 

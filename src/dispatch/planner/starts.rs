@@ -11,6 +11,7 @@ use crate::dispatch::buffer::{is_fresh, weight};
 use crate::dispatch::input::{AttemptReport, Effect, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
+use crate::dispatch::planner::alive::next_alive;
 use crate::dispatch::planner::flights::{Asked, Finished, Flight, PutBack};
 use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
@@ -20,7 +21,7 @@ use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::dispatch::windows::RetryWindows;
-use crate::event::{Entry, EventId, Limited, Outcome, Settlement};
+use crate::event::{EventId, Limited, Outcome, Settlement};
 use crate::limit::Decision;
 use crate::telemetry::defect;
 
@@ -107,6 +108,7 @@ impl Starts {
     pub(super) fn confirm<'p>(
         &'p mut self,
         asked: Asked<'_>,
+        policies: &ActivePolicies,
         roster: &'p mut Roster,
         moment: StepMoment<'_>,
     ) -> Option<Start<'p>> {
@@ -118,9 +120,18 @@ impl Starts {
         let within = endpoint.and_then(|endpoint| endpoint.retry.within);
         let window = within.and_then(|_| self.windows.get(flight.entry.id));
         let is_late = window.is_some_and(|window| window.until <= now);
-        if expired || put_back || is_late || roster.gate().confirm(&mut flight.permit, now).is_err() {
+        let is_stopped = policies.stop_event(&flight.entry.event, roster.certain(now));
+        if expired
+            || put_back
+            || is_late
+            || is_stopped
+            || roster.gate().confirm(&mut flight.permit, now).is_err()
+        {
             let back = if expired && roster.is_time_trusted() {
                 PutBack::Expired
+            } else if is_stopped {
+                // It is kept aside when its turn comes again, and is over or late then.
+                PutBack::Stopped
             } else if is_late && !expired && !put_back {
                 PutBack::Late
             } else {
@@ -217,7 +228,7 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         let Some(Spot { lane, order, .. }) = roster.spot(id) else { return TurnOutcome::Nothing };
         order.taken_out(lane);
-        if !lane.holds.allow(lane.inflight, now) {
+        if !lane.may_start(now) {
             // It comes back with the end of its hold or of a call.
             return TurnOutcome::Nothing;
         }
@@ -230,7 +241,7 @@ impl Starts {
             order.wait_for_share(id, lane);
             return TurnOutcome::Nothing;
         }
-        let Some(entry) = next_alive(id, roster, StepMoment { now, effects }) else {
+        let Some(entry) = next_alive(id, policies, roster, StepMoment { now, effects }) else {
             return TurnOutcome::Nothing;
         };
         let Some(Spot { lane, gate, order, ahead }) = roster.spot(id) else {
@@ -248,6 +259,8 @@ impl Starts {
                     lane.recent.started(entry.due_at.is_some(), now);
                     order.groups.started(turn.group, entry.due_at.is_some(), now);
                 }
+                let class = order.class(turn.group, lane.is_draining());
+                order.turns.started(turn, class, lane.binding.limiters());
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));
@@ -257,6 +270,7 @@ impl Starts {
                 let ticket = self.issue(flight, now);
                 effects.push(Effect::Send { ticket });
                 roster.redeem(id, usize::from(promised));
+                roster.tell_siblings(id, now, effects, |lane| lane.siblings.started());
                 return TurnOutcome::Started;
             }
             Decision::Refuse(blocker) => {
@@ -284,7 +298,8 @@ impl Starts {
         lane.buffer.push(entry);
         order.groups.stopped_by(turn.group, limiter);
         // The group keeps its number: it is served by it when the limiter has room again.
-        order.turns.shut(turn, limiter, lane.is_draining(), again);
+        let class = order.class(turn.group, lane.is_draining());
+        order.turns.shut(turn, limiter, class, again);
         order.line_up(id, lane, Joins::Last, now);
         TurnOutcome::Stopped
     }
@@ -348,9 +363,14 @@ impl Starts {
         lane.inflight = lane.inflight.saturating_sub(1);
         order.shares.ended(&mut lane.share, slots, outcome);
         // A shortage of ours concerns every lane.
-        if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
-            lane.holds.ended(outcome, &self.options.breaker, share, now);
-        }
+        let learns = is_lane_held || matches!(outcome, Outcome::Shortage { .. });
+        let breaker = self.options.breaker;
+        let learn = |lane: &mut DispatchLane| {
+            if learns {
+                lane.holds.ended(outcome, &breaker, share, now);
+            }
+        };
+        learn(lane);
         if let Settlement::Reschedule { due_at, .. } = settlement {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
@@ -360,6 +380,10 @@ impl Starts {
         let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
+        roster.tell_siblings(id, now, effects, |lane| {
+            lane.siblings.ended();
+            learn(lane);
+        });
         roster.tend(id, now, effects);
     }
 
@@ -382,7 +406,7 @@ impl Starts {
         lane.inflight -= 1;
         order.shares.put_back(&mut lane.share, slots);
         let over = match back {
-            PutBack::Waits => None,
+            PutBack::Waits | PutBack::Stopped => None,
             PutBack::Expired => Some(lane.doubt().expiry(&entry)),
             PutBack::Late => Some(self.windows.over(entry.id, entry.tries)),
         };
@@ -400,6 +424,7 @@ impl Starts {
             ahead.took(1, lane.buffer.bytes() - before);
             order.line_up(id, lane, Joins::First, now);
         }
+        roster.tell_siblings(id, now, effects, |lane| lane.siblings.ended());
         roster.tend(id, now, effects);
     }
 }
@@ -408,30 +433,5 @@ impl Starts {
 fn end_wait(id: LaneId, roster: &mut Roster) {
     if let Some(Spot { lane, order, .. }) = roster.spot(id) {
         order.end_wait(id, lane);
-    }
-}
-
-/// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
-/// while time is in doubt.
-fn next_alive(id: LaneId, roster: &mut Roster, moment: StepMoment<'_>) -> Option<Box<Entry>> {
-    let StepMoment { now, effects } = moment;
-    let is_time_trusted = roster.is_time_trusted();
-    loop {
-        let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
-        let rank = lane.rank(now)?;
-        let entry = lane.buffer.pop(rank)?;
-        // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
-        if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
-            lane.buffer.keep(entry);
-            continue;
-        }
-        if entry.event.expires_at > now {
-            return Some(entry);
-        }
-        ahead.gave(1, weight(&entry));
-        let promised = usize::from(is_fresh(&entry));
-        let how = lane.doubt().expiry(&entry);
-        effects.push(settled(entry, lane.lane.clone(), how));
-        roster.redeem(id, promised);
     }
 }

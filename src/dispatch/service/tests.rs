@@ -10,7 +10,9 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service};
+use crate::dispatch::{
+    DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service, Stop, StopTarget, Stops,
+};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
@@ -84,6 +86,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),
         usages: Arc::new(MemoryUsages::new()),
+        stops: Arc::default(),
         tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
@@ -143,6 +146,33 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
     stage.handle.stop(Duration::ZERO);
     in_time(stage.running).await.expect("no panic");
     assert_eq!(stage.handle.figures().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_once_a_stop_is_answered_and_nothing_is_lost_by_it() {
+    let stage = new_stage().await;
+    let everything = Stop {
+        target: StopTarget::Everything,
+        reason: "a test".to_owned(),
+        since: stage.clock.now(),
+        until: None,
+    };
+    let mut ids = Vec::new();
+    let mut started_before_a_stop = 0;
+    for _ in 0..30 {
+        ids.extend(stage.accept("/", 300).await);
+        tokio::task::yield_now().await;
+        let stops = Arc::new(Stops::new(vec![everything.clone()]));
+        in_time(stage.handle.stop_by(stops)).await.expect("runs");
+        let before = stage.called().len();
+        started_before_a_stop = before;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        assert_eq!(stage.called().len(), before, "a call started after the answer");
+        in_time(stage.handle.stop_by(Arc::default())).await.expect("runs");
+    }
+    assert!(started_before_a_stop > 0, "the control: calls start between stops");
+    in_time(stage.handle.idle()).await;
+    assert_eq!(stage.called(), ids, "each once, in the order of acceptance");
 }
 
 #[tokio::test]

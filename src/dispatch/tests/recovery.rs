@@ -47,7 +47,7 @@ impl Outage {
         let dice = fastrand::Rng::with_seed(seed);
         let count = usize::try_from(waiting).expect("fits");
         Self {
-            planner: Planner::new(Gate::new(), &runtime, options, dice, START),
+            planner: Planner::new(Gate::new(), (&runtime, Arc::default()), options, dice, START),
             lane: lane(&[("p", 1)]),
             now: START,
             back_at: START + away,

@@ -4,6 +4,7 @@ mod cloudevents;
 mod decode;
 mod http;
 mod implied;
+mod priority;
 mod prospects;
 mod refusals;
 mod stream;

@@ -52,6 +52,7 @@ pub(super) fn letter() -> Value {
         "attempts": 8,
         "policies": ["orders"],
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
         "labels": {"org": "ACME"},

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::event::{Event, Settlement};
+use crate::event::{Event, Priority, Settlement};
 use crate::ingest::{Defaults, Unmatched};
 use crate::policy::testing::{TestDocuments, id, labels, spec, url};
 use crate::policy::{Origin, Policies};
@@ -91,8 +91,11 @@ impl World {
             redriven: None,
         };
         let runtime = self.desk.policies.runtime();
-        let lane =
-            self.desk.router.route(&runtime, &event.method, &event.url, &event.labels).expect("a lane");
+        let lane = self
+            .desk
+            .router
+            .route(&runtime, &event.method, &event.url, &event.labels, Priority::High)
+            .expect("a lane");
         let new = NewEvent { lane: lane.clone(), event, dedup: None, source: EventSource::Http };
         let appended = self.queue.accept(vec![new; count]).await.expect("accepted");
         let limit = ReadLimit { entries: 10_000, bytes: usize::MAX };
@@ -203,6 +206,7 @@ async fn a_letter_is_shown_without_query_and_headers_and_its_body_on_demand() {
     assert_eq!((&shown.body["status"], &shown.body["attempts"]), (&json!(404), &json!(3)));
     assert_eq!((&shown.body["policies"], &shown.body["body_bytes"]), (&json!(["orders"]), &json!(7)));
     assert_eq!(shown.body.get("body"), None);
+    assert_eq!(shown.body["priority"], "high");
     let whole = world.get(&format!("/v1/dead-letters/{id}?body=true")).await;
     assert_eq!(
         (&whole.body["body"], &whole.body["content_type"]),
@@ -278,6 +282,7 @@ async fn a_letter_goes_back_where_its_call_goes_now() {
         world.clock.now() + Duration::from_secs(1800),
         "a new life of the same length"
     );
+    assert_eq!(waiting.lane.priority(), Priority::High, "it keeps its priority");
     let redriven = waiting.event.redriven.expect("redriven");
     assert_eq!(redriven.from_url.as_deref(), Some("https://api.test/orders"));
     assert_eq!(world.post(&path, &json!({})).await.status, 404, "once");

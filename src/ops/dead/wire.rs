@@ -32,6 +32,8 @@ pub(super) struct LetterBody {
     /// The policies that governed it.
     policies: Vec<String>,
     lane: String,
+    /// `high`, `normal` or `low`; a redrive keeps it.
+    priority: &'static str,
     /// Null, like `url`, when the record does not decode.
     #[schema(required)]
     method: Option<String>,
@@ -208,6 +210,7 @@ impl LetterBody {
             attempts: letter.attempts,
             policies,
             lane: letter.lane.as_str().to_owned(),
+            priority: letter.lane.priority().word(),
             method: event.as_ref().map(|event| event.method.to_string()),
             url: event.as_ref().map(|event| event.url.without_query().to_owned()),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),

@@ -42,6 +42,9 @@ struct BulkRequest {
     /// `ready` or `delayed`.
     #[schema(required = false, value_type = String)]
     state: Option<Value>,
+    /// `high`, `normal` or `low`.
+    #[schema(required = false, value_type = String)]
+    priority: Option<Value>,
     /// Labels that they have, those that the configuration gives to all events included.
     #[schema(required = false, value_type = BTreeMap<String, String>)]
     labels: Option<Value>,
@@ -66,6 +69,9 @@ struct BulkDelayRequest {
     /// `ready` or `delayed`.
     #[schema(required = false, value_type = String)]
     state: Option<Value>,
+    /// `high`, `normal` or `low`.
+    #[schema(required = false, value_type = String)]
+    priority: Option<Value>,
     /// Labels that they have, those that the configuration gives to all events included.
     #[schema(required = false, value_type = BTreeMap<String, String>)]
     labels: Option<Value>,
@@ -190,17 +196,18 @@ pub(in crate::ops) async fn delay(desk: &Desk, headers: &HeaderMap, body: Body) 
 
 /// The members that both kinds of requests have.
 struct Meant {
-    members: [(&'static str, Option<Value>); 4],
+    members: [(&'static str, Option<Value>); 5],
     labels: Option<Value>,
     confirm: Option<Value>,
 }
 
 impl From<BulkRequest> for Meant {
     fn from(request: BulkRequest) -> Self {
-        let BulkRequest { policy, state, labels, url_prefix, accepted_after, confirm } = request;
+        let BulkRequest { policy, state, priority, labels, url_prefix, accepted_after, confirm } = request;
         let members = [
             ("policy", policy),
             ("state", state),
+            ("priority", priority),
             ("url_prefix", url_prefix),
             ("accepted_after", accepted_after),
         ];
@@ -210,8 +217,9 @@ impl From<BulkRequest> for Meant {
 
 impl From<BulkDelayRequest> for Meant {
     fn from(request: BulkDelayRequest) -> Self {
-        let BulkDelayRequest { policy, state, labels, url_prefix, accepted_after, confirm, .. } = request;
-        Self::from(BulkRequest { policy, state, labels, url_prefix, accepted_after, confirm })
+        let BulkDelayRequest { policy, state, priority, labels, url_prefix, accepted_after, confirm, .. } =
+            request;
+        Self::from(BulkRequest { policy, state, priority, labels, url_prefix, accepted_after, confirm })
     }
 }
 
@@ -223,12 +231,12 @@ impl Meant {
                     .to_owned();
             return Err(missing("policy", rule));
         }
-        let mut texts = [None; 4];
+        let mut texts = [None; 5];
         for (text, (name, value)) in texts.iter_mut().zip(&self.members) {
             let Some(value) = value else { continue };
             *text = Some(value.as_str().ok_or_else(|| invalid(name, "must be text".to_owned()))?);
         }
-        let [policy, state, url_prefix, accepted_after] = texts;
+        let [policy, state, priority, url_prefix, accepted_after] = texts;
         let rule = || invalid("labels", "must be an object of texts".to_owned());
         let mut labels = Vec::new();
         if let Some(value) = &self.labels {
@@ -236,7 +244,7 @@ impl Meant {
                 labels.push((key.clone(), value.as_str().ok_or_else(rule)?.to_owned()));
             }
         }
-        let given = Given { policy, state, url_prefix, accepted_after, labels };
+        let given = Given { policy, state, priority, url_prefix, accepted_after, labels };
         Filter::of(given, &STATES).map_err(|broken| invalid(broken.member, broken.rule))
     }
 }

@@ -56,6 +56,7 @@ fn waiting(state: &str, due_at: &str) -> Value {
         "id": ID,
         "state": state,
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "attempts": 0,
         "due_at": due_at,
         "expires_at": "2030-01-31T14:00:00Z",

@@ -3,7 +3,7 @@
 //! Must not know: how a request says it.
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, Labels, Lane, LaneKey, PolicyId};
+use crate::event::{Event, EventId, Labels, Lane, LaneKey, PolicyId, Priority};
 use crate::ops::desk::Desk;
 use crate::queue::Search;
 use crate::store::{LanePick, ScanPlace};
@@ -16,6 +16,7 @@ pub(super) const STATES: [&str; 3] = ["ready", "delayed", "inflight"];
 pub(super) struct Given<'r> {
     pub policy: Option<&'r str>,
     pub state: Option<&'r str>,
+    pub priority: Option<&'r str>,
     pub url_prefix: Option<&'r str>,
     pub accepted_after: Option<&'r str>,
     pub labels: Vec<(String, String)>,
@@ -33,6 +34,7 @@ pub(super) struct Broken {
 pub(super) struct Filter {
     policy: Option<PolicyId>,
     state: Option<&'static str>,
+    priority: Option<Priority>,
     /// In the order of their names.
     labels: Vec<(String, String)>,
     url_prefix: Option<String>,
@@ -56,6 +58,9 @@ impl Filter {
                 || format!("must be one of {}; events that have ended are not meant", states.join(", "));
             known.ok_or_else(|| broken("state", rule()))
         });
+        let priority = given
+            .priority
+            .map(|word| Priority::parse(word).ok_or_else(|| broken("priority", Priority::RULE.to_owned())));
         let accepted_after = given.accepted_after.map(|date| {
             let rule = || "must be an RFC 3339 date such as 2030-01-31T08:00:00Z".to_owned();
             Timestamp::parse(date).ok_or_else(|| broken("accepted_after", rule()))
@@ -65,6 +70,7 @@ impl Filter {
         Ok(Self {
             policy,
             state: state.transpose()?,
+            priority: priority.transpose()?,
             labels,
             url_prefix: given.url_prefix.map(str::to_owned),
             accepted_after: accepted_after.transpose()?,
@@ -92,14 +98,21 @@ impl Filter {
 
     /// The lanes in which such events may stand.
     fn lanes(&self) -> LanePick {
-        let Some(policy) = self.policy.clone() else { return LanePick::new(|_| true) };
+        if self.policy.is_none() && self.priority.is_none() {
+            return LanePick::new(|_| true);
+        }
+        let (policy, priority) = (self.policy.clone(), self.priority);
         let is_governed = move |key: &LaneKey| {
-            Lane::parse(key).is_ok_and(|lane| lane.policies().iter().any(|part| part.policy == policy))
+            policy.as_ref().is_none_or(|policy| {
+                Lane::parse(key).is_ok_and(|lane| lane.policies().iter().any(|part| part.policy == *policy))
+            })
         };
-        LanePick::new(is_governed)
+        LanePick::new(move |key: &LaneKey| {
+            priority.is_none_or(|priority| key.priority() == priority) && is_governed(key)
+        })
     }
 
-    /// Whether an event is meant, apart from its policy and its state. Labels that stand for all events count where the
+    /// Whether an event is meant, apart from its policy, its priority and its state. Labels that stand for all events count where the
     /// event has none of its own.
     fn means(&self, id: EventId, event: &Event, defaults: &Labels) -> bool {
         let is_so = |(key, value): &(String, String)| {
@@ -172,5 +185,11 @@ mod tests {
         let filter = Filter::of(Given { policy: Some("q"), ..Given::default() }, &STATES).expect("valid");
         let has = |key: &str| filter.lanes().has(&LaneKey::new(key).expect("short"));
         assert!(has("q@1;~host=h:80") && !has("p@1;~host=h:80") && !has("-"));
+        assert!(has("q@1;~priority=low;~host=h:80"), "of any priority");
+        let low = Given { policy: Some("q"), priority: Some("low"), ..Given::default() };
+        let lanes = Filter::of(low, &STATES).expect("valid").lanes();
+        let has = |key: &str| lanes.has(&LaneKey::new(key).expect("short"));
+        assert!(has("q@1;~priority=low;~host=h:80") && has("q@1;~priority=low"));
+        assert!(!has("q@1;~host=h:80") && !has("p@1;~priority=low"));
     }
 }

@@ -5,6 +5,7 @@ mod bulk;
 mod events;
 mod explain;
 mod policies;
+mod stops;
 mod usage;
 mod verbs;
 mod world;

@@ -21,7 +21,7 @@ use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
 use crate::event::{Event, EventId, Outcome};
 use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
-use crate::ops::{Desk, Runs, desk_routes};
+use crate::ops::{Desk, Runs, StopRecord, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
@@ -77,6 +77,7 @@ pub(super) async fn world() -> World {
     let policies = Policies::open(documents.clone(), clock.clone()).await.expect("opens");
     let store = MemoryStore::new(clock.clone());
     let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
+    let stops = StopRecord::open(documents.clone(), clock.clone(), &queue.doubts()).await;
     let usages = Arc::new(MemoryUsages::new());
     usages.open(clock.now()).await.expect("opens");
     let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
@@ -90,6 +91,7 @@ pub(super) async fn world() -> World {
         options: PlannerOptions::default(),
         gate: Gate::new(),
         usages: usages.clone(),
+        stops: stops.stops(),
         tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
@@ -129,6 +131,7 @@ pub(super) async fn world() -> World {
         },
         about: AboutPolicies::NOTHING,
         runs: Runs::default(),
+        stops,
     };
     World { router: desk_routes(desk), policies, documents, store, queue, dispatch, clock, usages, endpoint }
 }

@@ -14,6 +14,19 @@ pub(in crate::telemetry) const LEDGER_EVENTS: Metric = gauge(
      delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
      inflight (their calls have started). A difference is a defect.",
 );
+pub(in crate::telemetry) const DISPATCH_STOPS: Metric = gauge(
+    "tidegate_dispatch_stops",
+    Some(Unit::Count),
+    &["target"],
+    "Emergency stops in force, by what they stop (everything, host, organisation).",
+);
+pub(in crate::telemetry) const PRIORITY_EVENTS: Metric = gauge(
+    "tidegate_priority_events",
+    Some(Unit::Count),
+    &["priority"],
+    "Events that have not ended and are not put off, by priority (high, normal, low): those that wait for their turn and those \
+     taken up.",
+);
 pub(in crate::telemetry) const EVENT_LIFETIME: Metric = histogram(
     "tidegate_event_lifetime_seconds",
     Buckets::Waits,
