@@ -1,7 +1,8 @@
 //! Journal append against the physical limit: raw append + fdatasync of the same event bytes, alternately in one
 //! process, for groups of 1, 16, 256 and 4096 events of about 512 bytes of half-compressible JSON. A ratio is the
 //! median over the pairs of rounds, so that a machine that is busy at times spoils single pairs only. Then the scan,
-//! on which the rebuild of an index rests, over segments of full and of single-entry blocks. Takes half a minute.
+//! on which the rebuild of an index rests, over segments of full and of single-entry blocks. What encryption costs is measured
+//! beside it, as a share of the same journal without it. Takes a minute.
 //!
 //! `cargo bench --bench append`
 
@@ -16,6 +17,7 @@ use tidegate::testkit::event::LaneKey;
 use tidegate::testkit::store::embedded::journal::{
     Disk, Frame, FrameGroup, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
 };
+use tidegate::testkit::store::embedded::{KeyRing, Keys};
 
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(200);
@@ -40,17 +42,23 @@ fn main() -> anyhow::Result<()> {
 
 fn appends(clock: &Clock, dir: &Path, events: &[Bytes], out: &mut impl Write) -> anyhow::Result<()> {
     let mut journal = Journal::open(&dir.join("journal"), JournalOptions::default(), 0, clock.now())?;
+    let keys = KeyRing::parse(&"0123456789abcdef".repeat(4)).map_err(anyhow::Error::msg)?;
+    let (options, sealed_dir) = (JournalOptions::default(), dir.join("sealed"));
+    let disk = Box::new(OsDisk);
+    let mut sealed = Journal::open_on(&sealed_dir, options, 0, clock.now(), disk, Keys::new(keys))?;
     let mut raw = OpenOptions::new().create_new(true).append(true).open(dir.join("raw"))?;
     writeln!(out, "append, events per second, medians of {ROUNDS} pairs of rounds")?;
     writeln!(
         out,
-        "{:>6} {:>12} {:>12} {:>7} {:>7} {:>14}",
-        "group", "raw", "journal", "ratio", "target", "without a disk"
+        "{:>6} {:>12} {:>12} {:>7} {:>7} {:>14} {:>10}",
+        "group", "raw", "journal", "ratio", "target", "without a disk", "encrypted"
     )?;
     for (size, target) in TARGETS {
         let batch = events.get(..size).unwrap_or(events);
         let (mut group, mut joined) = (FrameGroup::default(), Vec::new());
+        let mut locked = FrameGroup::of(true);
         let (mut raws, mut journals, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shares = Vec::new();
         for _ in 0..ROUNDS {
             let bare = rate(clock, size, ROUND, || raw_append(&mut raw, batch, &mut joined))?;
             raw.set_len(0)?;
@@ -59,6 +67,12 @@ fn appends(clock: &Clock, dir: &Path, events: &[Bytes], out: &mut impl Write) ->
                 journal.append(&mut group, clock.now())?;
                 Ok(())
             })?;
+            let encrypted = rate(clock, size, ROUND, || {
+                push(&mut locked, batch, MAX_BLOCK_ENTRIES, clock)?;
+                sealed.append(&mut locked, clock.now())?;
+                Ok(())
+            })?;
+            shares.push(encrypted / ours * 100.0);
             raws.push(bare);
             journals.push(ours);
             ratios.push(ours / bare * 100.0);
@@ -68,8 +82,11 @@ fn appends(clock: &Clock, dir: &Path, events: &[Bytes], out: &mut impl Write) ->
             group.clear();
             Ok(())
         })?;
-        let (raw, journal, ratio) = (median(raws), median(journals), median(ratios));
-        writeln!(out, "{size:>6} {raw:>12.0} {journal:>12.0} {ratio:>6.1}% {target:>6}% {packing:>14.0}")?;
+        let (raw, journal, ratio, share) = (median(raws), median(journals), median(ratios), median(shares));
+        writeln!(
+            out,
+            "{size:>6} {raw:>12.0} {journal:>12.0} {ratio:>6.1}% {target:>6}% {packing:>14.0} {share:>9.1}%"
+        )?;
     }
     Ok(())
 }
@@ -82,7 +99,14 @@ fn scans(
     (block, total): (usize, usize),
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let mut journal = Journal::open_on(dir, JournalOptions::default(), 0, clock.now(), Box::new(Unsynced))?;
+    let mut journal = Journal::open_on(
+        dir,
+        JournalOptions::default(),
+        0,
+        clock.now(),
+        Box::new(Unsynced),
+        Keys::default(),
+    )?;
     let mut group = FrameGroup::default();
     let batches = total.div_ceil(events.len());
     for _ in 0..batches {

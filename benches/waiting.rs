@@ -1,5 +1,6 @@
 //! A million events waiting: how fast they are accepted over HTTP, what they cost in memory and on disk, and
-//! how long a restart takes until the daemon is ready again, and how long a page of a search through all of them takes.
+//! how long a restart takes until the daemon is ready again, how long a page of a search through all of them takes, and what that
+//! costs dispatch.
 
 #![expect(
     clippy::expect_used,
@@ -21,13 +22,17 @@ use tidegate::testkit::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use world::{Server, ServerOptions};
+use world::{Receiver, Server, ServerOptions};
 
 const EVENTS: u64 = 1_000_000;
 const LINES: u64 = 1000;
 const CONNECTIONS: u64 = 4;
 const SINGLE_CONNECTIONS: u64 = 64;
 const SINGLES: u64 = 2000;
+/// Events that are delivered while others are searched, in windows with and without a search.
+const DELIVERED: u64 = 400_000;
+const WINDOW: Duration = Duration::from_secs(2);
+const WINDOWS: usize = 4;
 
 #[tokio::main]
 async fn main() {
@@ -81,6 +86,7 @@ async fn main() {
         println!("ready:   {:.2?} {how}, {} MB", clock.now().since(started), rss_bytes(server.pid()) >> 20);
         if how == "after an orderly stop" {
             search(&server.api(), &clock).await;
+            dispatch_beside_search(&server, &clock).await;
         }
         server.kill();
     }
@@ -93,6 +99,46 @@ async fn main() {
         clock.now().since(started),
         rss_bytes(server.pid()) >> 20
     );
+}
+
+/// The rate at which another endpoint is called at, in turn without and with a search that begins again at its end.
+async fn dispatch_beside_search(server: &Server, clock: &Clock) {
+    let (api, receiver) = (server.api(), Receiver::start().await);
+    let policy = serde_json::json!({"url": receiver.url("/*"), "slots": 256});
+    assert_eq!(api.json("PUT", "/v1/policies/fast", &policy).await.0, 201);
+    let pause = serde_json::json!({"reason": "until all wait"});
+    assert_eq!(api.json("POST", "/v1/policies/fast:pause", &pause).await.0, 200);
+    let next = AtomicU64::new(0);
+    while next.load(Ordering::Relaxed) < DELIVERED {
+        let first = next.fetch_add(LINES, Ordering::Relaxed);
+        let body: String = (first..first + LINES).map(|n| line(&receiver.url(""), n)).collect();
+        assert_eq!(api.post("/v1/events", "application/x-ndjson", body).await.expect("an answer").0, 200);
+    }
+    assert_eq!(api.json("POST", "/v1/policies/fast:resume", &serde_json::json!({})).await.0, 200);
+    // Until it runs evenly.
+    tokio::time::sleep(WINDOW).await;
+    let mut rates = [0.0_f64; 2];
+    for nth in 0..2 * WINDOWS {
+        let searches = nth % 2 == 1;
+        let searcher = searches.then(|| {
+            let (api, clock) = (api.clone(), clock.clone());
+            tokio::spawn(async move {
+                loop {
+                    search(&api, &clock).await;
+                }
+            })
+        });
+        let (begun, before) = (clock.now(), receiver.count());
+        tokio::time::sleep(WINDOW).await;
+        let rate = (receiver.count() - before) as f64 / clock.now().since(begun).as_secs_f64();
+        rates[usize::from(searches)] += rate / WINDOWS as f64;
+        println!("dispatch: {rate:.0} per second, beside a search: {searches}");
+        if let Some(searcher) = searcher {
+            searcher.abort();
+        }
+    }
+    let [without, with] = rates;
+    println!("dispatch: {without:.0} per second, {with:.0} beside a search: {:.1} %", 100.0 * with / without);
 }
 
 /// Pages that find nothing, so that each looks at as much as it may.

@@ -24,13 +24,13 @@ pub mod config {
 
 /// One call over the network: what is asked for, and who makes it.
 pub mod delivery {
-    pub use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+    pub use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer, Readiness};
 }
 
 /// The nouns of an event's way: event, lane, outcome, settlement.
 pub mod event {
     pub use crate::event::{
-        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Reason,
+        CanonicalUrl, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Priority, Reason,
         Settlement, Tries,
     };
 }
@@ -77,7 +77,7 @@ pub mod store {
 
     /// The store in a data directory: journal and index.
     pub mod embedded {
-        pub use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+        pub use crate::store::embedded::{EmbeddedOptions, EmbeddedStore, KeyRing, Keys};
 
         /// The files of the journal, below the store.
         pub mod journal {

@@ -73,6 +73,8 @@ const QUEUE_VALUES: &[&str] = &[
     "store::UsageStore",
     "store::Appended",
     "store::Dedup",
+    "store::FlightMarks",
+    "store::FlightsFound",
     "store::Lookup",
     "store::Owner",
     "store::ReadLimit",
@@ -87,7 +89,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("crc32c", &["store/embedded/"]),
     ("governor", &["limit/meter/smoother"]),
     ("smallvec", &["limit/"]),
-    ("reqwest", &["traces/collector", "delivery/tests"]),
+    ("reqwest", &["traces/collector", "delivery/credentials/fetch", "delivery/tests"]),
     ("rustls", &["delivery/"]),
     ("hyper_rustls", &["delivery/connect"]),
     ("rustls_platform_verifier", &["delivery/tls"]),
@@ -104,8 +106,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pulldown_cmark", &["manual/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
-    // For digests and signatures; its other parts are the business of the TLS library.
-    ("ring", &["cli/enqueue", "delivery/signing"]),
+    // For digests, signatures and encryption at rest; its other parts are the business of the TLS library.
+    ("ring", &["cli/enqueue", "delivery/signing", "store/embedded/keys"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),
@@ -134,6 +136,9 @@ const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/
 const MAY_NAME_EMBEDDED: &[&str] = &[
     "store/",
     "app/build",
+    "app/keys",
+    // It hands the keys of the store on when they are read again.
+    "app/live",
     "app/backup.rs",
     "app/restore.rs",
     "app/offline.rs",

@@ -12,9 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::app::descriptors::{self, DescriptorShares};
+use crate::app::keys;
+use crate::app::letter_census::LetterCensus;
 use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory;
+use crate::app::posting::{Posting, PostingParts};
 use crate::app::spent::SpentLimits;
 use crate::app::{App, AppError, AppErrorKind, dialects, reload, traces};
 use crate::clock::{Clock, Timestamp};
@@ -23,14 +26,15 @@ use crate::delivery::{Deliver, HttpDeliverer};
 use crate::dispatch::{DispatcherParts, Service};
 use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::manage;
-use crate::ops::Pulse;
+use crate::ops::{Pulse, StopRecord};
 use crate::policy::{Policies, Runtime};
 use crate::queue::{Parked, Queue};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{
-    self, AnswerAmended, AnswerTimeIgnored, CallAmbiguous, ClockAnomaly, Defect, EntryCompleted, EventEnded,
-    EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, PolicyInfo, TraceSpans,
+    self, AnswerAmended, AnswerTimeIgnored, AttemptsNoted, CallAmbiguous, ClockAnomaly, Defect,
+    EntryCompleted, EventEnded, EventsChanged, EventsRecovered, LettersRemoved, LifeSettled, OutcomesPosted,
+    PolicyInfo, RateHalved, TokenAsked, TraceSpans,
 };
 
 use doors::Behind;
@@ -59,6 +63,7 @@ impl App {
         // Before anything is opened: too low a limit would show as a failure of some part later on.
         descriptors::check()?;
         let clock = Clock::system();
+        keys::use_keys(config)?;
         let store = open_store(config, &clock).await?;
         let deliver = HttpDeliverer::new(options::delivery_options(config), clock.clone())?;
         let documents = Arc::new(store.documents());
@@ -87,7 +92,8 @@ impl App {
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // Before anything of the store is shown or handed out.
-        let parked = Parked::open(&queue, documents, clock.clone()).await?;
+        let stops = StopRecord::open(Arc::clone(&documents), clock.clone(), &queue.doubts()).await;
+        let parked = Parked::open(&queue, Arc::clone(&documents), clock.clone()).await?;
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
@@ -97,6 +103,7 @@ impl App {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?
         };
         let live = Live::new(config, Arc::clone(&deliver));
+        let posting = open_posting(config, &queue, documents, &deliver, &live).await?;
         let (service, dispatch) = Service::new(DispatcherParts {
             queue: queue.clone(),
             signals,
@@ -107,12 +114,14 @@ impl App {
             options: options::dispatch_options(config, &shares, is_held),
             gate,
             usages: usages.clone(),
+            stops: stops.stops(),
             tracer: tracer.clone(),
             dice: dice.fork(),
         });
         let (closing, outlooks) =
             (CancellationToken::new(), Arc::new(ArcSwap::from_pointee(Outlooks::default())));
         let pulse = Pulse::new(clock.now());
+        let letters = LetterCensus::new(parked.clone(), queue.clone(), clock.clone());
         let behind = Behind {
             config,
             clock: &clock,
@@ -121,6 +130,7 @@ impl App {
             policies: &policies,
             dispatch: &dispatch,
             outlooks: &outlooks,
+            stops: &stops,
             closing: &closing,
         };
         let router = behind.router(&live);
@@ -135,17 +145,38 @@ impl App {
             policies,
             store,
             usages,
+            deliver,
             spent,
             intake,
             live,
             outlooks,
             metrics,
             pulse,
+            letters,
             clock,
             exporter,
+            posting,
             closing,
         })
     }
+}
+
+/// What posts the ends of events, where they are posted.
+async fn open_posting(
+    config: &Config,
+    queue: &Queue,
+    documents: Arc<dyn DocumentStore>,
+    deliver: &Arc<dyn Deliver>,
+    live: &Live,
+) -> Result<Option<Posting>, AppError> {
+    let parts = PostingParts {
+        ends: queue.ends(),
+        documents,
+        deliver: Arc::clone(deliver),
+        endpoints: live.endpoints(),
+        options: config.outcomes.clone(),
+    };
+    Ok(Posting::open(parts).await?)
 }
 
 /// Series that say something before anything happens.
@@ -156,10 +187,14 @@ fn show_series(config: &Config, clock: &Clock) {
     CallAmbiguous::show();
     AnswerAmended::show();
     AnswerTimeIgnored::show();
+    AttemptsNoted::show();
+    RateHalved::show();
+    TokenAsked::show();
     EntryCompleted::show_lifetimes();
     EventEnded::show();
     LettersRemoved::show();
     EventsChanged::show();
+    OutcomesPosted::show();
     dialects::show_words();
     telemetry::count_panics();
     LifeSettled { ttl: config.queue.ttl }.emit();

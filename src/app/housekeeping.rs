@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,6 +15,7 @@ use crate::app::clock_watch::ClockWatch;
 use crate::app::drain_ends::DrainEnds;
 use crate::app::in_doubt;
 use crate::app::known::KnownPolicies;
+use crate::app::letter_census::LetterCensus;
 use crate::app::live::Live;
 use crate::app::snapshot::{self, HousekeepingView};
 use crate::app::spent::SpentLimits;
@@ -25,7 +27,7 @@ use crate::limit::{LimiterFigures, Outlooks};
 use crate::ops::Pulse;
 use crate::policy::Policies;
 use crate::queue::{Completed, LaneCounts, Queue};
-use crate::telemetry::{Gauges, MetricsHandle};
+use crate::telemetry::{Gauges, MetricsHandle, TokensMissing};
 
 /// How often the figures are taken. Folding the histograms rides along.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub(super) struct Housekeeper {
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
     /// The counts of the last looks, from which rates are made.
     pub(super) pulse: Pulse,
+    /// Counts the dead letters of each policy, beside this.
+    pub(super) letters: LetterCensus,
     /// Keeps the doubt about lost usages up to date.
     pub(super) spent: SpentLimits,
     /// What applies to endpoints at present.
@@ -65,6 +69,8 @@ impl Housekeeper {
         let mut expired_at = Timestamp::ZERO;
         let mut ends = DrainEnds::default();
         let mut pause = Duration::ZERO;
+        let mut beside = JoinSet::new();
+        beside.spawn(self.letters.clone().run(cancelled.clone()));
         while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             watch.look(&self.clock, &self.dispatch, &self.policies, &self.queue).await;
             let begun = self.clock.now();
@@ -75,12 +81,19 @@ impl Housekeeper {
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
                 self.beat(begun);
-                let seen = HousekeepingView { figures: &figures, limiters: &limiters, lanes: &lanes };
+                let letters = self.letters.counts.load();
+                let seen = HousekeepingView {
+                    figures: &figures,
+                    limiters: &limiters,
+                    lanes: &lanes,
+                    letters: &letters,
+                };
                 gauges.set(&snapshot::take(&mut known, &self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.live.renew_connections().await;
+            TokensMissing { endpoints: self.live.without_token(begun) }.emit();
             self.metrics.upkeep();
             let is_over = self.drain_end(&mut ends).is_some_and(|end| end <= begun);
             if is_over || begun.since(expired_at) >= EXPIRE_EVERY {
@@ -147,7 +160,11 @@ impl Housekeeper {
         let held = figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason));
         let mut stalled: HashSet<&LaneKey> = figures.cautious.iter().collect();
         for (lane, hold) in held {
-            outlooks.add_hold(lane.key().clone(), hold.until);
+            if hold.reason == HoldReason::Stopped {
+                outlooks.add_stop(lane.key().clone(), hold.until);
+            } else {
+                outlooks.add_hold(lane.key().clone(), hold.until);
+            }
             stalled.insert(lane.key());
         }
         for counts in lanes.iter().filter(|counts| !stalled.contains(&counts.lane)) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::app::snapshot::{GaugeRows, row};
 use crate::clock::Timestamp;
-use crate::dispatch::HoldReason;
+use crate::dispatch::{HoldReason, SlowReason};
 use crate::limit::{most_at_once, period_end};
 use crate::policy::{Book, GenerationState, Quota, Runtime, RuntimePolicy};
 use crate::telemetry::{PolicyGauges, series_of};
@@ -107,6 +107,7 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy) {
     row.limit_keys.get_or_insert_default();
     if row.held.is_empty() {
         row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
+        row.slowed = SlowReason::ALL.map(|reason| (reason.word(), 0)).into();
     }
     for limit in limits.metered() {
         row.window_peaks.entry(limit.kind().word()).or_default();

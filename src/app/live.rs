@@ -1,5 +1,5 @@
 //! What becomes active without a restart, beside the policies: the level of the log, the egress guard, the targets of
-//! CloudEvents and what is set for endpoints.
+//! CloudEvents, what is set for endpoints and the keys of the store.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -11,11 +11,14 @@ use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::app::AppError;
-use crate::config::Config;
-use crate::delivery::{Deliver, EgressGuard, Turnover};
+use crate::app::keys;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, KeyFile};
+use crate::delivery::{Credentials, Deliver, EgressGuard, Turnover};
 use crate::dispatch::{Endpoints, EndpointsInForce};
 use crate::ingest::{EgressCheck, EndpointOf, Targets};
 use crate::ops::DeliveryState;
+use crate::store::embedded::{KeyRing, Keys};
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
@@ -25,6 +28,10 @@ const EGRESS: &str = "egress.allow";
 /// The blocks of the configuration file, which are no settings.
 const TARGETS: &str = "[[cloudevents]]";
 const ENDPOINTS: &str = "[[endpoint]]";
+/// The section, for all calls to which no block says otherwise.
+const RETRY: &str = "[retry]";
+/// What stands in a file whose place is a setting that needs a restart.
+const KEYS: &str = "the keys of store.key_file";
 
 /// What applies at present. Clones share it.
 #[derive(Clone)]
@@ -33,6 +40,9 @@ pub(super) struct Live {
     egress: Arc<ArcSwap<EgressGuard>>,
     targets: Arc<ArcSwap<Targets>>,
     endpoints: EndpointsInForce,
+    /// The file that was set at the start: another one needs a restart.
+    key_file: Option<KeyFile>,
+    keys: Keys,
 }
 
 /// What is about to become active; from here on nothing of it can fail.
@@ -41,18 +51,21 @@ pub(super) struct Prepared {
     egress: Option<(EgressGuard, Turnover)>,
     targets: Targets,
     endpoints: Endpoints,
+    keys: KeyRing,
 }
 
 impl Live {
     /// Names of the settings that apply without a restart.
-    pub(super) const SETTINGS: [&str; 2] = [EGRESS, LEVEL];
+    pub(super) const SETTINGS: [&str; 5] =
+        [EGRESS, LEVEL, "retry.min_delay_ms", "retry.max_delay_ms", "retry.max_attempts"];
 
     /// `deliver` goes by the guard of `config`.
     pub(super) fn new(config: &Config, deliver: Arc<dyn Deliver>) -> Self {
         let guard = EgressGuard::new(&config.egress.allow);
         let targets = Arc::new(ArcSwap::from_pointee(targets(config)));
         let endpoints = Arc::new(ArcSwap::from_pointee(config.endpoints.clone()));
-        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets, endpoints }
+        let (key_file, keys) = (config.store.key_file.clone(), config.store.embedded.keys.clone());
+        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets, endpoints, key_file, keys }
     }
 
     /// What is called for the CloudEvents of which sources.
@@ -87,6 +100,31 @@ impl Live {
         })
     }
 
+    /// Tells of endpoints whose calls wait for a token, or whose token is not renewed; `None` where none needs one.
+    pub(super) fn token_state(&self, clock: &Clock) -> DeliveryState {
+        let (endpoints, clock) = (self.endpoints(), clock.clone());
+        Arc::new(move || {
+            let endpoints = endpoints.load();
+            if !endpoints.have_credentials() {
+                return None;
+            }
+            let now = clock.now();
+            let problems: Vec<String> =
+                credentials(&endpoints).filter_map(|credentials| credentials.problem(now)).collect();
+            Some(match problems.is_empty() {
+                true => "no endpoint lacks a token".to_owned(),
+                false => format!("warning: {}", problems.join("; ")),
+            })
+        })
+    }
+
+    /// How many endpoints get no token at `now`, so that their calls wait.
+    pub(super) fn without_token(&self, now: Timestamp) -> u32 {
+        let waiting =
+            credentials(&self.endpoints.load()).filter(|credentials| credentials.is_missing(now)).count();
+        u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
     /// Has connections given up that have reached the age that is set for their endpoint.
     pub(super) async fn renew_connections(&self) {
         let endpoints = self.endpoints.load_full();
@@ -118,7 +156,15 @@ impl Live {
         // Where the guard is the same the client stays, with its open connections.
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
         let (level, endpoints) = (config.log.level.clone(), config.endpoints.clone());
-        Ok(Prepared { level, egress, targets: targets(config), endpoints })
+        let keys = self.read_keys().await?;
+        Ok(Prepared { level, egress, targets: targets(config), endpoints, keys })
+    }
+
+    /// The file may be on a slow disk.
+    async fn read_keys(&self) -> Result<KeyRing, AppError> {
+        let file = self.key_file.clone();
+        let read = tokio::task::spawn_blocking(move || keys::read(file.as_ref())).await;
+        read.map_err(|_| AppError::other("the thread that reads the keys ended"))?
     }
 
     /// Reads certificates, which may be on a slow disk.
@@ -143,9 +189,18 @@ impl Live {
             self.targets.store(Arc::new(prepared.targets));
             changed.push(TARGETS);
         }
-        if **self.endpoints.load() != prepared.endpoints {
+        let before = self.endpoints.load_full();
+        if *before != prepared.endpoints {
+            // A token that was had by other secrets is not used any more.
+            prepared.endpoints.go_on_from(&before);
+            let is_retry_other = before.retry_for_all() != prepared.endpoints.retry_for_all();
+            changed.extend((before.list() != prepared.endpoints.list()).then_some(ENDPOINTS));
+            changed.extend(is_retry_other.then_some(RETRY));
             self.endpoints.store(Arc::new(prepared.endpoints));
-            changed.push(ENDPOINTS);
+        }
+        if *self.keys.ring() != prepared.keys {
+            self.keys.replace(prepared.keys);
+            changed.push(KEYS);
         }
         match logging::set_level(&prepared.level) {
             Ok(true) => changed.push(LEVEL),
@@ -155,6 +210,10 @@ impl Live {
         }
         changed
     }
+}
+
+fn credentials(endpoints: &Endpoints) -> impl Iterator<Item = &Arc<Credentials>> {
+    endpoints.list().iter().filter_map(|endpoint| endpoint.calls.credentials.as_ref())
 }
 
 fn targets(config: &Config) -> Targets {

@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    AppendTurn, Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    AppendTurn, Appended, AttemptStore, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, FlightMarks,
+    GiveUp, LaneSummary, LastRedrive, Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage,
+    SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -30,6 +31,7 @@ impl Measured {
             "settle",
             "give_up",
             "find_keys",
+            "last_redrives",
             "lookup",
             "count_before",
             "scan",
@@ -116,6 +118,13 @@ impl EntryStore for Measured {
         Box::pin(self.measure("find_keys", self.store.find_keys(keys)))
     }
 
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(self.measure("last_redrives", self.store.last_redrives(names)))
+    }
+
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(self.measure("lookup", self.store.lookup(id)))
     }
@@ -140,8 +149,20 @@ impl EntryStore for Measured {
         self.store.doubts()
     }
 
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        self.store.attempts()
+    }
+
+    fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        self.store.flights()
+    }
+
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
         Arc::clone(&self.store).letters()
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
+        Arc::clone(&self.store).ends()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -17,13 +17,16 @@ mod held;
 mod housekeeping;
 mod html;
 mod in_doubt;
+mod keys;
 mod known;
+mod letter_census;
 pub(crate) mod listen;
 mod live;
 mod logging;
 mod measured;
 mod memory;
 mod offline;
+mod posting;
 mod process;
 mod reload;
 mod restore;
@@ -43,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivery::Deliver;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
 use crate::limit::Outlooks;
@@ -88,6 +92,8 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    /// Makes the calls; it has to be kept in tokens.
+    deliver: Arc<dyn Deliver>,
     spent: SpentLimits,
     intake: Intake,
     live: Live,
@@ -95,8 +101,10 @@ pub struct App {
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
     pulse: Pulse,
+    letters: letter_census::LetterCensus,
     clock: Clock,
     exporter: Option<Exporter>,
+    posting: Option<posting::Posting>,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
 }

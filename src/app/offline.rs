@@ -1,7 +1,7 @@
 //! Looks at a data directory at rest, for the command line.
 
 use crate::app::build::embedded_options;
-use crate::app::{AppError, AppErrorKind, descriptors};
+use crate::app::{AppError, AppErrorKind, descriptors, keys};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;
@@ -26,7 +26,12 @@ pub(crate) struct Findings {
 /// [`AppError`] when it cannot be read or is in use.
 pub(crate) fn verify_store(config: &Config) -> Result<Findings, AppError> {
     descriptors::raise();
-    let report = verify::verify(&config.store.data_dir, config.store.embedded.epoch_file.as_deref())?;
+    // Everything else can be checked without the keys.
+    let unread = keys::use_keys(config).err();
+    let keys = unread.is_none().then_some(&config.store.embedded.keys);
+    let epoch_file = config.store.embedded.epoch_file.as_deref();
+    let mut report = verify::verify_with(&config.store.data_dir, epoch_file, keys)?;
+    report.notes.extend(unread.map(|error| format!("without keys: {error}")));
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }
 

@@ -45,7 +45,10 @@ pub struct Running {
     dispatcher: JoinHandle<()>,
     housekeeper: JoinHandle<()>,
     slow_store: JoinHandle<()>,
+    tokens: JoinHandle<()>,
     exporting: Exporting,
+    /// Posts outcomes, where they are posted.
+    posting: Option<JoinHandle<()>>,
 }
 
 /// What has become of the lines of a stream of events.
@@ -70,6 +73,7 @@ pub(super) fn spawn(app: App) -> Running {
         clock: app.clock.clone(),
         outlooks: app.outlooks,
         pulse: app.pulse,
+        letters: app.letters,
         spent: app.spent,
         live: app.live.clone(),
     };
@@ -83,6 +87,8 @@ pub(super) fn spawn(app: App) -> Running {
         dispatcher: tokio::spawn(app.service.run()),
         housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
         slow_store: tokio::spawn(slow_store::watch(app.queue.clone(), app.clock.clone(), ended.clone())),
+        tokens: tokio::spawn(app.deliver.keep_tokens(ended.clone())),
+        posting: app.posting.map(|posting| tokio::spawn(posting.run(ended.clone()))),
         exporting: Exporting::spawn(app.exporter),
         queue: app.queue,
         store: app.store,
@@ -143,12 +149,14 @@ impl Running {
                 let detail = format!("the store failed and takes no more writes: {reason}");
                 return AppError { kind: AppErrorKind::Store, detail };
             }
-            for (name, task) in [
+            let tasks = [
                 ("doors", &self.doors),
                 ("dispatcher", &self.dispatcher),
                 ("housekeeper", &self.housekeeper),
                 ("slow_store", &self.slow_store),
-            ] {
+                ("tokens", &self.tokens),
+            ];
+            for (name, task) in tasks.into_iter().chain(self.posting.iter().map(|task| ("posting", task))) {
                 // A task that ends before `drain` has asked it to has failed, most likely by a panic.
                 if task.is_finished() {
                     return AppError::other(format!("the task {name:?} ended by itself"));
@@ -176,6 +184,10 @@ impl Running {
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
         ended("slow_store", self.slow_store).await;
+        ended("tokens", self.tokens).await;
+        if let Some(posting) = self.posting {
+            ended("posting", posting).await;
+        }
         self.queue.flush().await;
         let report = report(&self.queue);
         let closed = self.store.close().await;

@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 
 use crate::app::known::{KnownPolicies, add_keys};
+use crate::app::letter_census::LetterCounts;
 use crate::clock::{self, Clock, Correction};
 use crate::dispatch::PlannerFigures;
-use crate::event::{Lane, PolicyId, PolicyRef};
+use crate::event::{Lane, PolicyId, PolicyRef, Priority};
 use crate::limit::{LimitKind, LimiterFigures};
 use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
+use crate::store::KeyUse;
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
@@ -23,6 +25,8 @@ pub(super) struct HousekeepingView<'a> {
     pub(super) figures: &'a PlannerFigures,
     pub(super) limiters: &'a [LimiterFigures],
     pub(super) lanes: &'a [LaneCounts],
+    /// By labels of policies.
+    pub(super) letters: &'a LetterCounts,
 }
 
 /// Takes the snapshot of what was seen, with a row for every known policy.
@@ -33,7 +37,7 @@ pub(super) fn take(
     clock: &Clock,
     seen: &HousekeepingView<'_>,
 ) -> Snapshot {
-    let HousekeepingView { figures, limiters, lanes } = seen;
+    let HousekeepingView { figures, limiters, lanes, letters } = seen;
     let runtime = policies.runtime();
     let mut rows = known.rows(&runtime, clock.now());
     let mut keys: HashMap<&PolicyId, u64> = HashMap::new();
@@ -53,6 +57,13 @@ pub(super) fn take(
             *row(&mut rows, policy).held.entry(hold.reason.word()).or_default() += 1;
         }
     }
+    for (lane, rate) in &figures.slowed {
+        for policy in policy_names(lane) {
+            let row = row(&mut rows, policy);
+            *row.slowed.entry(rate.reason.word()).or_default() += 1;
+            row.slowest = row.slowest.into_iter().chain([rate.calls_per_second]).reduce(f64::min);
+        }
+    }
     for (policy, calls) in &figures.calls {
         row(&mut rows, policy).calls += calls;
     }
@@ -62,6 +73,9 @@ pub(super) fn take(
     for (policy, lanes) in &figures.looks.near_expiry {
         row(&mut rows, policy).near_expiry += lanes;
     }
+    for (policy, count) in *letters {
+        row(&mut rows, policy).letters += count;
+    }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.
     row(&mut rows, "-").dead = Some(store.dead_entries);
@@ -70,12 +84,39 @@ pub(super) fn take(
         policies: rows.into_values().collect(),
         policy_states: known.states(&policies.book(), clock.now()),
         store_disk_bytes: store.used_bytes,
+        store_ends_bytes: queue.ends().kept().bytes,
         store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,
+        store_records: record_rows(&store.keys),
         store_damaged_frames: store.damaged,
+        stops: figures.stops.to_vec(),
+        priorities: priority_rows(lanes),
         doubts: doubt_rows(&queue.doubts().list()),
     }
+}
+
+/// Every priority has a row, so that a figure falls to zero.
+fn priority_rows(lanes: &[LaneCounts]) -> Vec<(&'static str, u64)> {
+    let mut rows = Priority::ALL.map(|priority| (priority.word(), 0));
+    for counts in lanes {
+        if let Some((_, events)) = rows.get_mut(counts.lane.priority().place()) {
+            *events += counts.ready + counts.inflight;
+        }
+    }
+    rows.to_vec()
+}
+
+/// Every word has a row, so that a figure falls to zero.
+fn record_rows(keys: &[KeyUse]) -> Vec<(&'static str, u64)> {
+    let word = |of: &KeyUse| match of {
+        KeyUse { id: None, .. } => "none",
+        KeyUse { present: false, .. } => "missing",
+        KeyUse { encrypts: true, .. } => "first",
+        KeyUse { .. } => "other",
+    };
+    let records = |key| keys.iter().filter(|of| word(of) == key).map(|of| of.records).sum();
+    ["first", "other", "missing", "none"].map(|key| (key, records(key))).to_vec()
 }
 
 /// Every kind has a row, so that a figure falls to zero.

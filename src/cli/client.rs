@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::cli::exit::Failure;
+use crate::cli::priority::PriorityArgument;
 
 /// The longest wait for a connection to the daemon.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of one line of a streamed answer.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
+/// Names the priority of the events of a request that name none.
+const PRIORITY: HeaderName = HeaderName::from_static("tidegate-priority");
 const JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
 
 type Body = BoxBody<Bytes, std::io::Error>;
@@ -100,14 +103,19 @@ impl Client {
             .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
     }
 
-    /// Streams lines of events to the door and gives the stream of answers. Nothing limits how long this takes: only
+    /// Streams lines of events to the door, which have this priority if they name none, and gives the stream of answers. Nothing limits how long this takes: only
     /// the caller knows whether an answer is due.
-    pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<AnswerLines, Failure>
+    pub(super) async fn enqueue<S>(
+        &mut self,
+        lines: S,
+        priority: Option<PriorityArgument>,
+    ) -> Result<AnswerLines, Failure>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
     {
         let body = StreamBody::new(lines.map_ok(Frame::data)).boxed();
-        let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+        let mut headers = vec![(header::CONTENT_TYPE, "application/x-ndjson")];
+        headers.extend(priority.map(|priority| (PRIORITY, priority.word())));
         let response = self.send(Method::POST, "/v1/events", &headers, body).await?;
         let status = response.status();
         if status == StatusCode::OK {
@@ -127,6 +135,24 @@ impl Client {
         }
         let answer = whole(response.into_body()).await?;
         Err(refusal("it was refused", status, &answer))
+    }
+
+    /// The same, with the request that goes on as the answer names it.
+    pub(super) async fn page_of_lines(
+        &mut self,
+        path: &str,
+    ) -> Result<(AnswerLines, Option<String>), Failure> {
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let response = self.send::<&str>(Method::GET, path, &[], body).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let answer = whole(response.into_body()).await?;
+            return Err(refusal("it was refused", status, &answer));
+        }
+        let link = response.headers().get(header::LINK).and_then(|link| link.to_str().ok());
+        let next =
+            link.and_then(|link| link.strip_prefix('<')?.split_once('>')).map(|(next, _)| next.to_owned());
+        Ok((AnswerLines { body: response.into_body(), buffer: BytesMut::new() }, next))
     }
 
     /// Sends lines of JSON and reads the whole answer. Any status but 200 is a failure in the daemon's words.

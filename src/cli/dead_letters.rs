@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::explain::escaped;
 use crate::cli::output::{Cell, OutputArguments, Style, TextTable, left, printable, right};
 use crate::cli::policies::{checked_id, label};
+use crate::cli::tried;
 use crate::cli::words::{age, count, grouped, list, or_dash, pairs, text};
 use crate::clock::{Clock, Timestamp};
 
@@ -49,8 +50,6 @@ enum Verb {
     Export(transfer::Export),
     /// Add letters of an export; a repetition does nothing
     Import(transfer::Import),
-    /// Show the last changes of many letters, and how far they are
-    Operations(Common),
 }
 
 /// Where the daemon is, and how the answer is written.
@@ -132,11 +131,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Purge(purge) => purge.run().await,
         Verb::Export(export) => export.run().await,
         Verb::Import(import) => import.run().await,
-        Verb::Operations(common) => {
-            let answer = common.client().await?.get("/v1/dead-letters/operations").await?;
-            let now = Clock::system().now();
-            common.output.print(&answer, |style| change::operations(&answer, style, now))
-        }
     }
 }
 
@@ -172,14 +166,14 @@ impl Which {
     }
 
     /// As the member `filter` of a request.
-    fn filter(&self) -> Value {
+    fn filter(&self) -> serde_json::Map<String, Value> {
         let mut filter: serde_json::Map<String, Value> =
             self.texts().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         if !self.label.is_empty() {
             let labels = self.label.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
             filter.insert("labels".to_owned(), json!(labels));
         }
-        Value::Object(filter)
+        filter
     }
 }
 
@@ -313,6 +307,7 @@ fn shown(letter: &Value) -> String {
         };
         rows.push(("redriven", format!("{times} times, last {}{by}", own("/redriven/at"))));
     }
+    rows.extend(tried::rows(letter));
     for body in ["/body", "/body_base64"] {
         if !text(letter, body).is_empty() {
             rows.push(("content", own(body)));
@@ -350,6 +345,6 @@ mod tests {
         assert_eq!(which.query(), "&policy=orders&status=503&host=a.test%3A8080&label.org=A%26B");
         let filter =
             json!({"policy": "orders", "status": "503", "host": "a.test:8080", "labels": {"org": "A&B"}});
-        assert_eq!(which.filter(), filter);
+        assert_eq!(Value::Object(which.filter()), filter);
     }
 }

@@ -19,6 +19,7 @@ use clap::Args;
 use tokio::io::AsyncReadExt;
 
 use crate::cli::exit::Failure;
+use crate::cli::priority::PriorityArgument;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::cli::{ConfigArguments, note};
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     /// Print only the answers to refused events
     #[arg(long)]
     quiet: bool,
+    /// The priority of events that name none: how starts under a contended limit are divided
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArgument>,
     /// Names this pass: makes standard input resumable, hands a file in once more under another name
     #[arg(long, value_name = "ID", value_parser = plain_name)]
     resume_id: Option<String>,
@@ -90,7 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         (None, None) if arguments.state.is_some() || arguments.accept_repeats => {
             Err(Failure::usage("standard input has a state only with --resume-id ID"))
         }
-        (None, None) => plain::run(address, arguments.quiet).await,
+        (None, None) => plain::run(address, arguments.quiet, arguments.priority).await,
     }
 }
 
@@ -140,6 +144,7 @@ async fn resumable(
     let patience = Patience::new(Duration::from_secs(arguments.retry_for), clock.clone());
     let started = clock.now();
     let mut pass = EnqueuePass::new(address, lines, &mut state, progress, shown, clock.clone());
+    pass.priority = arguments.priority;
     let outcome = tokio::select! {
         // A signal ends the pass between two of its steps; the state is written below in either case.
         outcome = pass.run(patience) => Some(outcome),

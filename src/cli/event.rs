@@ -9,6 +9,7 @@ use crate::cli::client::{Client, refusal};
 use crate::cli::exit::Failure;
 use crate::cli::output::{OutputArguments, printable};
 use crate::cli::policy::seconds;
+use crate::cli::tried;
 use crate::cli::words::{count, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -113,6 +114,7 @@ fn lines(event: &Value, now: Timestamp) -> String {
         rows.push(("expires", until(text(event, "/expires_at"), now)));
         rows.push(("lane", text(event, "/lane").to_owned()));
     }
+    rows.extend(tried::rows(event));
     pairs(rows.into_iter().map(|(name, value)| (name, printable(&value))))
 }
 

@@ -13,6 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::explain::escaped;
 use crate::cli::output::{OutputArguments, TextTable, left, right};
 use crate::cli::policies::{checked_id, label};
+use crate::cli::priority::PriorityArgument;
 use crate::cli::words::{count, list, or_dash, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -31,6 +32,15 @@ Examples:
 What is meant is counted first, and then has to be confirmed.
 
 Exit codes: 0 all of them were looked at, or none is meant, 1 refused, not confirmed, stopped or failed, 69 no daemon answers";
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  tidegate events purge --label customer=4711
+
+What is meant is counted first, waiting and dead, and then has to be confirmed. It ends when nothing is left, or says what could
+not be removed.
+
+Exit codes: 0 done, or none is meant, 1 refused, not confirmed, stopped or failed, 69 no daemon answers";
 
 /// Events that one page brings at most.
 const PAGE: u64 = 1000;
@@ -51,6 +61,9 @@ enum Verb {
     /// Put those that are meant to another time
     #[command(after_help = CHANGE_EXAMPLES)]
     Delay(bulk::Delay),
+    /// Drop those that are meant for good, dead letters too; calls under way are waited for
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(bulk::Purge),
     /// Send those that are meant ahead of their turn, within every limit
     #[command(after_help = CHANGE_EXAMPLES)]
     SendNow(bulk::Change),
@@ -80,6 +93,9 @@ struct Filter {
     /// Where they stand
     #[arg(long, value_enum)]
     state: Option<State>,
+    /// Their priority
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArgument>,
     /// A label that they have; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -111,11 +127,8 @@ impl State {
 impl Filter {
     /// Its members, for a request that changes what is meant.
     fn members(&self) -> Map<String, Value> {
-        let labels: Map<String, Value> =
-            self.label.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
         let named = self.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
-        let labels = (!labels.is_empty()).then(|| ("labels".to_owned(), Value::Object(labels)));
-        named.chain(labels).collect()
+        named.chain(labels(&self.label)).collect()
     }
 
     /// Its parameters with their values.
@@ -131,6 +144,7 @@ impl Filter {
         let named = [
             ("policy", self.policy.clone()),
             ("state", state),
+            ("priority", self.priority.map(|priority| priority.word().to_owned())),
             ("url_prefix", self.url_prefix.clone()),
             ("accepted_after", self.accepted_after.clone()),
         ];
@@ -138,11 +152,19 @@ impl Filter {
     }
 }
 
+/// Labels as a member of a filter; none without one.
+fn labels(labels: &[(String, String)]) -> Option<(String, Value)> {
+    let members: Map<String, Value> =
+        labels.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
+    (!members.is_empty()).then(|| ("labels".to_owned(), Value::Object(members)))
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.verb {
         Verb::List(arguments) => shown(arguments).await,
-        Verb::Cancel(change) => change.run("cancel", Map::new()).await,
-        Verb::SendNow(change) => change.run("send-now", Map::new()).await,
+        Verb::Cancel(change) => change.run("cancel", "cancelled", Map::new()).await,
+        Verb::SendNow(change) => change.run("send-now", "sent ahead of their turn", Map::new()).await,
+        Verb::Purge(purge) => purge.run().await,
         Verb::Delay(delay) => delay.run().await,
     }
 }
@@ -218,6 +240,7 @@ mod tests {
         Filter {
             policy: Some("crm".to_owned()),
             state: Some(State::Delayed),
+            priority: Some(PriorityArgument::Low),
             label: vec![("a b".to_owned(), "A&B".to_owned())],
             url_prefix: Some("http://h/?".to_owned()),
             accepted_after: None,
@@ -228,7 +251,7 @@ mod tests {
     fn a_filter_is_asked_for_as_it_was_given() {
         assert_eq!(
             path(&filter(), 7, Some("Pg")),
-            "/v1/events?policy=crm&state=delayed&url_prefix=http%3A%2F%2Fh%2F%3F&label.a%20b=A%26B&limit=7&cursor=Pg"
+            "/v1/events?policy=crm&state=delayed&priority=low&url_prefix=http%3A%2F%2Fh%2F%3F&label.a%20b=A%26B&limit=7&cursor=Pg"
         );
     }
 

@@ -13,6 +13,8 @@ use crate::cli::client::Client;
 use crate::cli::event::{event_id, standing};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Cell, Colour, OutputArguments, Style, TextTable, left, printable};
+use crate::cli::priority::PriorityArgument;
+use crate::cli::tried;
 use crate::cli::words::{count, grouped, list, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
@@ -30,7 +32,7 @@ Exit codes: 0 explained, 1 no such event, or it has ended long ago, 69 no daemon
 pub(super) struct Arguments {
     /// The id of an event
     #[arg(value_parser = event_id, required_unless_present_any = ["url", "event"],
-        conflicts_with_all = ["url", "method", "label", "header", "request_header", "event"])]
+        conflicts_with_all = ["url", "method", "priority", "label", "header", "request_header", "event"])]
     id: Option<String>,
     /// The address of a call that was not handed in
     #[arg(long)]
@@ -38,6 +40,9 @@ pub(super) struct Arguments {
     /// The method of that call; POST when missing
     #[arg(long)]
     method: Option<String>,
+    /// The priority of that call; normal when missing
+    #[arg(long, value_enum)]
+    priority: Option<PriorityArgument>,
     /// A label of that call; once for each
     #[arg(long, value_name = "LABEL=VALUE", value_parser = super::policies::label)]
     label: Vec<(String, String)>,
@@ -48,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
     request_header: Vec<(HeaderName, HeaderValue)>,
     /// A file with the event that would be handed in, as JSON; `-` reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "label", "header"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "priority", "label", "header"])]
     event: Option<PathBuf>,
     /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
@@ -93,8 +98,13 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 fn query(arguments: &Arguments) -> String {
-    let named = [("id", &arguments.id), ("url", &arguments.url), ("method", &arguments.method)];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?)));
+    let named = [
+        ("id", arguments.id.as_deref()),
+        ("url", arguments.url.as_deref()),
+        ("method", arguments.method.as_deref()),
+        ("priority", arguments.priority.map(PriorityArgument::word)),
+    ];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let labels = arguments.label.iter().map(|(label, value)| (format!("label.{label}"), value.as_str()));
     let pairs = named.chain(labels).map(|(name, value)| (name, value.as_bytes()));
     let headers = arguments.header.iter().map(|(name, value)| (format!("header.{name}"), value.as_bytes()));
@@ -119,12 +129,17 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
         };
         rows.push(("event", format!("{}: {}{attempts}", text(explained, "/id"), standing(explained))));
     }
-    // An event that has ended is explained by its outcome alone.
+    // An event that has ended is explained by its outcome and its attempts.
     if explained.get("held").is_none() {
+        rows.extend(tried::rows(explained));
         return printed(rows);
     }
     rows.push(("call", format!("{} {}", text(explained, "/method"), text(explained, "/url"))));
     rows.push(("held by", format!("{}: {}", text(explained, "/held/by"), text(explained, "/held/text"))));
+    if let Some(rate) = explained.pointer("/rate/calls_per_second").and_then(Value::as_f64) {
+        let (why, end) = (text(explained, "/rate/reason"), until(text(explained, "/rate/until"), now));
+        rows.push(("rate", format!("{rate} calls per second ({why}) until {end}")));
+    }
     for (name, pointer) in [
         ("due", "/due_at"),
         ("starts", "/starts_at"),
@@ -143,6 +158,7 @@ fn lines(explained: &Value, style: Style, now: Timestamp) -> String {
     if let Some(ahead) = explained.get("ahead").and_then(Value::as_u64) {
         rows.push(("ahead", format!("{} events of its lane", grouped(ahead))));
     }
+    rows.extend(tried::rows(explained));
     format!("{}\n{}", printed(rows), policies(list(explained, "/policies"), style))
 }
 
@@ -180,7 +196,8 @@ mod tests {
             "method": "POST", "url": "http://a.test/", "policies": [
                 {"policy": "orders", "verdict": "applies", "text": "It applies."},
             ],
-            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200, "held": {"by": "limit", "text": "No room."},
+            "lane": {"name": "orders@1"}, "endpoint": "crm", "ahead": 1200,
+            "rate": {"calls_per_second": 12.5, "reason": "reduced", "until": "2030-01-31T08:00:20Z"}, "held": {"by": "limit", "text": "No room."},
             "starts_at": "2030-01-31T08:00:15Z", "due_at": null, "expires_first": true,
         });
         let shown = lines(&explained, Style::of_stdout(), now);
@@ -188,6 +205,7 @@ mod tests {
         for line in [
             "held by    limit: No room.\n",
             "starts     2030-01-31T08:00:15Z (in 5 s)\n",
+            "rate       12.5 calls per second (reduced) until 2030-01-31T08:00:20Z (in 10 s)\n",
             "endpoint   crm\n",
             "ahead      1 200 events of its lane\n",
             "POLICY  VERDICT  WHY\norders  applies  It applies.\n",

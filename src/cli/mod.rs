@@ -4,11 +4,13 @@
 //! why tidegate ends.
 
 mod backup;
+mod changes;
 mod check_config;
 mod client;
 mod completions;
 mod dead_letters;
 mod demo;
+mod dispatch;
 mod doubts;
 mod enqueue;
 mod event;
@@ -18,10 +20,12 @@ mod explain;
 mod health;
 mod man;
 mod manual;
+mod outcomes;
 mod output;
 mod policies;
 mod policy;
 mod print_config;
+mod priority;
 mod progress;
 mod run;
 mod serve;
@@ -30,6 +34,7 @@ mod status;
 mod store;
 mod threads;
 mod top;
+mod tried;
 mod unit;
 mod words;
 
@@ -70,6 +75,10 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     /// List the events of a running daemon that wait, by policy, state, labels, URL and age
     Events(events::Arguments),
+    /// Print how events ended, in order, and follow the ends to come
+    Outcomes(outcomes::Arguments),
+    /// Look at changes of many events or dead letters, and stop one
+    Changes(changes::Arguments),
     /// Say why an event, or a call that was not handed in, is or would be where it is
     Explain(explain::Arguments),
     /// Show the whole way at work: a real worker, a local receiver, figures measured there
@@ -78,6 +87,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Print the active configuration, each value with its origin
     PrintConfig(print_config::Arguments),
+    /// Stop everything, the calls to a host or the events of an organisation in an emergency, and go on
+    Dispatch(dispatch::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),
     /// List the policies of a running daemon, and keep them as code: export, diff, apply
@@ -188,10 +199,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Event(arguments) => block_on(event::run(arguments)),
         Command::DeadLetters(arguments) => block_on(dead_letters::run(arguments)),
         Command::Events(arguments) => block_on(events::run(arguments)),
+        Command::Outcomes(arguments) => block_on(outcomes::run(arguments)),
+        Command::Changes(arguments) => block_on(changes::run(arguments)),
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::PrintConfig(arguments) => print_config::run(&arguments),
+        Command::Dispatch(arguments) => block_on(dispatch::run(arguments)),
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Policy(arguments) => block_on(policy::run(arguments)),

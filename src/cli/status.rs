@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
+use crate::cli::dispatch::line as stop_line;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Colour, OutputArguments, Style, printable};
 use crate::cli::words::{about_seconds, age, bytes, count, grouped, list, pairs, text, until};
@@ -45,8 +46,10 @@ fn screen(status: &Value, address: &str, style: Style, now: Timestamp) -> String
         ("ended", counts(status, "/ended", &["delivered", "dead", "expired", "dropped", "lost"])),
         ("policies", counts(status, "/policies", &["deployed", "draining", "idle", "paused", "held"])),
         ("held", held(status, style, now)),
+        ("stopped", stopped(status, style, now)),
         ("doubts", doubts(status, style)),
         ("disk", disk(status)),
+        ("keys", keys(status, style)),
     ]);
     format!("{}\n{lines}", style.paint(Some(Colour::Strong), &printable(&head)))
 }
@@ -99,6 +102,13 @@ fn held(status: &Value, style: Style, now: Timestamp) -> String {
     if reasons.is_empty() { "nothing".to_owned() } else { reasons.join(", ") }
 }
 
+fn stopped(status: &Value, style: Style, now: Timestamp) -> String {
+    let stops =
+        list(status, "/stops").iter().map(|stop| style.paint(Some(Colour::Bad), &stop_line(stop, now)));
+    let stops: Vec<_> = stops.collect();
+    if stops.is_empty() { "nothing".to_owned() } else { stops.join("; ") }
+}
+
 fn doubts(status: &Value, style: Style) -> String {
     match (count(status, "/doubts/open"), count(status, "/doubts/unacknowledged")) {
         (0, _) => "none".to_owned(),
@@ -118,6 +128,25 @@ fn disk(status: &Value) -> String {
     format!("{} used, {} free", bytes(used), bytes(left))
 }
 
+/// The keys of what is at rest, the one that encrypts first.
+fn keys(status: &Value, style: Style) -> String {
+    let one = |key: &Value| {
+        let is = |name: &str| key.get(name).and_then(Value::as_bool) == Some(true);
+        let id = key.get("id").and_then(Value::as_str).unwrap_or("not encrypted");
+        let needed =
+            format!("{} events in {} files", grouped(count(key, "/records")), grouped(count(key, "/files")));
+        match (is("present"), is("encrypts")) {
+            (false, _) => {
+                style.paint(Some(Colour::Bad), &printable(&format!("{id} is MISSING, needed by {needed}")))
+            }
+            (true, true) => printable(&format!("{id} encrypts, {needed}")),
+            (true, false) => printable(&format!("{id} for {needed}")),
+        }
+    };
+    let keys: Vec<_> = list(status, "/store/keys").iter().map(one).collect();
+    if keys.is_empty() { "nothing is encrypted".to_owned() } else { keys.join("; ") }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -133,7 +162,10 @@ mod tests {
             "ended": {"delivered": 7}, "rates": null, "policies": {"deployed": 1},
             "held": [{"reason": "breaker", "lanes": 2, "until": "2030-01-31T08:00:20Z"}],
             "doubts": {"open": 1, "unacknowledged": 1, "events": 3},
-            "store": {"disk_bytes": 1024, "free_bytes": 2048},
+            "store": {"disk_bytes": 1024, "free_bytes": 2048, "keys": [
+                {"id": "7c1f0a9e", "present": true, "encrypts": true, "files": 1, "records": 2},
+                {"id": "00c0ffee", "present": false, "encrypts": false, "files": 1, "records": 1000},
+            ]},
         });
         let screen = screen(&status, "127.0.0.1:7080", Style::of_stdout(), now);
         let screen = console::strip_ansi_codes(&screen);
@@ -145,6 +177,7 @@ mod tests {
             "held       2 lanes by breaker until 2030-01-31T08:00:20Z (in 10 s)\n",
             "doubts     1 open (1 not acknowledged) about 3 events: see `tidegate doubts`\n",
             "disk       1.0 KiB used, 2.0 KiB free\n",
+            "keys       7c1f0a9e encrypts, 2 events in 1 files; 00c0ffee is MISSING, needed by 1 000 events in 1 files",
         ] {
             assert!(screen.contains(line), "{line} is not in\n{screen}");
         }

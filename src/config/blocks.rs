@@ -60,6 +60,17 @@ impl<'a> BlockReader<'a> {
         number
     }
 
+    /// True or false, which may be missing; `None` also where it is neither, which is noted.
+    pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.members.get(name)? {
+            Given::Flag(flag) => Some(*flag),
+            _ => {
+                self.note(&[name], "must be true or false");
+                None
+            }
+        }
+    }
+
     /// The members of a table that may be missing.
     pub(super) fn table(&mut self, name: &str, example: &str) -> &'a [(String, Given)] {
         match self.members.get(name) {

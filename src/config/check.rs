@@ -3,6 +3,7 @@
 mod delivery;
 mod listen;
 mod manage;
+mod outcomes;
 mod settings;
 mod traces;
 
@@ -18,8 +19,8 @@ pub(super) use settings::Settings;
 use settings::parse_with;
 
 use crate::config::layers::{CLOUDEVENTS, ENDPOINT, Layers, POLICY};
-use crate::config::{Config, ConfigProblem, Dispatch, Egress, Log, Queue, Store};
-use crate::config::{cloudevents, dialects, endpoints, policies};
+use crate::config::{Config, ConfigProblem, Dispatch, Egress, KeyFile, Log, Queue, Store};
+use crate::config::{cloudevents, dialects, endpoints, policies, secrets};
 use crate::dispatch::{BreakerPolicy, DueShare, RetryPolicy};
 use crate::event::Labels;
 use crate::ingest::{Doomed, Unmatched};
@@ -49,6 +50,7 @@ pub(super) fn check(
     let shutdown_grace = settings.seconds("dispatch.shutdown_grace_seconds", 0..=600);
     let retry = retry(settings);
     let due_share = settings.ratio("retry.max_share").map(DueShare::of);
+    let adaptive_rate = settings.flag("dispatch.adaptive_rate");
     let breaker = breaker(settings);
     let delivery = delivery::delivery(settings);
     let names = delivery::names(settings);
@@ -59,6 +61,7 @@ pub(super) fn check(
     let manage = manage::manage(settings);
     manage::policies_of_the_file(settings, layers.blocks(POLICY), manage.as_ref());
     let metrics = manage::metrics(settings);
+    let outcomes = outcomes::outcomes(settings);
     let traces = traces::traces(settings);
     let log = log(settings);
     // Without knowing which labels are known none is unknown.
@@ -86,6 +89,7 @@ pub(super) fn check(
         },
         retry: retry?,
         due_share: due_share?,
+        adaptive_rate: adaptive_rate?,
         breaker: breaker?,
         delivery: delivery?,
         names: names?,
@@ -95,6 +99,7 @@ pub(super) fn check(
         dialects: dialects?,
         manage: manage?,
         metrics: metrics?,
+        outcomes: outcomes?,
         traces: traces?,
         log: log?,
         policies,
@@ -102,6 +107,9 @@ pub(super) fn check(
         endpoints,
     })
 }
+
+/// What is less is used up by a few answers.
+const MIN_ATTEMPTS_BYTES: u64 = 1024 * 1024;
 
 fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let data_dir = settings.text("store.data_dir");
@@ -117,6 +125,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     let retention = settings.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
     let max_letters = settings.number("store.max_dead_letters", 0..=1_000_000_000);
     let max_letter_bytes = settings.number("store.max_dead_letter_bytes", 0..=1 << 50);
+    let ends_max_bytes = settings.number("store.ends_max_bytes", 1 << 20..=1 << 50);
     if let (Some(most @ 1..), Some(segment)) = (max_letter_bytes, segment_bytes)
         && most < 2 * segment
     {
@@ -127,6 +136,12 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
         );
         return settings.wrong("store.max_dead_letter_bytes", rule);
     }
+    let attempts_max_bytes = settings.number("store.attempts_max_bytes", 0..=1 << 50);
+    if attempts_max_bytes.is_some_and(|most| (1..MIN_ATTEMPTS_BYTES).contains(&most)) {
+        let rule = format!("must be 0 to keep none, or at least {MIN_ATTEMPTS_BYTES}");
+        return settings.wrong("store.attempts_max_bytes", rule);
+    }
+    let key_file = key_file(settings, data_dir.as_deref());
     // 0 says that there is no bound.
     let bound = |most: u64| if most == 0 { u64::MAX } else { most };
     let epoch_file = settings.text("store.epoch_file")?;
@@ -138,6 +153,7 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
     Some(Store {
         data_dir: PathBuf::from(data_dir?),
         append_timeout: append_timeout?,
+        key_file: key_file?,
         embedded: EmbeddedOptions {
             segment_bytes: segment_bytes?,
             segment_age: segment_age?,
@@ -146,10 +162,28 @@ fn store(settings: &mut Settings<'_>) -> Option<Store> {
             dead_retention: retention?,
             dead_letters: bound(max_letters?),
             dead_bytes: bound(max_letter_bytes?),
+            attempts_max_bytes: attempts_max_bytes?,
+            ends_max_bytes: ends_max_bytes?,
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
             ..EmbeddedOptions::default()
         },
     })
+}
+
+/// `None` within when records are not encrypted.
+fn key_file(settings: &mut Settings<'_>, data_dir: Option<&str>) -> Option<Option<KeyFile>> {
+    let place = settings.text("store.key_file")?;
+    if place.is_empty() {
+        return Some(None);
+    }
+    if data_dir.is_some_and(|dir| Path::new(&place).starts_with(dir)) {
+        let problem = "must lie outside store.data_dir: whoever gets the records would get their key";
+        return settings.wrong("store.key_file", problem.to_owned());
+    }
+    match settings.secret_places().key_file(&place) {
+        Ok(file) => Some(Some(file)),
+        Err(problem) => settings.wrong("store.key_file", format!("{}: {problem}", secrets::shown(&place))),
+    }
 }
 
 fn queue(settings: &mut Settings<'_>) -> Option<Queue> {

@@ -3,6 +3,7 @@
 //!
 //! Must not know: how calls are made and repeated.
 
+mod credentials;
 mod proxy;
 mod retry;
 mod secret_headers;
@@ -18,22 +19,25 @@ use crate::config::layers::ConfigBlock;
 use crate::config::policies::{members, place, problem};
 use crate::config::secrets::SecretPlaces;
 use crate::config::{ConfigPlace, ConfigProblem};
-use crate::delivery::CallOptions;
+use crate::delivery::{CallOptions, Credentials};
 use crate::dispatch::{Endpoint, Endpoints, RetryPolicy};
 use crate::event::{PolicyId, TraceContext, forbidden_header};
 use crate::policy::{Fault, Given, UrlPattern, is_tie};
 
 /// All members, in the order in which they are written.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 12] = [
     "name",
     "url",
     "retry",
     "headers",
     "secret_headers",
+    "oauth2",
+    "login",
     "signing",
     "tls",
     "proxy",
     "connection_max_age_seconds",
+    "keep_answers",
 ];
 /// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
@@ -84,11 +88,13 @@ pub(super) fn endpoints(
         }
     }
     note_ties(&found, problems);
-    Endpoints::compile(found.into_iter().map(|(endpoint, _)| endpoint).collect()).unwrap_or_else(|error| {
+    let compiled = Endpoints::compile(found.into_iter().map(|(endpoint, _)| endpoint).collect());
+    let compiled = compiled.unwrap_or_else(|error| {
         let place = blocks.first().map_or(ConfigPlace::Defaults, |block| block.place.clone());
         problems.push(ConfigProblem { place, subject: "endpoint".to_owned(), detail: error.to_string() });
         Endpoints::default()
-    })
+    });
+    compiled.with_retry_for_all(for_all.retry)
 }
 
 /// Of two equally literal patterns neither could rule alone.
@@ -122,12 +128,24 @@ impl EndpointReader<'_> {
         let retry = retry::retry(&mut self.block, self.for_all);
         let mut headers = self.headers();
         secret_headers::add(&mut self.block, self.secrets, &mut headers);
+        let credentials = credentials::credentials(&mut self.block, self.secrets, &headers);
+        let credentials =
+            credentials.zip(name.clone()).map(|(source, name)| Arc::new(Credentials::new(name, source)));
         let signing = signing::signing(&mut self.block, self.secrets);
         let tls = tls::tls(&mut self.block, self.secrets);
         let proxy = proxy::proxy(&mut self.block, self.secrets);
         let connection_max_age =
             self.block.number("connection_max_age_seconds", 1..=86_400).map(Duration::from_secs);
-        let calls = Arc::new(CallOptions { headers, signing, tls, proxy, connection_max_age });
+        let keep_answers = self.block.flag("keep_answers").unwrap_or(false);
+        let calls = Arc::new(CallOptions {
+            headers,
+            signing,
+            credentials,
+            tls,
+            proxy,
+            keep_answers,
+            connection_max_age,
+        });
         Some(Endpoint { name: name?, url: url?, retry: retry?, calls })
     }
 
@@ -155,8 +173,26 @@ impl EndpointReader<'_> {
     }
 
     fn headers(&mut self) -> http::HeaderMap {
-        self.block.headers("headers = { x-team = \"crm\" }", refused_header)
+        self.block.headers("headers = { x-team = \"crm\" }", |name| {
+            refused_header(name).or_else(|| is_credential(name).then_some(
+                "looks like a credential, and print-config shows what stands here: put its whole value into a file of its own and name \
+                 that in secret_headers",
+            ))
+        })
     }
+}
+
+/// Whether headers of this name usually carry what has to be kept secret.
+fn is_credential(name: &http::HeaderName) -> bool {
+    let name = name.as_str();
+    let words: Vec<&str> = name.split(['-', '_', '.']).collect();
+    let has = |word: &str| words.contains(&word);
+    has("authorization")
+        || has("cookie")
+        || ["token", "secret", "password", "passwd", "credential", "credentials", "apikey"]
+            .into_iter()
+            .any(has)
+        || (has("key") && ["api", "auth", "access", "subscription", "functions"].into_iter().any(has))
 }
 
 /// Why a block may not set this header, if it may not.

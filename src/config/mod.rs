@@ -30,7 +30,7 @@ use ipnet::IpNet;
 
 use crate::delivery::Deadlines;
 use crate::dispatch::{BreakerPolicy, DueShare, Endpoints, RetryPolicy};
-use crate::event::Labels;
+use crate::event::{CanonicalUrl, Labels};
 use crate::ingest::{Doomed, Target, Unmatched};
 use crate::names::NameOptions;
 use crate::policy::Bounds;
@@ -61,6 +61,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// `[retry] max_share`: how far due events go ahead of those that were never tried.
     pub due_share: DueShare,
+    /// `dispatch.adaptive_rate`: whether lanes whose endpoint answers 429 or 503 are slowed down.
+    pub adaptive_rate: bool,
     /// `[breaker]`; `max_hold` is not below `min_hold`.
     pub breaker: BreakerPolicy,
     /// `[delivery]`; `total` is not below the other two.
@@ -79,6 +81,8 @@ pub struct Config {
     pub manage: Manage,
     /// The section `[metrics]`: how many policies have series.
     pub metrics: Metrics,
+    /// `[outcomes]`: where the ends of events are posted.
+    pub outcomes: OutcomePosts,
     /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
     pub traces: traces::TraceOptions,
     /// The section `[log]`: level and form of log lines.
@@ -108,6 +112,25 @@ pub struct Listen {
     pub min_bytes_per_second: NonZeroU64,
 }
 
+/// Where the ends of events are posted, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomePosts {
+    /// Where they are posted; `None` for nowhere.
+    pub url: Option<CanonicalUrl>,
+    /// Posts per second at most.
+    pub pace: u32,
+    /// Ends of one post at most.
+    pub batch: usize,
+}
+
+impl OutcomePosts {
+    /// The least time between two posts.
+    #[must_use]
+    pub fn every(&self) -> Duration {
+        Duration::from_secs(1) / self.pace.max(1)
+    }
+}
+
 /// Where the store is, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
@@ -115,8 +138,21 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// How long a request waits for the store.
     pub append_timeout: Duration,
+    /// Where the keys are by which records are encrypted, if they are. It is read by whoever opens the store.
+    pub key_file: Option<KeyFile>,
     /// The rest; what no setting says has its default.
     pub embedded: EmbeddedOptions,
+}
+
+/// A file of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// As it was written, for people.
+    pub place: String,
+    /// Its path; `None` for a credential where systemd has handed over none.
+    pub path: Option<PathBuf>,
+    /// systemd hands it over, and guards it in its own way.
+    pub is_credential: bool,
 }
 
 /// What the queue takes in, and how long it keeps it.

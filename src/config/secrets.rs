@@ -8,6 +8,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::config::KeyFile;
+
 /// The variable by which systemd hands over the directory of the unit's credentials.
 pub(super) const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Stands before the name of a credential.
@@ -60,6 +62,16 @@ impl SecretPlaces {
             return Err(format!("{shown} is longer than {MAX_BYTES} bytes, which no secret is"));
         }
         Ok(bytes)
+    }
+
+    /// Where the keys of the store are. Nothing is read, and a credential may be one that this process has not been given.
+    ///
+    /// # Errors
+    /// As for [`SecretPlaces::lines`], of the form alone.
+    pub(super) fn key_file(&self, place: &str) -> Result<KeyFile, String> {
+        check_form(place)?;
+        let is_credential = place.starts_with(CREDENTIAL);
+        Ok(KeyFile { place: place.to_owned(), path: self.path(place).ok(), is_credential })
     }
 
     fn path(&self, place: &str) -> Result<PathBuf, String> {

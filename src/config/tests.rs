@@ -117,6 +117,18 @@ fn syntax_errors_have_lines_and_do_not_hide_other_layers() {
 }
 
 #[test]
+fn a_bound_for_attempts_has_room_for_some() {
+    let given = |bytes: u64| format!("[store]\nattempts_max_bytes = {bytes}\n");
+    let wanted = "FILE:2: store.attempts_max_bytes: must be 0 to keep none, or at least 1048576";
+    for bytes in [1, 1_048_575] {
+        assert_eq!(problems(&given(bytes), &[], Vec::new()), [wanted]);
+    }
+    for bytes in [0, 1_048_576] {
+        assert!(Config::load(&inputs(&file(&given(bytes)), &[], Vec::new())).is_ok(), "{bytes}");
+    }
+}
+
+#[test]
 fn a_bound_for_dead_letters_has_room_for_two_files() {
     let given = |bytes: u64| format!("[store]\nsegment_bytes = 1048576\nmax_dead_letter_bytes = {bytes}\n");
     assert_eq!(

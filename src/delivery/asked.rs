@@ -33,10 +33,10 @@ pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Durati
     Some(length(named, headers, wall))
 }
 
-/// Whether a `Retry-After` is there, and none that can be read.
-pub(super) fn is_unreadable(headers: &HeaderMap) -> bool {
-    headers.contains_key(RETRY_AFTER)
-        && headers.get_all(RETRY_AFTER).iter().filter_map(text).all(|text| times::read(text).is_none())
+/// Whether the first `Retry-After` that can be read is a date, and it is not certain what time it is.
+pub(super) fn is_in_doubt(headers: &HeaderMap, wall: Timestamp) -> bool {
+    let named = || headers.get_all(RETRY_AFTER).iter().filter_map(text).find_map(times::read);
+    wall == Timestamp::ZERO && matches!(named(), Some(Named::At(_))) && theirs(headers).is_none()
 }
 
 /// What is left of the limits that an answer tells of.
@@ -149,8 +149,7 @@ fn length(named: Named, headers: &HeaderMap, wall: Timestamp) -> Duration {
         Named::After(span) => span,
         Named::At(moment) => {
             // The clock that set the date tells best how far away it is.
-            let theirs = headers.get(DATE).and_then(text).and_then(|date| times::date(date.trim()));
-            match theirs {
+            match theirs(headers) {
                 Some(now) => moment.since(now),
                 None if wall == Timestamp::ZERO => IN_DOUBT,
                 None => moment.since(wall),
@@ -158,6 +157,11 @@ fn length(named: Named, headers: &HeaderMap, wall: Timestamp) -> Duration {
         }
     };
     until.min(Wait::LONGEST)
+}
+
+/// The time of the clock that made the answer.
+fn theirs(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get(DATE).and_then(text).and_then(|date| times::date(date.trim()))
 }
 
 #[cfg(test)]
@@ -195,9 +199,9 @@ mod tests {
         }
         assert_eq!(after(&[date], Timestamp::ZERO), seconds(3600), "in doubt");
         assert_eq!(after(&[("retry-after", "7")], Timestamp::ZERO), seconds(7), "no clock is needed");
-        assert!(is_unreadable(&headers(&[("retry-after", "soon")])));
-        assert!(!is_unreadable(&headers(&[("retry-after", "soon"), ("retry-after", "3")])));
-        assert!(!is_unreadable(&headers(&[])));
+        assert!(is_in_doubt(&headers(&[date]), Timestamp::ZERO) && !is_in_doubt(&headers(&[date]), WALL));
+        assert!(!is_in_doubt(&headers(&[date, ("date", "Sun, 06 Nov 1994 08:49:20 GMT")]), Timestamp::ZERO));
+        assert!(!is_in_doubt(&headers(&[("retry-after", "7")]), Timestamp::ZERO));
     }
 
     #[test]

@@ -98,6 +98,11 @@ pub(super) const fn without_tls() -> Outcome {
     Outcome::Unprocessed { cause: Cause::Tls }
 }
 
+/// The outcome where there is no token to send: calls are asked for one before they start.
+pub(super) const fn without_token() -> Outcome {
+    Outcome::Unprocessed { cause: Cause::Internal }
+}
+
 /// The outcome of an attempt that ran out of time.
 pub(super) fn timed_out(begun: bool) -> Outcome {
     failed(Cause::Timeout, begun)
@@ -119,6 +124,8 @@ fn transport_cause(error: &CallError) -> Cause {
     // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
         Cause::Refused
+    } else if find::<h2::Error>(error).is_some_and(is_malformed) {
+        Cause::Malformed
     } else if let Some(shortage) = sources(error).find_map(shortage) {
         Cause::Shortage(shortage)
     } else if sources(error).any(is_timeout) {
@@ -146,6 +153,11 @@ fn is_refusal(error: &h2::Error) -> bool {
     error.is_remote() && (is_refused_stream || error.is_go_away())
 }
 
+/// Whether the head of an answer breaks the rules of HTTP/2 (RFC 9113 8.1.1): its stream alone was reset here.
+fn is_malformed(error: &h2::Error) -> bool {
+    error.is_library() && error.is_reset() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR)
+}
+
 /// Whether the endpoint turns away the certificate that was shown to it, or misses one. Under TLS 1.3 it says so after the
 /// handshake has ended on this side, when the request may be on its way (RFC 8446 4.4.2.4, 6.2).
 const fn is_certificate_refused(error: &rustls::Error) -> bool {
@@ -162,6 +174,11 @@ const fn is_certificate_refused(error: &rustls::Error) -> bool {
                 | AlertDescription::CertificateRequired
         )
     )
+}
+
+/// Whether the guard denies an address.
+pub(super) fn is_blocked(error: &(dyn Error + 'static)) -> bool {
+    chain(Some(error)).any(|error| error.is::<BlockedAddress>())
 }
 
 /// Whether a failure to connect says something of ourselves alone.

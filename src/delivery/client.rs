@@ -20,25 +20,29 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::aged::AgedClients;
 use super::begun::{Begun, NotedBody};
 use super::connect::{ConnectOptions, Connector};
+use super::credentials::{Readiness, TokenRequests, TokenWay};
+use super::excerpt::{self, Mask};
 use super::guards::Guards;
 use super::heads;
 use super::hears::Answer;
 use super::others::OtherClients;
 use super::resolve::GuardedNames;
+use super::setup::{DeliveryError, DeliveryOptions};
 use super::shortages::Shortages;
 use super::withheld::Withheld;
 use super::{
-    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Hears, ProxyOptions, Turnover, asked, classify,
-    hears, request, tls,
+    BlockedAddress, Call, CallOptions, Deliver, EgressGuard, Ended, ProxyOptions, Turnover, classify, hears,
+    noticed, request, tls,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
-use crate::names::{NameOptions, Names};
-use crate::telemetry::{AnswerAmended, AnswerTimeIgnored};
+use crate::names::Names;
+use crate::telemetry::AnswerAmended;
 
 /// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
 /// that a connection is rarely closed under a request.
@@ -49,70 +53,9 @@ const BODY_MAX_BYTES: u64 = 64 * 1024;
 /// How long a response body is waited for. The status is known by then and a slow body must not hold a slot.
 /// Only one that may turn a refusal into a wait has the rest of the attempt's time.
 const BODY_WAIT: Duration = Duration::from_secs(2);
-/// The largest response head over HTTP/2; over HTTP/1 see [`heads`].
-const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
-
-/// What the client is set up with, once for the life of the process.
-#[derive(Debug, Clone)]
-pub struct DeliveryOptions {
-    /// Which addresses may be called, until another guard is applied.
-    pub egress: EgressGuard,
-    /// How names are resolved, and for how long.
-    pub names: NameOptions,
-    /// How long each attempt and its parts may take.
-    pub deadlines: Deadlines,
-    /// Unused connections kept per host; best as many as calls may be in flight to one.
-    pub pool_max_idle_per_host: usize,
-    /// Certificates in PEM form that are trusted beside those of the system: for private authorities.
-    pub extra_ca_pem: Option<Vec<u8>>,
-    /// Who is asked, in this order, whether an answer says that the endpoint is busy.
-    pub hears: Arc<[&'static dyn Hears]>,
-}
-
-impl Default for DeliveryOptions {
-    fn default() -> Self {
-        Self {
-            egress: EgressGuard::new(&[]),
-            names: NameOptions::default(),
-            deadlines: Deadlines::default(),
-            pool_max_idle_per_host: 1024,
-            extra_ca_pem: None,
-            hears: Arc::default(),
-        }
-    }
-}
-
-/// How long one attempt and its parts may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// The longest for resolving, connecting and the TLS handshake together.
-    pub connect: Duration,
-    /// The longest from the start of the attempt to the complete response head.
-    pub head: Duration,
-    /// The longest for the whole attempt, unless the call says otherwise.
-    pub total: Duration,
-}
-
-impl Default for Deadlines {
-    /// 3 s to connect, 30 s for the head and for the whole attempt.
-    fn default() -> Self {
-        let whole = Duration::from_secs(30);
-        Self { connect: Duration::from_secs(3), head: whole, total: whole }
-    }
-}
-
-/// Why the client cannot be built; nothing of it is in use then.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
-    /// The extra certificates are not a bundle in PEM form.
-    #[error("the extra CA certificates are not PEM")]
-    ExtraCa(#[source] BoxError),
-    /// The client cannot be set up, for example because the system has no CA certificates.
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] BoxError),
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The largest response head over HTTP/2: the same as over HTTP/1.
+const H2_HEAD_MAX_BYTES: u32 = 256 * 1024;
+const _: () = assert!(H2_HEAD_MAX_BYTES as usize == heads::HEAD_MAX_BYTES, "both read as much");
 
 /// Makes calls over HTTP/1.1, or HTTP/2 where TLS negotiates it. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -124,6 +67,7 @@ pub struct HttpDeliverer {
     clock: Clock,
     shortages: Arc<Shortages>,
     withheld: Arc<Withheld>,
+    tokens: Arc<TokenRequests>,
 }
 
 /// A client all of whose connections, the kept ones included, were made under the present guard.
@@ -181,20 +125,21 @@ impl HttpDeliverer {
             clock,
             shortages: Arc::default(),
             withheld: Arc::default(),
+            tokens: Arc::default(),
         })
     }
 
-    async fn call(self, call: Call) -> Outcome {
+    async fn call(self, call: Call) -> Ended {
         // One guard for the whole attempt: a denied address is judged by the guard that its connection was to be made
         // under.
         let guarded = self.guarded.load_full();
         let accepted_at = call.id.accepted_at();
         // The connector resolves names only: without this check an address in the url would be connected unseen.
         if let Err(blocked) = guarded.guards.present().check_literal(&call.url) {
-            return self.denied(&guarded.guards, &blocked, accepted_at);
+            return self.denied(&guarded.guards, &blocked, accepted_at).into();
         }
         let Ok(client) = self.client_for(&guarded, call.options.as_ref()) else {
-            return classify::without_tls();
+            return classify::without_tls().into();
         };
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
@@ -203,9 +148,17 @@ impl HttpDeliverer {
             // The first poll of a call is made by the dispatcher's own task, which starts nothing else meanwhile.
             tokio::task::yield_now().await;
         }
-        let Some(request) = request::build(call, self.clock.wall(), &begun) else {
-            return classify::unbuildable();
+        let kept = call.options.clone().filter(|options| options.keep_answers);
+        let kept = kept.map(|options| (call.url.clone(), options));
+        let credentials = call.options.as_ref().and_then(|options| options.credentials.clone());
+        let Some(mut request) = request::build(call, self.clock.wall(), &begun) else {
+            return classify::unbuildable().into();
         };
+        let sent = match credentials.map(|credentials| credentials.add_to(request.headers_mut())) {
+            Some(None) => return classify::without_token().into(),
+            sent => sent.flatten(),
+        };
+        let mask = kept.map(|(url, options)| Mask::of(&url, request.headers(), &options));
         // A call with a shorter time of its own does not wait for the head beyond it.
         let head_end = started + self.options.deadlines.head.min(total);
         let head = timeout_at(head_end, client.request(request)).await;
@@ -213,15 +166,19 @@ impl HttpDeliverer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 if let Some(blocked) = classify::blocked(&error) {
-                    return self.denied(&guarded.guards, blocked, accepted_at);
+                    return self.denied(&guarded.guards, blocked, accepted_at).into();
                 }
                 let outcome = classify::failure(&error, begun.get());
                 self.shortages.note(&outcome, self.clock.now());
-                return outcome;
+                return outcome.into();
             }
-            Err(_elapsed) => return classify::timed_out(begun.get()),
+            Err(_elapsed) => return classify::timed_out(begun.get()).into(),
         };
-        self.judge(response, started + total).await
+        let ended = self.judge(response, started + total, mask).await;
+        match sent {
+            Some(sent) => Ended { outcome: sent.judged(ended.outcome, self.clock.now()), ..ended },
+            None => ended,
+        }
     }
 
     /// The client that reaches an endpoint in this way, made when it is first asked for.
@@ -245,6 +202,15 @@ impl HttpDeliverer {
         })
     }
 
+    /// How the token server of an endpoint is reached: as the endpoint itself.
+    fn way_to_token(&self, options: &CallOptions) -> Result<TokenWay, DeliveryError> {
+        let guarded = self.guarded.load();
+        let system = &guarded.system;
+        let tls = options.tls.as_ref().map_or_else(|| tls::usual(system), |tls| tls.config(system))?;
+        let names = GuardedNames { names: self.names.clone(), egress: guarded.guards.present().clone() };
+        Ok(TokenWay { tls, names, proxy: options.proxy.clone() })
+    }
+
     fn denied(&self, guards: &Guards, blocked: &BlockedAddress, accepted_at: Timestamp) -> Outcome {
         let outcome = guards.denied(blocked.address, accepted_at);
         self.withheld.note(&outcome, blocked, self.clock.now());
@@ -257,30 +223,43 @@ impl HttpDeliverer {
         if self.clock.is_trusted() { self.clock.wall() } else { Timestamp::ZERO }
     }
 
-    async fn judge(&self, response: Response<Incoming>, deadline: Instant) -> Outcome {
+    /// What an answer means, with what is remarkable about it; with `mask` its beginning, too.
+    async fn judge(&self, response: Response<Incoming>, deadline: Instant, mask: Option<Mask>) -> Ended {
         let systems = &*self.options.hears;
-        let (status, headers, wall) = (response.status(), response.headers(), self.wall());
-        if !status.is_success() && asked::is_unreadable(headers) {
-            AnswerTimeIgnored { why: "unreadable" }.emit();
-        }
+        // Before the body is read: afterwards another call may use the connection.
+        let mended = heads::mended_of(&response);
+        let (parts, body) = response.into_parts();
+        let (status, headers, wall) = (parts.status, &parts.headers, self.wall());
         let by_head = classify::answer(systems, &Answer { status, headers, body: b"", wall });
+        let decides = hears::may_be_told_by_body(systems, status, headers);
         // Never beyond the attempt's own time.
         let soon = deadline.min(Instant::now() + BODY_WAIT);
-        if !hears::may_be_told_by_body(systems, status, headers) {
-            // Whatever becomes of the body, the status stands.
-            let _cut = timeout_at(soon, read(response, |_| {})).await;
-            return by_head;
-        }
-        let end = if matches!(by_head.end(), Outcome::Reject { .. }) { deadline } else { soon };
-        let headers = headers.clone();
-        let mut body = Vec::new();
-        let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;
-        // The code may stand in the part that is missing: the status alone decides.
-        if is_whole != Ok(true) {
-            return by_head;
-        }
-        // The time is read again: what an answer asks for counts from its end.
-        classify::answer(systems, &Answer { status, headers: &headers, body: &body, wall: self.wall() })
+        let is_refusal = matches!(by_head.end(), Outcome::Reject { .. });
+        let end = if decides && is_refusal { deadline } else { soon };
+        let most = match (decides, &mask) {
+            (true, _) => usize::MAX,
+            (false, Some(_)) => excerpt::READ_BYTES,
+            (false, None) => 0,
+        };
+        let mut came = Vec::new();
+        let keep = |chunk: &[u8]| {
+            let room = most.saturating_sub(came.len()).min(chunk.len());
+            came.extend_from_slice(chunk.get(..room).unwrap_or_default());
+        };
+        let is_whole = timeout_at(end, read(body, keep)).await == Ok(true);
+        let outcome = if decides && is_whole {
+            // The time is read again: what an answer asks for counts from its end.
+            classify::answer(systems, &Answer { status, headers, body: &came, wall: self.wall() })
+        } else {
+            // Whatever becomes of the body, the status stands: a code may be in the part that is missing.
+            by_head
+        };
+        let answer = mask.map(|mask| {
+            let first = came.get(..excerpt::READ_BYTES).unwrap_or(&came);
+            mask.excerpt(&parts, first, is_whole && came.len() < excerpt::READ_BYTES)
+        });
+        let noticed = noticed::of(headers, &outcome, wall, mended, answer);
+        Ended { outcome, noticed }
     }
 }
 
@@ -321,7 +300,24 @@ fn note_mended(host: &str, mended: heads::Mended) {
 
 impl Deliver for HttpDeliverer {
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
+        let call = self.clone().call(call);
+        Box::pin(async move { call.await.outcome })
+    }
+
+    fn attempt_noticing(&self, call: Call) -> BoxFuture<'static, Ended> {
         Box::pin(self.clone().call(call))
+    }
+
+    fn readiness(&self, options: &Arc<CallOptions>) -> Readiness {
+        self.tokens.look(options, self.clock.now())
+    }
+
+    fn keep_tokens(&self, cancelled: CancellationToken) -> BoxFuture<'static, ()> {
+        let client = self.clone();
+        Box::pin(async move {
+            let way = |options: &CallOptions| client.way_to_token(options);
+            client.tokens.serve(&client.clock, way, cancelled).await;
+        })
     }
 
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
@@ -384,8 +380,7 @@ impl Deliver for HttpDeliverer {
 
 /// Reads a short body to its end, which gives the connection back to the pool; gives up on a longer one,
 /// which closes it. Returns whether it was read to its end.
-async fn read(response: Response<Incoming>, mut take: impl FnMut(&[u8])) -> bool {
-    let mut body = response.into_body();
+async fn read(mut body: Incoming, mut take: impl FnMut(&[u8])) -> bool {
     let mut left = BODY_MAX_BYTES;
     // Reading up to the bound would be in vain: the connection is closed all the same.
     if body.size_hint().exact().is_some_and(|announced| announced > left) {

@@ -8,15 +8,19 @@ mod begun;
 mod classify;
 mod client;
 mod connect;
+mod credentials;
 mod egress;
+mod excerpt;
 mod guards;
 mod heads;
 mod hears;
+mod noticed;
 mod options;
 mod others;
 mod proxy;
 mod request;
 mod resolve;
+mod setup;
 mod shortages;
 mod signing;
 #[cfg(test)]
@@ -34,17 +38,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
+use tokio_util::sync::CancellationToken;
 
-use crate::event::{CanonicalUrl, EventId, Outcome};
+use crate::event::{CanonicalUrl, EventId, Noticed, Outcome};
 
 pub(crate) use asked::retry_after;
-pub(crate) use client::{Deadlines, DeliveryError, install_provider};
-pub use client::{DeliveryOptions, HttpDeliverer};
+pub use client::HttpDeliverer;
+pub(crate) use client::install_provider;
+pub use credentials::Readiness;
+pub(crate) use credentials::{Credentials, TokenSource};
 pub(crate) use egress::BlockedAddress;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Answer, Hears, Words, until_edge};
 pub(crate) use options::CallOptions;
 pub(crate) use proxy::ProxyOptions;
+pub use setup::DeliveryOptions;
+pub(crate) use setup::{Deadlines, DeliveryError};
 pub(crate) use signing::SigningSecret;
 pub(crate) use tls::{TlsFiles, TlsOptions};
 
@@ -71,6 +80,21 @@ pub struct Call {
     pub options: Option<Arc<CallOptions>>,
 }
 
+/// How an attempt has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What was remarkable about its answer.
+    pub noticed: Option<Box<Noticed>>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, noticed: None }
+    }
+}
+
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
 pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 
@@ -79,6 +103,24 @@ pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 pub trait Deliver: Send + Sync + 'static {
     /// Makes one attempt: at most one request reaches the endpoint.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+
+    /// The same, with what was remarkable about the answer.
+    fn attempt_noticing(&self, call: Call) -> BoxFuture<'static, Ended> {
+        let attempt = self.attempt(call);
+        Box::pin(async move { attempt.await.into() })
+    }
+
+    /// Whether calls that are made like this may start now, as far as their credentials go. What they lack is asked for as
+    /// long as [`Deliver::keep_tokens`] runs.
+    fn readiness(&self, options: &Arc<CallOptions>) -> Readiness {
+        let _nothing_is_lacking = options;
+        Readiness::Ready
+    }
+
+    /// Asks for the tokens that calls lack or will soon lack, until `cancelled`. To be run once.
+    fn keep_tokens(&self, cancelled: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(cancelled.cancelled_owned())
+    }
 
     /// Prepares to make calls under another guard, without any connection that was made under the present one.
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{ProxyOptions, SigningSecret, TlsOptions};
+use super::{Credentials, ProxyOptions, SigningSecret, TlsOptions};
 
 /// What is set for the calls to an endpoint. Nothing of it is kept with an event.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -17,10 +17,14 @@ pub struct CallOptions {
     pub headers: HeaderMap,
     /// Each signs the call; without one it is not signed.
     pub signing: Box<[SigningSecret]>,
+    /// Credentials that have to be fetched; `None`: there are none but those of the headers.
+    pub credentials: Option<Arc<Credentials>>,
     /// How TLS is spoken; `None` as to all others.
     pub tls: Option<Arc<TlsOptions>>,
     /// The proxy that the calls go through; `None`: they go straight to the endpoint.
     pub proxy: Option<Arc<ProxyOptions>>,
+    /// Whether the beginning of its answers is kept with the attempts of events that had a failure.
+    pub keep_answers: bool,
     /// Connections that are about this old are not used for further calls; `None`: they are as long as they last.
     pub connection_max_age: Option<Duration>,
 }
@@ -45,8 +49,10 @@ impl fmt::Debug for CallOptions {
         f.debug_struct("CallOptions")
             .field("headers", &names)
             .field("signing", &secrets)
+            .field("credentials", &self.credentials.is_some())
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)
+            .field("keep_answers", &self.keep_answers)
             .field("connection_max_age", &self.connection_max_age)
             .finish()
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +79,18 @@ impl ProxyOptions {
         let at = url.called().as_str().parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
         let authorization = credentials.map(|text| format!("Basic {}", STANDARD.encode(text)).into());
         Ok(Self { at, authorization, resolves })
+    }
+
+    /// The proxy itself.
+    pub(super) fn url(&self) -> String {
+        self.at.to_string()
+    }
+
+    /// The value of `proxy-authorization`, if there is one.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(self.authorization.as_deref()?).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Host and port, for people.

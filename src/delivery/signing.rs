@@ -55,6 +55,13 @@ impl SigningSecret {
     }
 }
 
+impl SigningSecret {
+    /// As it is written, without what it begins with: to be looked for where it must not be shown.
+    pub(super) fn in_base64(&self) -> String {
+        STANDARD.encode(&self.bytes)
+    }
+}
+
 impl PartialEq for SigningSecret {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
+use crate::delivery::TokenSource;
 use crate::delivery::classify::answer;
 use crate::delivery::hears::Answer;
-use crate::event::{Cause, Outcome, Said, Wait};
+use crate::event::{CanonicalUrl, Cause, Outcome, Said, Wait};
 use crate::manage;
 
 /// 17.25 s before the edge of a minute, 7 min 17.25 s before one of ten minutes.
@@ -27,6 +29,19 @@ pub(crate) fn told(status: u16, head: &[(&'static str, &'static str)], body: &st
     let status = StatusCode::from_u16(status).expect("status");
     let headers = headers(head);
     answer(&manage::hears(), &Answer { status, headers: &headers, body: body.as_bytes(), wall: WALL })
+}
+
+/// Credentials of an authorization server that nobody asks.
+pub(crate) fn token_source() -> TokenSource {
+    TokenSource {
+        url: CanonicalUrl::parse("https://id.org/token").expect("valid"),
+        form: vec![("grant_type".to_owned(), "client_credentials".to_owned())],
+        basic: Some(("tidegate".to_owned(), "CANARY".to_owned())),
+        member: "access_token".to_owned(),
+        header: AUTHORIZATION,
+        scheme: "Bearer".to_owned(),
+        lifetime: Duration::from_secs(3_600),
+    }
 }
 
 /// A wait of this many milliseconds.

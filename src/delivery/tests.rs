@@ -4,9 +4,11 @@ mod aged;
 mod answers;
 mod certificates;
 mod http2;
+mod http2_heads;
 mod names;
 mod proxies;
 mod signed;
+mod tokens;
 mod unprocessed;
 mod urls;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::delivery::CallOptions;
+use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::rules::RetryRules;
 use crate::event::CanonicalUrl;
 use crate::policy::{MostLiteral, PolicyError, UrlPattern};
@@ -27,13 +28,20 @@ pub(crate) struct Endpoint {
 }
 
 /// The rules of all endpoints, compiled. Clones share them.
-#[derive(Clone)]
-pub struct Endpoints(Arc<Compiled>);
+#[derive(Clone, Default)]
+pub struct Endpoints {
+    /// How failed calls are repeated where no endpoint says otherwise; `None`: as the planner was told at its start.
+    retry_for_all: Option<RetryPolicy>,
+    compiled: Arc<Compiled>,
+}
 
+#[derive(Default)]
 struct Compiled {
     list: Box<[Arc<Endpoint>]>,
     /// `None` while there is none: most installations never search.
     patterns: Option<MostLiteral>,
+    /// Whether there is one whose credentials have to be fetched.
+    has_credentials: bool,
 }
 
 /// The rules in force; the next ones take their place as a whole.
@@ -47,32 +55,54 @@ impl Endpoints {
     pub(crate) fn compile(list: Vec<Endpoint>) -> Result<Self, PolicyError> {
         let urls = list.iter().map(|endpoint| &endpoint.url);
         let patterns = if list.is_empty() { None } else { Some(MostLiteral::compile(urls)?) };
+        let has_credentials = list.iter().any(|endpoint| endpoint.calls.credentials.is_some());
         let list = list.into_iter().map(Arc::new).collect();
-        Ok(Self(Arc::new(Compiled { list, patterns })))
+        Ok(Self { retry_for_all: None, compiled: Arc::new(Compiled { list, patterns, has_credentials }) })
+    }
+
+    /// The same, and how failed calls are repeated where none of these rules says otherwise.
+    #[must_use]
+    pub(crate) fn with_retry_for_all(self, policy: RetryPolicy) -> Self {
+        Self { retry_for_all: Some(policy), ..self }
+    }
+
+    /// How failed calls are repeated where no rule says otherwise, as far as that is set here.
+    #[must_use]
+    pub(crate) fn retry_for_all(&self) -> Option<RetryPolicy> {
+        self.retry_for_all
     }
 
     /// The rules for the calls to a url; `None` where no pattern matches it, and the settings for all calls hold.
     #[must_use]
     pub(crate) fn find(&self, url: &CanonicalUrl) -> Option<&Arc<Endpoint>> {
-        self.0.list.get(self.0.patterns.as_ref()?.find(url)?)
+        self.compiled.list.get(self.compiled.patterns.as_ref()?.find(url)?)
+    }
+
+    /// Whether some calls need credentials that have to be fetched.
+    pub(crate) fn have_credentials(&self) -> bool {
+        self.compiled.has_credentials
+    }
+
+    /// Goes on with the tokens of the endpoints `before` whose credentials are the same.
+    pub(crate) fn go_on_from(&self, before: &Self) {
+        for endpoint in self.list() {
+            let Some(now) = &endpoint.calls.credentials else { continue };
+            let same = before.list().iter().filter_map(|before| before.calls.credentials.as_ref());
+            if let Some(before) = same.into_iter().find(|before| *before == now) {
+                now.go_on_from(before);
+            }
+        }
     }
 
     /// All of them, in the order in which they were given.
     pub(crate) fn list(&self) -> &[Arc<Endpoint>] {
-        &self.0.list
-    }
-}
-
-impl Default for Endpoints {
-    /// No rules for any endpoint.
-    fn default() -> Self {
-        Self(Arc::new(Compiled { list: Box::default(), patterns: None }))
+        &self.compiled.list
     }
 }
 
 impl PartialEq for Endpoints {
     fn eq(&self, other: &Self) -> bool {
-        self.list() == other.list()
+        self.list() == other.list() && self.retry_for_all == other.retry_for_all
     }
 }
 

@@ -1,4 +1,4 @@
-//! Groups: lanes that differ in their host alone. The same limits govern them, so that they take turns as one: a policy
+//! Groups: lanes that differ in their host alone. The same limits govern them, and they have one priority, so that they take turns as one: a policy
 //! gets no further turn of a limit that it shares by calling more hosts. Of the lanes of a group that may send the one
 //! whose next entry comes first goes: what is due, until it took its share of the starts of the group, then what was accepted
 //! first.
@@ -12,13 +12,18 @@ use std::collections::{BTreeSet, HashMap};
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
 use crate::dispatch::mix::{DueShare, RecentStarts};
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Priority};
 use crate::limit::LimiterId;
 use crate::telemetry::defect;
 
 /// Names a group that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupId(u64);
+
+impl GroupId {
+    /// None comes before it.
+    pub(super) const LOWEST: Self = Self(0);
+}
 
 /// When the next entry of a lane goes, among those of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +45,7 @@ impl EntryRank {
 struct Group {
     /// What it started: by failing, one host must not keep the others from what was never tried.
     recent: RecentStarts,
+    priority: Priority,
     /// How many lanes of it are present, with something to send or not.
     lanes: usize,
     /// Those that have something to send.
@@ -51,9 +57,10 @@ struct Group {
 }
 
 impl Group {
-    fn new(share: DueShare) -> Self {
+    fn new(share: DueShare, priority: Priority) -> Self {
         Self {
             recent: RecentStarts::new(share),
+            priority,
             lanes: 0,
             ready: BTreeSet::new(),
             is_in_line: false,
@@ -89,7 +96,7 @@ impl Groups {
             self.by_key.insert(key.into(), id);
             id
         });
-        self.groups.entry(id).or_insert_with(|| Group::new(self.share)).lanes += 1;
+        self.groups.entry(id).or_insert_with(|| Group::new(self.share, lane.priority())).lanes += 1;
         id
     }
 
@@ -127,6 +134,11 @@ impl Groups {
         }
         group.is_in_line = true;
         Some(group.home)
+    }
+
+    /// The priority of all its lanes.
+    pub(super) fn priority(&self, id: GroupId) -> Priority {
+        self.groups.get(&id).map(|group| group.priority).unwrap_or_default()
     }
 
     /// The lanes of the group that have something to send.

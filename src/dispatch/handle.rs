@@ -3,6 +3,7 @@
 //! Must not know: how calls are planned.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Leap;
 use crate::dispatch::input::PlannerFigures;
 use crate::dispatch::planner::report::LaneReport;
+use crate::dispatch::stops::Stops;
 use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Admission, LimitKind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};
@@ -56,6 +58,7 @@ pub(super) enum PlannerCommand {
     Withdraw(LaneKey),
     Purge(PolicyId, oneshot::Sender<u64>),
     Trust(oneshot::Sender<Option<Leap>>),
+    Stops(Arc<Stops>, oneshot::Sender<()>),
     StateUsage(UsageStatement, oneshot::Sender<Result<(), StateUsageFailed>>),
     Stop {
         grace: Duration,
@@ -131,6 +134,12 @@ impl DispatchHandle {
     /// caller goes away.
     pub(crate) async fn purge(&self, policy: PolicyId) -> Option<u64> {
         self.ask(|answer| PlannerCommand::Purge(policy, answer)).await
+    }
+
+    /// Acts by these emergency stops from now on: when this returns, nothing starts that they hold. `None` once the
+    /// dispatcher has stopped.
+    pub(crate) async fn stop_by(&self, stops: Arc<Stops>) -> Option<()> {
+        self.ask(|answer| PlannerCommand::Stops(stops, answer)).await
     }
 
     /// Ends the doubt about the wall clock ([`crate::clock::Clock::trust`]); `None` when there is none.

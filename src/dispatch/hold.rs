@@ -1,7 +1,8 @@
 //! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation
 //! that the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or
-//! over a limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one
-//! may have allowed. The reasons that lie elsewhere (shares, reads, the clock) are named here only.
+//! over a limit of its own, the breaker, a token that is not there, a shortage of tidegate's own, an egress guard that
+//! denies what an earlier one may have allowed. The reasons that lie elsewhere (shares, reads, the clock) are named here
+//! only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -48,6 +49,8 @@ pub(crate) enum HoldReason {
     Busy,
     /// Its endpoint has failed too often.
     Breaker,
+    /// There is no token for calls to its endpoint.
+    Token,
     /// tidegate had no socket, or no room to resolve a name, for a call.
     Shortage,
     /// The egress guard denies its address, which an earlier one may have allowed.
@@ -59,21 +62,25 @@ pub(crate) enum HoldReason {
     Unread,
     /// Some of its events have outlived their time, if the clock is right: see [`crate::clock::Clock::is_trusted`].
     Clock,
+    /// An operator stopped everything, its host or its organisation, or that of some of its events.
+    Stopped,
 }
 
 impl HoldReason {
     /// All reasons, in the order of their declaration.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
         Self::Busy,
         Self::Breaker,
+        Self::Token,
         Self::Shortage,
         Self::Egress,
         Self::Share,
         Self::Unread,
         Self::Clock,
+        Self::Stopped,
     ];
 
     /// The word that API and metrics use.
@@ -85,11 +92,13 @@ impl HoldReason {
             Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
             Self::Breaker => "breaker",
+            Self::Token => "token",
             Self::Shortage => "shortage",
             Self::Egress => "egress",
             Self::Share => "share",
             Self::Unread => "unread",
             Self::Clock => "clock",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -110,22 +119,26 @@ impl Hold {
     pub(super) const SHARE: Self = Self { reason: HoldReason::Share, until: None, busy: None };
 }
 
-/// The holds of one lane, each with its own end.
-#[derive(Debug, Default)]
+/// The holds of one lane, each with its own end. Lanes that differ in their priority alone are held alike.
+#[derive(Debug, Default, Clone)]
 pub(super) struct Holds {
     /// One of its generations is unknown.
     is_unknown: bool,
     /// The end of the operator's pause, if there is a pause.
     paused: Option<Option<Timestamp>>,
+    /// The same of an emergency stop.
+    stopped: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
     busy: Option<(Timestamp, Said)>,
+    /// When it is looked next whether there is a token.
+    token: Option<Timestamp>,
     shortage: ShortageHold,
     /// Once this is over one call at a time finds out whether the guard allows it.
     egress: Option<Timestamp>,
     breaker: Breaker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Breaker {
     failures: u32,
     /// How often it has opened in a row.
@@ -154,6 +167,11 @@ impl Holds {
         self.paused = paused;
     }
 
+    /// Learns whether an emergency stop holds the lane as a whole.
+    pub(super) fn stop(&mut self, stopped: Option<Option<Timestamp>>) {
+        self.stopped = stopped;
+    }
+
     /// The hold that lasts longest at `now`.
     pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
         // Before all others: no time ends it.
@@ -161,19 +179,24 @@ impl Holds {
             return Some(Hold { reason: HoldReason::Generation, until: None, busy: None });
         }
         let live = |until: &Timestamp| *until > now;
-        let paused = self.paused.filter(|until| until.is_none_or(|until| until > now));
-        let paused = paused.map(|until| Hold { reason: HoldReason::Paused, until, busy: None });
+        let by_hand = |reason, until: Option<Option<Timestamp>>| {
+            let until = until.filter(|until| until.is_none_or(|until| until > now));
+            until.map(|until| Hold { reason, until, busy: None })
+        };
         let timed = |reason, until: Option<Timestamp>, busy| {
             until.filter(live).map(|until| Hold { reason, until: Some(until), busy })
         };
         let (busy_until, busy) = self.busy.unzip();
         let holds = [
-            paused,
+            by_hand(HoldReason::Paused, self.paused),
             timed(HoldReason::RetryAfter, self.retry_after, None),
             timed(HoldReason::Busy, busy_until, busy),
             timed(HoldReason::Breaker, self.breaker.until, None),
+            timed(HoldReason::Token, self.token, None),
             timed(HoldReason::Shortage, self.shortage.until(), None),
             timed(HoldReason::Egress, self.egress, None),
+            // The last of those that last equally long counts.
+            by_hand(HoldReason::Stopped, self.stopped),
         ];
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
@@ -184,6 +207,16 @@ impl Holds {
         // through.
         let most = self.breaker.trial.into_iter().chain(self.egress.map(|_| 1)).min();
         self.current(now).is_none() && most.is_none_or(|most| inflight < most)
+    }
+
+    /// There is no token for the call that would go next: it is looked again then.
+    pub(super) fn lacks_token(&mut self, until: Timestamp) {
+        self.token = self.token.max(Some(until));
+    }
+
+    /// For how long the lane is held at `now` for want of a token.
+    pub(super) fn token_wait(&self, now: Timestamp) -> Option<Duration> {
+        self.token.filter(|until| *until > now).map(|until| until.since(now))
     }
 
     /// Whether a call that starts now is to find out whether the endpoint takes calls again.
@@ -198,7 +231,7 @@ impl Holds {
 
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
-        // Pauses and unknown generations are in the policies: a lane that comes again learns of them anew.
+        // Pauses, stops and unknown generations are known elsewhere: a lane that comes again learns of them anew.
         let busy = self.busy.map(|(until, _)| until);
         let ours = self.shortage.until().into_iter().chain(self.egress);
         let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(ours);
@@ -211,6 +244,7 @@ impl Holds {
         self.busy = self.busy.map(|(until, busy)| (leap.moved(until), busy));
         self.breaker.until = self.breaker.until.map(|until| leap.moved(until));
         self.shortage.leap(leap);
+        self.token = self.token.map(|until| leap.moved(until));
         self.egress = self.egress.map(|until| leap.moved(until));
     }
 
@@ -247,7 +281,9 @@ impl Holds {
             // No end is one.
             Outcome::Paced { .. } => {}
             // Any answer proves that the endpoint is up.
-            Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
+            Outcome::Delivered { .. } | Outcome::Reject { .. } | Outcome::TokenRefused { .. } => {
+                self.breaker.succeeded();
+            }
         }
     }
 
@@ -290,7 +326,11 @@ impl Breaker {
 /// Whether the egress guard has let the call through for certain.
 fn has_connected(outcome: &Outcome) -> bool {
     match outcome.end() {
-        Outcome::Delivered { .. } | Outcome::Wait(_) | Outcome::Retry { .. } | Outcome::Paced { .. } => true,
+        Outcome::Delivered { .. }
+        | Outcome::Wait(_)
+        | Outcome::Retry { .. }
+        | Outcome::Paced { .. }
+        | Outcome::TokenRefused { .. } => true,
         Outcome::Reject { cause } => *cause != Cause::Blocked,
         Outcome::Unprocessed { .. } | Outcome::Shortage { .. } | Outcome::Withheld => false,
     }
@@ -309,140 +349,4 @@ fn speaks_against_endpoint(cause: &Cause) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Shortage;
-    use crate::event::testing::{API_LIMIT, CAPACITY, NEXT_MESSAGE, SERVICE_OVER_QPS};
-
-    const POLICY: BreakerPolicy =
-        BreakerPolicy { failures: 3, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(4) };
-    const FINE: Outcome = Outcome::Delivered { status: 200 };
-
-    fn ms(ms: u64) -> Timestamp {
-        Timestamp::from_millis(100_000 + ms)
-    }
-
-    fn down() -> Outcome {
-        Outcome::Retry { cause: Cause::Connect, retry_after: None }
-    }
-
-    fn held_until(holds: &Holds, now: Timestamp) -> Option<Timestamp> {
-        holds.current(now).and_then(|hold| hold.until)
-    }
-
-    #[test]
-    fn the_breaker_opens_after_failures_in_a_row_only() {
-        let mut holds = Holds::default();
-        for outcome in [down(), down(), FINE, down(), down()] {
-            holds.ended(&outcome, &POLICY, 1.0, ms(0));
-            assert!(holds.allow(500, ms(0)));
-        }
-        holds.ended(&down(), &POLICY, 1.0, ms(0));
-        let open = Hold { reason: HoldReason::Breaker, until: Some(ms(1000)), busy: None };
-        assert_eq!(holds.current(ms(0)), Some(open));
-        assert!(!holds.allow(0, ms(999)));
-    }
-
-    #[test]
-    fn one_call_tries_the_endpoint_and_its_success_ramps_up() {
-        let mut holds = Holds::default();
-        (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
-        assert_eq!(held_until(&holds, ms(0)), Some(ms(1000)), "what comes back late changes nothing");
-        assert!(holds.allow(0, ms(1000)) && !holds.allow(1, ms(1000)));
-        for (end, until) in [(1000, 3000), (3000, 7000), (7000, 11_000)] {
-            holds.ended(&down(), &POLICY, 1.0, ms(end));
-            assert_eq!(held_until(&holds, ms(end)), Some(ms(until)));
-        }
-        holds.ended(&FINE, &POLICY, 1.0, ms(11_000));
-        assert!(holds.allow(1, ms(11_000)) && !holds.allow(2, ms(11_000)));
-        (0..20).for_each(|_| holds.ended(&FINE, &POLICY, 1.0, ms(11_000)));
-        assert!(holds.allow(100_000, ms(11_000)));
-    }
-
-    #[test]
-    fn the_endpoint_s_wish_holds_and_does_not_count_as_a_failure() {
-        let mut holds = Holds::default();
-        let wish = Outcome::Retry { cause: Cause::Status(503), retry_after: Some(Duration::from_secs(30)) };
-        (0..9).for_each(|_| holds.ended(&wish, &POLICY, 1.0, ms(0)));
-        assert_eq!(
-            holds.current(ms(0)),
-            Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)), busy: None })
-        );
-        assert!(holds.allow(99, ms(30_000)));
-        assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
-    }
-
-    #[test]
-    fn a_busy_endpoint_is_left_alone_and_neither_fails_nor_recovers() {
-        let mut holds = Holds::default();
-        let busy = |busy, seconds| Outcome::Wait(Wait::new(busy, Duration::from_secs(seconds)));
-        (0..2).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
-        (0..9).for_each(|_| holds.ended(&busy(API_LIMIT, 30), &POLICY, 1.0, ms(0)));
-        holds.ended(&busy(SERVICE_OVER_QPS, 1), &POLICY, 1.0, ms(1));
-        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(API_LIMIT) };
-        assert_eq!(holds.current(ms(1)), Some(hold), "the longest wait holds");
-        assert!(!holds.allow(0, ms(29_999)) && holds.allow(99, ms(30_000)));
-        assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
-
-        holds.ended(&down(), &POLICY, 1.0, ms(30_000));
-        assert_eq!(holds.current(ms(30_000)).map(|hold| hold.reason), Some(HoldReason::Breaker));
-        holds.ended(&busy(CAPACITY, 1), &POLICY, 1.0, ms(31_000));
-        assert!(holds.allow(0, ms(32_000)) && !holds.allow(1, ms(32_000)), "single calls go on trying it");
-    }
-
-    #[test]
-    fn an_answer_that_paces_the_next_call_holds_the_lane_and_counts_as_what_it_is() {
-        let next = Wait::new(NEXT_MESSAGE, Duration::from_secs(2));
-        let paced = |end: Outcome| Outcome::Paced { end: Box::new(end), next };
-        let mut holds = Holds::default();
-        holds.ended(&FINE, &POLICY, 1.0, ms(0));
-        assert_eq!(holds.current(ms(0)), None, "the control");
-        holds.ended(&paced(FINE), &POLICY, 1.0, ms(0));
-        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(2_000)), busy: Some(NEXT_MESSAGE) };
-        assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(2_000))));
-        assert!(!holds.allow(0, ms(1_999)) && holds.allow(99, ms(2_000)));
-        (0..3).for_each(|_| holds.ended(&paced(down()), &POLICY, 1.0, ms(10_000)));
-        assert!(holds.allow(0, ms(12_000)) && !holds.allow(1, ms(12_000)), "three failures in a row");
-    }
-
-    #[test]
-    fn what_was_not_processed_counts_for_the_breaker_and_a_shortage_of_ours_holds_without_counting() {
-        let mut holds = Holds::default();
-        let short = Outcome::Shortage { cause: Cause::Shortage(Shortage::Ports) };
-        (0..9).for_each(|_| holds.ended(&short, &POLICY, 0.0, ms(0)));
-        let hold = Hold { reason: HoldReason::Shortage, until: Some(ms(500)), busy: None };
-        assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(500))));
-        assert!(holds.allow(99, ms(500)) && !holds.is_probing());
-        for cause in [Cause::Connect, Cause::Refused, Cause::Tls] {
-            assert!(!holds.is_probing());
-            holds.ended(&Outcome::Unprocessed { cause }, &POLICY, 1.0, ms(500));
-        }
-        assert_eq!(holds.current(ms(500)).map(|hold| hold.reason), Some(HoldReason::Breaker));
-        assert!(holds.is_probing());
-        // A shortage tells the probe nothing.
-        holds.ended(&short, &POLICY, 0.0, ms(1_500));
-        assert!(holds.is_probing() && holds.allow(0, ms(2_000)));
-        holds.ended(&FINE, &POLICY, 1.0, ms(2_000));
-        assert!(!holds.is_probing(), "calls while it ramps up count again");
-    }
-
-    #[test]
-    fn a_pause_without_an_end_outlasts_the_others() {
-        let mut holds = Holds::default();
-        (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
-        holds.pause(Some(None));
-        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Paused, until: None, busy: None }));
-        holds.pause(Some(Some(ms(500))));
-        assert_eq!(holds.current(ms(0)).map(|hold| hold.reason), Some(HoldReason::Breaker));
-        holds.pause(None);
-        assert!(holds.allow(0, ms(1000)));
-    }
-
-    #[test]
-    fn a_breaker_of_no_failures_never_opens() {
-        let mut holds = Holds::default();
-        let never = BreakerPolicy { failures: 0, ..POLICY };
-        (0..99).for_each(|_| holds.ended(&down(), &never, 1.0, ms(0)));
-        assert!(holds.allow(99, ms(0)));
-    }
-}
+mod tests;

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::delivery::CallOptions;
+use crate::dispatch::follows::AttemptFacts;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::slowdown::SlowRate;
+use crate::dispatch::stops::Stops;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Limited, Outcome, PolicyId, Settlement};
 use crate::limit::{LimitKind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
@@ -28,6 +31,8 @@ pub(crate) struct Ticket(pub(super) u64);
 pub(crate) enum Input {
     /// Policies were deployed, changed, undeployed or dropped.
     Policies(Arc<Runtime>),
+    /// These emergency stops are in force from now on.
+    Stops(Arc<Stops>),
     /// A lane has new entries, which it has not read yet.
     LaneReady(LaneKey),
     /// An entry of a lane was put off until then, earlier than all others that wait for their due time.
@@ -129,6 +134,21 @@ pub(crate) struct AttemptReport {
     pub series: LaneSeries,
     /// Whether its endpoint asked to be left alone for longer than the event lives, which was cut.
     pub asks_too_much: bool,
+    /// What it came to, for those who ask later.
+    pub facts: AttemptFacts,
+    /// Whether the rate of its lane was halved for it.
+    pub is_halved: bool,
+}
+
+/// What a call needs before it may be confirmed, beside its permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenNeed {
+    /// Nothing.
+    Nothing,
+    /// A token for the endpoint that is called like this.
+    Token(Arc<CallOptions>),
+    /// The token for which its lane waits; it is looked again after this time.
+    Waited(Duration),
 }
 
 /// A confirmed start: the call is to be made at once.
@@ -145,6 +165,8 @@ pub(crate) struct Start<'a> {
     pub timeout: Option<Duration>,
     /// How the call is made where rules are set for its endpoint.
     pub options: Option<Arc<CallOptions>>,
+    /// In how many ends of a process in a row its call was under way, or may have been.
+    pub ends: u8,
     /// How long it waited since it might go.
     pub waited: Duration,
 }
@@ -158,6 +180,8 @@ pub(crate) struct PlannerOptions {
     pub due_share: DueShare,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
+    /// Whether lanes whose endpoint answers 429 or 503 are slowed down.
+    pub adaptive_rate: bool,
     /// Most calls in flight over all lanes, where a call counts one more for each full 32 KiB of its body. A lane has
     /// more than its share of them only while less than half of them is in use.
     pub max_inflight: usize,
@@ -175,6 +199,7 @@ impl Default for PlannerOptions {
             retry: RetryPolicy::default(),
             due_share: DueShare::HALF,
             breaker: BreakerPolicy::default(),
+            adaptive_rate: true,
             max_inflight: 8192,
             sends_per_step: 64,
             read_ahead_bytes: 64 << 20,
@@ -204,8 +229,12 @@ pub(crate) struct PlannerFigures {
     pub looks: Looks,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,
+    /// How many emergency stops are in force, by what they stop.
+    pub stops: [(&'static str, u64); 3],
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
     /// Lanes whose endpoint has failed and is tried with few calls at a time.
     pub cautious: Vec<LaneKey>,
+    /// Lanes that start less than their limits allow.
+    pub slowed: Vec<(Lane, SlowRate)>,
 }

@@ -11,11 +11,13 @@ use crate::dispatch::hold::Holds;
 use crate::dispatch::mix::{DueShare, RecentStarts};
 use crate::dispatch::planner::looks::LaneWatch;
 use crate::dispatch::planner::purge::Purging;
+use crate::dispatch::ruled::{Fate, LanePolicies};
 use crate::dispatch::shares::Share;
+use crate::dispatch::siblings::{self, Siblings};
+use crate::dispatch::slowdown::{SlowRate, Slowdown};
 use crate::dispatch::unread::UnreadTime;
-use crate::event::{Lane, LaneKey, PolicyId};
+use crate::event::{Lane, LaneKey, PolicyId, Priority};
 use crate::limit::Binding;
-use crate::policy::{GenerationState, Runtime, RuntimePolicy};
 use crate::telemetry::{LaneSeries, defect};
 
 /// Index of a lane that is present.
@@ -33,19 +35,6 @@ const MOST_LANES: usize = 65_536;
 
 /// How often the entries read ahead are searched for expired ones: each search looks at all of them.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
-
-/// What becomes of a lane's entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// They are sent when their turn comes.
-    Live,
-    /// They are sent until then, ahead of other generations.
-    Draining(Timestamp),
-    /// They are dropped as drained: the time of the drain is over.
-    Over,
-    /// A generation that the book does not know governs them: they are held, which no end of a drain changes.
-    Unknown,
-}
 
 /// Where a lane stands in the planner's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +61,14 @@ pub(super) struct DispatchLane {
     pub(super) rank: Option<EntryRank>,
     pub(super) inflight: usize,
     pub(super) share: Share,
+    /// Some of what it keeps aside is stopped by an operator.
+    pub(super) keeps_stopped: bool,
     /// It joins the turns before all others: its turn had come when it had to wait for a page.
     pub(super) keeps_turn: bool,
     pub(super) holds: Holds,
+    pub(super) siblings: Siblings,
+    /// While it starts less than its limits allow, or may soon.
+    pub(super) slowdown: Option<Box<Slowdown>>,
     /// Calls that were promised a start and have not had it.
     pub(super) promises: u32,
     /// Whose entries, up to a moment, are dropped.
@@ -100,10 +94,11 @@ impl DispatchLane {
         group: GroupId,
         due_share: DueShare,
     ) -> Self {
-        let LanePolicies { fate, timeout, paused } = ruled;
+        let LanePolicies { fate, timeout, paused, stopped } = ruled;
         let mut holds = Holds::default();
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
+        holds.stop(stopped);
         Self {
             series: LaneSeries::of(&lane),
             lane,
@@ -115,8 +110,11 @@ impl DispatchLane {
             rank: None,
             inflight: 0,
             share: Share::default(),
+            keeps_stopped: false,
             keeps_turn: false,
             holds,
+            siblings: Siblings::default(),
+            slowdown: None,
             promises: 0,
             purge: None,
             window: ReadWindow::new(due_share),
@@ -144,7 +142,7 @@ impl DispatchLane {
             && self.inflight == 0
             && self.promises == 0
             && self.purge.is_none()
-            && (holds_too || self.holds.outlasts(now).is_none())
+            && (holds_too || (self.holds.outlasts(now).is_none() && self.slowdown.is_none()))
             && self.buffer.is_empty()
             && self.window.is_idle()
             && self.dues.next().is_none()
@@ -154,6 +152,21 @@ impl DispatchLane {
     /// hosts.
     pub(super) fn has_endpoint(&self) -> bool {
         !self.lane.policies().is_empty() || self.lane.key().host().is_some()
+    }
+
+    /// Whether one more call may start at `now` as far as its endpoint goes, whose word counts for its siblings as well.
+    pub(super) fn may_start(&self, now: Timestamp) -> bool {
+        self.holds.allow(self.inflight + self.siblings.inflight(), now) && self.start_at(now).is_none()
+    }
+
+    /// The rate at which it starts calls at `now`, while that is lower than its limits allow.
+    pub(super) fn slow_rate(&self, now: Timestamp) -> Option<SlowRate> {
+        self.slowdown.as_ref()?.rate(now)
+    }
+
+    /// When its slowdown lets the next call start, if that is later than `now`.
+    fn start_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slowdown.as_ref()?.waits_until(now)
     }
 
     /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
@@ -219,6 +232,8 @@ impl DispatchLane {
         let buffered = self.buffer.first_due().filter(|at| *at > now);
         let reload = self.window.retry_at().filter(|at| *at > now);
         let held = self.holds.current(now).and_then(|hold| hold.until);
+        let slow = self.start_at(now).or_else(|| Some(self.slowdown.as_ref()?.over_at()));
+        let held = held.into_iter().chain(slow.filter(|at| *at > now));
         until.into_iter().chain(due).chain(buffered).chain(reload).chain(held).chain(self.expiry_check).min()
     }
 
@@ -227,53 +242,7 @@ impl DispatchLane {
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
         self.holds.pause(ruled.paused);
-    }
-}
-
-/// What the policies say about a lane. The fate of several policies is the worst of them; a doubt is worse than an end.
-pub(super) struct LanePolicies {
-    pub(super) fate: Fate,
-    pub(super) timeout: Option<Duration>,
-    /// The end of the longest pause, if there is one.
-    pub(super) paused: Option<Option<Timestamp>>,
-}
-
-impl LanePolicies {
-    /// While `now` is in doubt no drain is over and no pause has an end.
-    pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Option<Timestamp>) -> Self {
-        let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
-        for part in lane.policies() {
-            let policy = runtime.get(&part.policy);
-            let limit = policy.and_then(|RuntimePolicy { spec, .. }| {
-                spec.limits_of(&lane.scope_key(spec.scope.labels())).timeout
-            });
-            // Every policy has to be content: the shortest timeout applies.
-            ruled.timeout = ruled.timeout.into_iter().chain(limit).min();
-            if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
-                // No end is the latest end.
-                let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
-                // In doubt about time a pause has no end.
-                let until = now.and(pause.until);
-                ruled.paused = ruled.paused.into_iter().chain([until]).max_by_key(longest);
-            }
-            let state = policy.and_then(|policy| policy.generations.get(&part.generation));
-            // Doubt about one of them comes before what is certain about the others.
-            ruled.fate = match (state, ruled.fate) {
-                (_, Fate::Unknown) => Fate::Unknown,
-                // One that was never issued is unknown, which is no end: its entries are held, not dropped.
-                (None, _) if !runtime.has_ended(part) => Fate::Unknown,
-                (None, _) | (_, Fate::Over) => Fate::Over,
-                (Some(GenerationState::Draining { until }), _) if now.is_some_and(|now| *until <= now) => {
-                    Fate::Over
-                }
-                (Some(GenerationState::Draining { until }), Fate::Draining(first)) => {
-                    Fate::Draining(first.min(*until))
-                }
-                (Some(GenerationState::Draining { until }), Fate::Live) => Fate::Draining(*until),
-                (Some(GenerationState::Active), fate) => fate,
-            };
-        }
-        ruled
+        self.holds.stop(ruled.stopped);
     }
 }
 
@@ -285,6 +254,8 @@ pub(super) struct Lanes {
     by_policy: HashMap<PolicyId, BTreeSet<LaneId>>,
     slots: Vec<Option<DispatchLane>>,
     free: Vec<LaneId>,
+    /// How many are of another priority than the normal one: without any no lane has siblings.
+    prioritised: usize,
 }
 
 impl Lanes {
@@ -292,7 +263,8 @@ impl Lanes {
         self.by_key.get(key).copied()
     }
 
-    pub(super) fn insert(&mut self, state: DispatchLane) -> LaneId {
+    pub(super) fn insert(&mut self, mut state: DispatchLane) -> LaneId {
+        let siblings = self.siblings_of(state.lane.key());
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // Lanes are bounded by memory long before this number ends.
@@ -305,10 +277,29 @@ impl Lanes {
             }
         }
         self.by_key.insert(state.lane.key().clone(), id);
+        let priority = state.lane.priority();
+        self.prioritised += usize::from(priority != Priority::Normal);
+        for (of, sibling) in siblings {
+            if let Some(lane) = self.get_mut(sibling) {
+                // What its endpoint has said holds it as well.
+                state.holds = lane.holds.clone();
+                state.siblings.met(of, sibling, lane.inflight);
+                lane.siblings.met(priority, id, 0);
+            }
+        }
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             *slot = Some(state);
         }
         id
+    }
+
+    /// The lanes that differ from this one in their priority alone.
+    fn siblings_of(&self, key: &LaneKey) -> Vec<(Priority, LaneId)> {
+        // Most installations use one priority.
+        if self.prioritised == 0 && key.priority() == Priority::Normal {
+            return Vec::new();
+        }
+        siblings::keys(key).filter_map(|(priority, key)| Some((priority, self.find(&key)?))).collect()
     }
 
     pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut DispatchLane> {
@@ -324,6 +315,13 @@ impl Lanes {
         // Before its number is used again: nothing may find the next lane by this key.
         let named = self.by_key.remove(state.lane.key());
         defect!(unless named == Some(id), "a lane that goes under another name than it came");
+        let priority = state.lane.priority();
+        self.prioritised -= usize::from(priority != Priority::Normal);
+        for sibling in state.siblings.ids() {
+            if let Some(lane) = self.get_mut(sibling) {
+                lane.siblings.left(priority);
+            }
+        }
         for part in state.lane.policies() {
             // A lane may name a policy twice, in two generations.
             if let Some(lanes) = self.by_policy.get_mut(&part.policy) {
@@ -376,56 +374,5 @@ impl Lanes {
     /// Whether there are more than [`MOST_LANES`]: holds of empty ones are not kept then.
     pub(super) fn are_too_many(&self) -> bool {
         self.len() > MOST_LANES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::PolicyRef;
-    use crate::policy::testing::{id, labels, spec};
-    use crate::policy::{Book, Limits, Origin, Overrides, Scope, Spec};
-
-    #[test]
-    fn the_timeout_of_a_lane_is_that_of_its_label_values() {
-        let within = |s| Limits { timeout: Some(Duration::from_secs(s)), ..Limits::default() };
-        let scope = Scope::new(&["key"]).expect("valid");
-        let overrides = Overrides::new(&scope, [(vec!["slow".into()], within(60))]);
-        let limited = Spec { limits: within(5), scope, overrides, ..spec("https://h.org/*", 1.0) };
-        let mut book = Book::default();
-        book.put(&Origin::new("x"), &id("p"), limited).expect("free");
-        let runtime = Runtime::build(&book).expect("small");
-        let timeout = |key: &str| {
-            let part = PolicyRef { policy: id("p"), generation: 1 };
-            let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
-            LanePolicies::by(&lane, &runtime, None).timeout
-        };
-        assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
-        assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn an_unknown_generation_is_held_and_an_ended_one_is_over() {
-        let now = Timestamp::from_millis(1_000);
-        let mut book = Book::default();
-        for name in ["p", "q"] {
-            book.put(&Origin::new(name), &id(name), spec("https://h.org/*", 1.0)).expect("free");
-        }
-        book.remove(&id("q"), now, Duration::ZERO).expect("there");
-        book.expire(now);
-        let fate = |parts: &[(&str, u32)]| {
-            let part =
-                |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
-            let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
-            LanePolicies::by(&lane, &Runtime::build(&book).expect("small"), Some(now)).fate
-        };
-        assert_eq!(fate(&[("p", 1)]), Fate::Live);
-        assert_eq!(fate(&[("p", 2)]), Fate::Unknown, "above what was issued");
-        assert_eq!(fate(&[("q", 1)]), Fate::Over, "the book has seen it end");
-        assert_eq!(fate(&[("q", 2)]), Fate::Unknown);
-        assert_eq!(fate(&[("r", 1)]), Fate::Unknown, "nobody knows the policy");
-        assert_eq!(fate(&[("q", 1), ("r", 1)]), Fate::Unknown, "nothing ends on a doubt");
-        assert_eq!(fate(&[("r", 1), ("q", 1)]), Fate::Unknown);
-        assert_eq!(fate(&[("p", 1), ("q", 1)]), Fate::Over);
     }
 }

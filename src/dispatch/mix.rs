@@ -77,6 +77,13 @@ impl RecentStarts {
         part.due = part.due.saturating_add(u32::from(is_due));
     }
 
+    /// How many there were in the second before `now`, to about an eighth of one.
+    pub(super) fn in_last_second(&self, now: Timestamp) -> u32 {
+        let number = number(now);
+        let recent = |part: &&Part| part.number <= number && part.number + PARTS as u64 > number;
+        self.parts.iter().filter(recent).fold(0_u32, |all, part| all.saturating_add(part.all))
+    }
+
     /// Whether due entries have had their share of the recent starts, so that others go first.
     pub(super) fn due_had_share(&self, now: Timestamp) -> bool {
         if self.share == DueShare::ALL {

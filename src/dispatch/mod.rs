@@ -8,6 +8,7 @@
 mod ahead;
 mod buffer;
 mod endpoints;
+mod follows;
 mod groups;
 mod handle;
 mod hold;
@@ -15,15 +16,22 @@ mod input;
 mod lanes;
 mod mix;
 mod planner;
+mod renewals;
 mod retry;
+mod ruled;
 mod rules;
 mod service;
 mod shares;
 mod shortage_hold;
+mod siblings;
+mod slowdown;
+mod stops;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod unread;
+mod weights;
 mod windows;
 
 pub(crate) use endpoints::{Endpoint, Endpoints, EndpointsInForce};
@@ -39,3 +47,5 @@ pub(crate) use planner::report::{BlockedLimit, LaneReport};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use rules::{RetryRules, StatusRule, StatusRules};
 pub(crate) use service::{DispatcherParts, Service};
+pub(crate) use slowdown::{SlowRate, SlowReason};
+pub(crate) use stops::{Stop, StopTarget, Stops};

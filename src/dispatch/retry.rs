@@ -8,6 +8,7 @@
 //!   has withheld a call, at a slow pace.
 //! - A wait that the endpoint imposes is as long as it says and uses up no attempt, whether it said so in words of its own
 //!   or beside a failure; what ends one that never ends is the TTL. One beyond the life of the entry lasts to its end.
+//! - A call whose token was refused is tried again when there may be another one; that costs no attempt either.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - A wait that would end after the entry's life is drawn from what is left of it, as long as that is more than the bound
 //!   of the first wait: it is tried to the end of its life.
@@ -172,6 +173,7 @@ pub(crate) fn settle(ended: EndedAttempt<'_>, policy: &RetryPolicy, roll: f64) -
             let tries = if is_free { free } else { counted };
             ended.repeat(policy, roll, end.asked().unwrap_or_default(), tries, cause)
         }
+        Outcome::TokenRefused { wait } => ended.put_off(*wait, free),
         Outcome::Shortage { .. } => {
             ended.put_off(SHORTAGE_WAIT.mul_f64(0.5 + 0.5 * share(roll)), ended.tries)
         }

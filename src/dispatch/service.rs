@@ -6,9 +6,12 @@
 //! Must not know: why the planner decides as it does.
 
 mod commands;
+mod emitted;
 mod lines;
+mod marks;
 mod recording;
 mod tasks;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,22 +21,23 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Call, Deliver};
+use crate::delivery::{Call, Deliver, Ended};
 use crate::dispatch::endpoints::EndpointsInForce;
+use crate::dispatch::follows;
 use crate::dispatch::handle::{DispatchHandle, PlannerCommand, StateUsageFailed, UsageStatement};
 use crate::dispatch::input::{Effect, Input, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::event::{Cause, Facts, LaneKey, Outcome, Settlement};
+use crate::dispatch::stops::Stops;
+use crate::event::{Facts, LaneKey, Noticed};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, LoadedPage, PageMix, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{
-    AnswerTimeIgnored, AttemptFinished, CallAmbiguous, DispatchLag, QueueWaited, RetryScheduled,
-};
+use crate::telemetry::{DispatchLag, QueueWaited};
 use crate::traces::Tracer;
 
 use commands::OpenQuestions;
+use marks::CallMarks;
 use recording::UsageRecorder;
 use tasks::{CallEnd, FirstPoll, LoadReporter, begin};
 
@@ -63,6 +67,8 @@ pub(crate) struct DispatcherParts {
     pub gate: Gate,
     /// Where starts to come are put on record; open.
     pub usages: Arc<dyn UsageStore>,
+    /// The emergency stops in force at the start.
+    pub stops: Arc<Stops>,
     /// Begins the spans of attempts, for a collector.
     pub tracer: Tracer,
     /// For the jitter of retries and holds.
@@ -89,13 +95,16 @@ pub(crate) struct Service {
     reports: (mpsc::UnboundedSender<TaskReport>, mpsc::UnboundedReceiver<TaskReport>),
     tasks: JoinSet<()>,
     effects: Vec<Effect>,
+    /// What was remarkable about the answer to the attempt whose end is taken in.
+    noticed: Option<Box<Noticed>>,
+    marks: CallMarks,
 }
 
 /// What a task brings back to the dispatcher.
 enum TaskReport {
     Finished {
         ticket: Ticket,
-        outcome: Outcome,
+        ended: Ended,
         took: Duration,
     },
     Loaded(LaneKey, Result<LoadedPage, QueueError>),
@@ -122,11 +131,13 @@ impl Service {
         let (quiet, is_quiet) = watch::channel(true);
         let reports = mpsc::unbounded_channel();
         let runtime = parts.policies.newest();
-        let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        let mut planner =
+            Planner::new(parts.gate, (&runtime, parts.stops), parts.options, parts.dice, parts.clock.now());
         // Before the first step, so that nothing expires by a time in doubt.
         if !parts.clock.is_trusted() {
             planner.doubt_time();
         }
+        let marks = CallMarks::open(&parts.queue, &mut planner, parts.clock.now());
         parts.policies.act_by(&runtime);
         let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
         let service = Self {
@@ -146,6 +157,8 @@ impl Service {
             reports,
             tasks: JoinSet::new(),
             effects: Vec::new(),
+            noticed: None,
+            marks,
         };
         (service, handle)
     }
@@ -163,6 +176,7 @@ impl Service {
                 WakeReason::Command(command) => self.obey(command),
                 WakeReason::Woken => self.step(Input::Tick),
             }
+            self.marks.look(&mut self.planner, self.clock.now());
             self.asked.go_on(&mut self.planner, self.clock.now());
             // Reaps finished tasks; their results came through the channel.
             while self.tasks.try_join_next().is_some() {}
@@ -210,7 +224,10 @@ impl Service {
     fn take_reports(&mut self, reports: Vec<TaskReport>) {
         for report in reports {
             let input = match report {
-                TaskReport::Finished { ticket, outcome, took } => Input::Finished { ticket, outcome, took },
+                TaskReport::Finished { ticket, ended: Ended { outcome, noticed }, took } => {
+                    self.noticed = noticed;
+                    Input::Finished { ticket, outcome, took }
+                }
                 TaskReport::Loaded(lane, Ok(loaded)) => Input::Loaded(lane, loaded),
                 TaskReport::Loaded(lane, Err(error)) => {
                     warn!(%lane, %error, "lane not read; it will be tried again");
@@ -266,6 +283,10 @@ impl Service {
                 }
                 drop(answer.send(leap));
             }
+            PlannerCommand::Stops(stops, answer) => {
+                self.step(Input::Stops(stops));
+                answer.send(()).unwrap_or_default();
+            }
             PlannerCommand::Purge(policy, answer) => {
                 // What was accepted before is known before.
                 let mut signals = Vec::new();
@@ -307,8 +328,14 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let endpoints = self.endpoints.load();
+        if let Some(wait) =
+            tokens::lacks(&self.planner, self.deliver.as_ref(), ticket, &endpoints, started_at)
+        {
+            self.planner.withhold(ticket, wait, started_at, &mut self.effects);
+            return;
+        }
         let start = self.planner.confirm(ticket, &endpoints, started_at, &mut self.effects);
-        let Some(Start { entry, lane, series, timeout, options, waited }) = start else { return };
+        let Some(Start { entry, lane, series, timeout, options, waited, ends }) = start else { return };
         let mut headers = lines::headers_to_send(&mut entry.event);
         let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
@@ -323,6 +350,9 @@ impl Service {
             options,
         };
         self.queue.started(entry);
+        if let Some(trial) = self.marks.begun(entry.id, ends) {
+            self.tasks.spawn(trial);
+        }
         QueueWaited { series: &series, waited }.emit();
         let end = CallEnd {
             ticket,
@@ -330,43 +360,41 @@ impl Service {
             clock: self.clock.clone(),
             reports: self.reports.0.clone(),
             span,
-            outcome: None,
+            ended: None,
         };
         let begun = begin(&*self.deliver, call);
         // The first poll has taken time, and the thread may have lost the processor before it.
         self.planner.under_way(ticket, self.clock.now());
         match begun {
-            FirstPoll::Over(outcome) => end.report(outcome),
+            FirstPoll::Over(ended) => end.report(ended),
             FirstPoll::UnderWay(call) => {
                 self.tasks.spawn(async move {
-                    let outcome = call.await;
-                    end.report(outcome);
+                    end.report(call.await);
                 });
             }
         }
     }
 
-    fn settle(&self, settled: SettledEntry) {
+    fn settle(&mut self, settled: SettledEntry) {
         lines::log(&settled);
         lines::log_dead(&settled, &self.ruled_by);
+        emitted::count(&settled);
         if let Some(attempt) = &settled.attempt {
-            let (lane, series) = (settled.lane.key(), &attempt.series);
-            let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
-            AttemptFinished { lane, series, result, took: attempt.took }.emit();
-            if attempt.asks_too_much {
-                AnswerTimeIgnored { why: "beyond_life" }.emit();
-            }
-            if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
-                RetryScheduled { lane, series, cause: cause.label() }.emit();
-            }
-            if let Some(cause) = attempt.cause.as_ref().filter(|_| attempt.is_ambiguous) {
-                let then = settled.settlement.outcome_label().unwrap_or("retried");
-                CallAmbiguous { cause: cause.label(), then }.emit();
+            let noticed = self.noticed.take();
+            if let Some(detail) = follows::detail(&settled, attempt, noticed, self.clock.now()) {
+                self.queue.note_attempt(detail);
             }
         }
         let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());
+        let was_under_way = settled.attempt.is_some();
         let facts = Facts { status, limited: settled.limited };
+        let is_aside = CallMarks::sets_aside(&settled.settlement);
         self.queue.settle_because(&settled.entry, settled.settlement, facts);
+        if was_under_way {
+            self.marks.ended(settled.entry.id);
+        } else if is_aside {
+            self.tasks.spawn(self.marks.is_aside(&self.queue, settled.entry.id));
+        }
     }
 
     async fn drain(mut self, grace: Duration) {

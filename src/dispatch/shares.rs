@@ -146,6 +146,7 @@ impl Shares {
             outcome.end(),
             Outcome::Delivered { .. }
                 | Outcome::Reject { .. }
+                | Outcome::TokenRefused { .. }
                 | Outcome::Wait(_)
                 | Outcome::Retry { cause: Cause::Status(_), .. }
         );

@@ -16,7 +16,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(8);
 
 /// When the lane may go on, and how often in a row it was held.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct ShortageHold {
     until: Option<Timestamp>,
     in_a_row: u32,

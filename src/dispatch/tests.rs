@@ -10,12 +10,17 @@ mod hosts;
 mod let_go;
 mod looks;
 mod outages;
+mod priority;
 mod reading;
 mod recovery;
 mod retries;
 mod retry_share;
 mod shares;
 mod sim;
+mod slowed;
+mod stops;
+mod suspects;
+mod tokens;
 mod trust;
 mod turned_away;
 
@@ -101,7 +106,7 @@ impl Bench {
     fn over(book: &Book, options: PlannerOptions) -> Self {
         let runtime = Arc::new(Runtime::build(book).expect("small"));
         let dice = fastrand::Rng::with_seed(1);
-        let planner = Planner::new(Gate::new(), &runtime, options, dice, START);
+        let planner = Planner::new(Gate::new(), (&runtime, Arc::default()), options, dice, START);
         Self {
             planner,
             now: START,

@@ -7,7 +7,8 @@
 //! Turns are taken over all lanes, wherever they stand: a lane that joins gets the next number and keeps it until it
 //! is served, and of all lanes that may be asked the one with the lowest number is. So a limiter that many lanes wait
 //! for is shared evenly among them although some of them were stopped by another one last. Within a line those of
-//! draining generations go first.
+//! draining generations go first, and among those the starts are divided by priority: the order of numbers is that of
+//! the lanes of one priority. Starts of lanes that did not wait in a line count there too.
 //!
 //! Invariant: a line with a lane in it is open, or has a wake-up time, or waits for a slot that is in use.
 //!
@@ -17,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::dispatch::groups::GroupId;
+use crate::dispatch::weights::Weights;
+use crate::event::Priority;
 use crate::limit::LimiterId;
 use crate::telemetry::defect;
 
@@ -42,31 +45,70 @@ const MIDDLE: Number = u64::MAX / 2;
 
 type WaitingGroups = BTreeSet<(Number, GroupId)>;
 
+/// Among which of those in a line a lane waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TurnClass {
+    /// False, and so first, for those of draining generations.
+    is_active: bool,
+    priority: Priority,
+}
+
+impl TurnClass {
+    pub(super) const fn new(is_draining: bool, priority: Priority) -> Self {
+        Self { is_active: !is_draining, priority }
+    }
+}
+
+/// A place in a line.
+type Place = (TurnClass, Number, GroupId);
+
 #[derive(Debug)]
 struct TurnLine {
-    draining: WaitingGroups,
-    active: WaitingGroups,
+    waiting: BTreeSet<Place>,
+    draining: Weights,
+    active: Weights,
     state: TurnState,
     /// The number under which it stands in `Turns::open`.
     listed: Option<Number>,
 }
 
 impl TurnLine {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self {
-            draining: WaitingGroups::new(),
-            active: WaitingGroups::new(),
+            waiting: BTreeSet::new(),
+            draining: Weights::default(),
+            active: Weights::default(),
             state: TurnState::Open,
             listed: None,
         }
     }
 
-    fn waiting(&mut self, draining: bool) -> &mut WaitingGroups {
-        if draining { &mut self.draining } else { &mut self.active }
+    fn weights(&mut self, class: TurnClass) -> &mut Weights {
+        if class.is_active { &mut self.active } else { &mut self.draining }
     }
 
-    fn first(&self) -> Option<(Number, GroupId)> {
-        self.draining.first().or_else(|| self.active.first()).copied()
+    /// Returns whether it stood nowhere with this number.
+    fn add(&mut self, place: Place) -> bool {
+        self.weights(place.0).joined(place.0.priority);
+        self.waiting.insert(place)
+    }
+
+    /// The next one: of the priority whose turn it is, the one that came first.
+    fn first(&self) -> Option<Place> {
+        let (first, last) = (self.waiting.first()?, self.waiting.last()?);
+        // Nearly always all are of one class.
+        if first.0 == last.0 {
+            return Some(*first);
+        }
+        let is_active = first.0.is_active;
+        let weights = if is_active { &self.active } else { &self.draining };
+        let first_of = |priority| {
+            let class = TurnClass { is_active, priority };
+            let mut from_there = self.waiting.range((class, 0, GroupId::LOWEST)..);
+            from_there.next().copied().filter(|place| place.0 == class)
+        };
+        let firsts = Priority::ALL.into_iter().filter_map(first_of);
+        firsts.min_by_key(|(class, ..)| weights.rank(class.priority))
     }
 }
 
@@ -75,6 +117,8 @@ impl TurnLine {
 pub(super) struct Turn {
     pub(super) group: GroupId,
     number: Number,
+    /// The limiter in whose line it waited.
+    waited_for: Option<LimiterId>,
 }
 
 #[derive(Debug)]
@@ -106,13 +150,13 @@ impl Default for Turns {
 impl Turns {
     /// Puts a lane that has something to send behind all others: among those that wait for its `home`, the limiter
     /// that stopped it last, when there are any.
-    pub(super) fn join(&mut self, lane: GroupId, home: Option<LimiterId>, draining: bool) {
+    pub(super) fn join(&mut self, lane: GroupId, home: Option<LimiterId>, class: TurnClass) {
         let number = self.next_number;
         self.next_number += 1;
         match home.and_then(|home| Some((home, self.lines.get_mut(&home)?))) {
             // Asked at once it would nearly always be stopped by the same limiter again.
             Some((home, line)) => {
-                line.waiting(draining).insert((number, lane));
+                line.add((class, number, lane));
                 self.list(home);
             }
             None => {
@@ -129,9 +173,9 @@ impl Turns {
     }
 
     /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
-    pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
+    pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, class: TurnClass, again: AskAgain) {
         let line = self.lines.entry(limiter).or_insert_with(TurnLine::new);
-        let is_new = line.waiting(draining).insert((turn.number, turn.group));
+        let is_new = line.add((class, turn.number, turn.group));
         defect!(unless is_new, "a group that waits twice with one number");
         if let TurnState::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
@@ -141,6 +185,20 @@ impl Turns {
             self.wakes.insert((at, limiter));
         }
         self.list(limiter);
+    }
+
+    /// A call started that took its turn, or was next for another reason; it counts in the lines of all these limiters.
+    pub(super) fn started(&mut self, turn: Turn, class: TurnClass, limiters: &[LimiterId]) {
+        // Without contention there are no lines.
+        if self.lines.is_empty() {
+            return;
+        }
+        for limiter in limiters {
+            if let Some(line) = self.lines.get_mut(limiter) {
+                line.weights(class).started(class.priority, turn.waited_for == Some(*limiter));
+                self.list(*limiter);
+            }
+        }
     }
 
     /// A slot of the limiter became free, or more is on record.
@@ -178,22 +236,19 @@ impl Turns {
     pub(super) fn next(&mut self) -> Option<Turn> {
         let first_open = self.open.first().copied();
         let is_free = |(number, _): &(Number, GroupId)| first_open.is_none_or(|(open, _)| *number < open);
-        let (number, group) = match self.free.first().copied().filter(is_free) {
-            Some(free) => {
-                self.free.remove(&free);
-                free
-            }
-            None => {
-                let (_, limiter) = first_open?;
-                let line = self.lines.get_mut(&limiter)?;
-                let first = line.first()?;
-                defect!(unless line.state == TurnState::Open, "a turn in the line of a limiter that is shut");
-                let _ = line.draining.remove(&first) || line.active.remove(&first);
-                self.list(limiter);
-                first
-            }
-        };
-        Some(Turn { group, number })
+        if let Some((number, group)) = self.free.first().copied().filter(is_free) {
+            self.free.remove(&(number, group));
+            return Some(Turn { group, number, waited_for: None });
+        }
+
+        let (_, limiter) = first_open?;
+        let line = self.lines.get_mut(&limiter)?;
+        let first = line.first()?;
+        defect!(unless line.state == TurnState::Open, "a turn in the line of a limiter that is shut");
+        line.waiting.remove(&first);
+        self.list(limiter);
+        let (_, number, group) = first;
+        Some(Turn { group, number, waited_for: Some(limiter) })
     }
 
     /// Brings `open` up to date after something happened to a line; an open one without lanes is given up.
@@ -201,7 +256,7 @@ impl Turns {
         let Some(line) = self.lines.get_mut(&limiter) else { return };
         let is_open = line.state == TurnState::Open;
         let first = line.first();
-        let number = first.map(|(number, _)| number).filter(|_| is_open);
+        let number = first.map(|(_, number, _)| number).filter(|_| is_open);
         if line.listed != number {
             if let Some(before) = line.listed {
                 self.open.remove(&(before, limiter));
@@ -219,7 +274,7 @@ impl Turns {
     /// Those that wait in the line of a limiter.
     pub(super) fn waiting_for(&self, limiter: LimiterId) -> impl Iterator<Item = GroupId> {
         let line = self.lines.get(&limiter).into_iter();
-        line.flat_map(|line| line.draining.iter().chain(&line.active)).map(|(_, group)| *group)
+        line.flat_map(|line| &line.waiting).map(|(.., group)| *group)
     }
 
     /// Whether somebody may be asked now.
@@ -241,7 +296,7 @@ impl Turns {
     /// Dissolves the lines of these limiters: those that stood there may be asked again, in the order in which they
     /// stood, draining first.
     pub(super) fn dissolve(&mut self, limiters: impl IntoIterator<Item = LimiterId>) {
-        let mut waiting = [WaitingGroups::new(), WaitingGroups::new()];
+        let mut waiting = BTreeSet::new();
         for limiter in limiters {
             let Some(mut line) = self.lines.remove(&limiter) else { continue };
             if let Some(listed) = line.listed {
@@ -250,11 +305,11 @@ impl Turns {
             if let TurnState::Shut(AskAgain::At(at)) = line.state {
                 self.wakes.remove(&(at, limiter));
             }
-            waiting[0].append(&mut line.draining);
-            waiting[1].append(&mut line.active);
+            let places = std::mem::take(&mut line.waiting).into_iter();
+            waiting.extend(places.map(|(class, number, group)| ((class.is_active, number, group), class)));
         }
-        for (_, lane) in waiting.into_iter().flatten() {
-            self.join(lane, None, false);
+        for ((.., lane), class) in waiting {
+            self.join(lane, None, class);
         }
     }
 
@@ -262,16 +317,16 @@ impl Turns {
     pub(super) fn take_out(&mut self, limiter: LimiterId, lanes: &BTreeSet<GroupId>) {
         let Some(line) = self.lines.get_mut(&limiter) else { return };
         let mut out = Vec::new();
-        for waiting in [&mut line.draining, &mut line.active] {
-            waiting.retain(|place| {
-                let stays = !lanes.contains(&place.1);
-                out.extend((!stays).then_some(*place));
-                stays
-            });
-        }
+        line.waiting.retain(|place| {
+            let stays = !lanes.contains(&place.2);
+            out.extend((!stays).then_some(*place));
+            stays
+        });
+        // In the order in which they stood, whatever their priorities.
+        out.sort_unstable_by_key(|(class, number, _)| (class.is_active, *number));
         self.list(limiter);
-        for (_, lane) in out {
-            self.join(lane, None, false);
+        for (class, _, lane) in out {
+            self.join(lane, None, class);
         }
     }
 }

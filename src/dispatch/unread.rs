@@ -61,14 +61,16 @@ impl DispatchLane {
     }
 
     /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that
-    /// what comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
+    /// what comes next cannot be read, or that some of its entries are stopped, or have outlived their time while time is in
+    /// doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
         let unread = || {
             // What was read before can still be sent: it is not held.
             let until = self.window.unread_until().filter(|_| self.buffer.is_empty())?;
             Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
         };
-        let kept = Hold { reason: HoldReason::Clock, until: None, busy: None };
+        let reason = if self.keeps_stopped { HoldReason::Stopped } else { HoldReason::Clock };
+        let kept = Hold { reason, until: None, busy: None };
         let share = || (self.place == TurnPlace::Full).then_some(Hold::SHARE);
         self.holds
             .current(now)

@@ -2,8 +2,9 @@
 //! the values of the labels that tell their limits apart, and by the host and port that its calls go to, so that
 //! everything in it waits for the same limits and the same endpoint, also after a restart.
 //!
-//! The host stands in the key like a label of a name that no label has. Versions before it was there read such a key
-//! as one with a further label, and this version reads keys without it: lanes whose calls go to any host.
+//! The host stands in the key like a label of a name that no label has, and so does the priority of its entries unless it
+//! is the normal one. Versions before they were there read such a key as one with a further label, and this version reads
+//! keys without them: lanes whose calls go to any host, and lanes of normal priority.
 //!
 //! Must not know: what limits are, where entries rest.
 
@@ -12,7 +13,7 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::event::{Labels, digest128};
+use crate::event::{Labels, Priority, digest128};
 
 /// The name of a policy: 1 to 64 of letters, digits, `_`, `-`, `.`; unique over all dialects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,12 +101,14 @@ pub struct PolicyRef {
 
 /// What introduces the host in a key. No label has this name, and it is sorted after all of them.
 const HOST: &str = ";~host=";
+/// What introduces the priority in a key, before the host. No label has this name either.
+const PRIORITY: &str = ";~priority=";
 /// What introduces the number of a lane that hosts share. No host begins with it: there it is escaped.
 const SHARED: char = '~';
 
 /// The name of a lane at rest and in the API: `policy@generation`, several joined by `+` in sorted order,
 /// or `-` for entries that no policy governs; then `;label=value` for each label that counts, in key order; then
-/// `;~host=host:port`, or `;~host=~n` for the n-th share of the hosts that have no lane of their own.
+/// `;~priority=high` or `;~priority=low`, if it is one of these; then `;~host=host:port`, or `;~host=~n` for the n-th share of the hosts that have no lane of their own.
 /// Values and hosts are percent-encoded, and long ones cut and told apart by a digest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneKey(Arc<str>);
@@ -131,10 +134,34 @@ impl LaneKey {
         &self.0
     }
 
-    /// The key without its host: lanes whose limits are the same have the same.
+    /// The key without its host: lanes whose limits and priority are the same have the same.
     #[must_use]
     pub fn without_host(&self) -> &str {
         self.parts().0
+    }
+
+    /// The priority of the entries in it.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        split_priority(self.without_host()).1.unwrap_or_default()
+    }
+
+    /// The key of the lane that differs from this one in its priority alone; `None` where it would be too long.
+    #[must_use]
+    pub fn with_priority(&self, priority: Priority) -> Option<Self> {
+        let (limits, host) = self.parts();
+        let (limits, _) = split_priority(limits);
+        let mut key = String::with_capacity(self.0.len() + PRIORITY.len() + 4);
+        key.push_str(limits);
+        if priority != Priority::Normal {
+            key.push_str(PRIORITY);
+            key.push_str(priority.word());
+        }
+        if let Some(host) = host {
+            key.push_str(HOST);
+            key.push_str(host);
+        }
+        Self::new(&key).ok()
     }
 
     /// The host and port of a lane that is for one host alone, as they stand in the key.
@@ -160,6 +187,15 @@ impl fmt::Display for LaneKey {
 impl fmt::Debug for LaneKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// The part of a key before its priority, and the priority if one stands there.
+fn split_priority(key: &str) -> (&str, Option<Priority>) {
+    let split = key.rsplit_once(PRIORITY);
+    match split.and_then(|(limits, word)| Some((limits, Priority::parse(word)?))) {
+        Some((limits, priority)) => (limits, Some(priority)),
+        None => (key, None),
     }
 }
 
@@ -229,6 +265,22 @@ impl Lane {
         lane
     }
 
+    /// The part of this lane for entries of this priority.
+    ///
+    /// # Errors
+    /// [`LaneError::TooLong`].
+    pub fn of_priority(&self, priority: Priority) -> Result<Self, LaneError> {
+        let too_long = || LaneError::TooLong { given: self.key.0.len() + PRIORITY.len() + 4 };
+        let key = self.key.with_priority(priority).ok_or_else(too_long)?;
+        Ok(Self { key, ..self.clone() })
+    }
+
+    /// The priority of the entries in it.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.key.priority()
+    }
+
     /// The part of this lane in which the calls to this host stand together with those to some others.
     #[must_use]
     pub fn shared_at(&self, host: &str) -> Self {
@@ -276,6 +328,7 @@ impl Lane {
     pub fn parse(key: &LaneKey) -> Result<Self, LaneError> {
         let wrong = || LaneError::Key { given: key.to_string() };
         let (limits, host) = key.parts();
+        let (limits, priority) = split_priority(limits);
         let mut parts = limits.split(';');
         let governed_by = parts.next().unwrap_or_default();
         let mut policies = Vec::new();
@@ -288,7 +341,7 @@ impl Lane {
             parts.map(|part| part.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect();
         // Strictly ascending, as they are written: a label that stood twice would have two values.
         let labels = labels.filter(|labels| labels.is_sorted_by(|a, b| a.0 < b.0)).ok_or_else(wrong)?;
-        let lane = Self::assemble(policies, labels)?;
+        let lane = Self::assemble(policies, labels)?.of_priority(priority.unwrap_or_default())?;
         let lane = match host {
             Some(host) if is_encoded_host(host) => lane.with_host(host),
             Some(_) => return Err(wrong()),
@@ -313,6 +366,12 @@ impl Lane {
     /// The labels that tell it apart, by name, with their values as they stand in the key.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Whether a label of this name and value tells it apart.
+    #[must_use]
+    pub fn has_label(&self, name: &str, value: &str) -> bool {
+        self.labels().any(|(known, here)| known == name && here == &*encode_label(value))
     }
 
     /// The part of its labels that these names pick, `a=1;b=2`: what tells the counters of one policy apart.

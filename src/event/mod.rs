@@ -5,6 +5,7 @@
 //!
 //! Must not know: how an event arrives, is stored, limited or sent.
 
+mod attempt;
 mod call;
 mod digest;
 mod entry;
@@ -17,6 +18,7 @@ mod method;
 mod name_failure;
 mod outcome;
 mod pointer;
+mod priority;
 mod query;
 mod reason;
 mod redriven;
@@ -29,6 +31,7 @@ mod url;
 mod wait;
 mod why;
 
+pub(crate) use attempt::{AnswerExcerpt, AttemptDetail, Follows, NamedTime, Noticed, Word};
 pub(crate) use call::Call;
 pub(crate) use digest::digest128;
 pub(crate) use entry::Entry;
@@ -45,6 +48,7 @@ pub(crate) use name_failure::NameFailure;
 pub(crate) use outcome::Cause;
 pub use outcome::{Outcome, Settlement};
 pub(crate) use pointer::json_pointer;
+pub use priority::Priority;
 pub(crate) use query::encoded;
 pub use reason::Reason;
 pub(crate) use redriven::Redriven;

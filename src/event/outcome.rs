@@ -46,6 +46,12 @@ pub enum Outcome {
     /// The egress guard denies its address, and the guard by which the event was accepted may have allowed it: no
     /// connection was made. The next change of the guard may allow it again.
     Withheld,
+    /// The endpoint refused the token that went with the call, which is being renewed: the call may be tried again with
+    /// the next one.
+    TokenRefused {
+        /// After which time there is another one, if the token server answers.
+        wait: Duration,
+    },
     /// It failed in a way that will not heal by itself.
     Reject {
         /// Why it failed for good.
@@ -114,6 +120,7 @@ impl Outcome {
             Self::Wait(wait) => Some(Cause::Busy(wait.said())),
             Self::Paced { end, .. } => end.cause(),
             Self::Withheld => Some(Cause::Blocked),
+            Self::TokenRefused { .. } => Some(Cause::Status(401)),
         }
     }
 }

@@ -72,6 +72,7 @@ reasons! {
     Blocked = 17, "blocked", "the egress guard denied the address";
     Malformed = 18, "malformed", "the answer was not HTTP, its head was too large, or its `Content-Length` or `Transfer-Encoding` was broken";
     Internal = 19, "internal", "the attempt died inside tidegate";
+    EndedProcess = 20, "ended_process", "the process ended three times in a row while its call was under way: it was set aside";
     OverPace = 30, "over_pace", "it was over the pace of a policy that turns calls away";
     OverWindow = 31, "over_window", "the same over its window";
     OverQuota = 32, "over_quota", "the same over its quota";
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn the_numbers_stay_what_they_are() {
         let kept: Vec<u16> = Reason::WORDS.iter().map(|(reason, _)| reason.number()).collect();
-        let first = [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 34, 99];
+        let first = [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 31, 32, 33, 34, 99];
         let systems = [1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008];
         assert_eq!(kept, [&first[..], &systems[..]].concat());
     }
@@ -207,6 +208,7 @@ mod tests {
             ("undecodable", "undecodable"),
             ("ambiguous: closed", "connection_closed"),
             ("ambiguous: timeout", "timeout"),
+            ("ended_process", "ended_process"),
             ("something else", "other"),
         ] {
             assert_eq!(Reason::of_letter(text).word(), word);

@@ -7,11 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{AttemptDetail, EventId, LaneKey, Redriven};
 use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
 use crate::ingest::route::EndpointOf;
+use crate::ingest::tried::{AttemptBody, attempts};
 use crate::limit::Forecast;
 use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
@@ -101,6 +102,14 @@ pub(crate) struct StateBody<'a> {
     why: Option<EndBody>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
+    /// The last attempts, the newest first, of an event that had a failure; asked for by its id alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
+    /// The last redrive, of an event that was a dead letter; kept for a while after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redriven: Option<EventRedrivenBody<'a>>,
 }
 
 /// Of an event that has not ended.
@@ -108,6 +117,8 @@ pub(crate) struct StateBody<'a> {
 #[schema(as = WaitingEvent)]
 struct WaitingBody<'a> {
     lane: &'a str,
+    /// `high`, `normal` or `low`.
+    priority: &'static str,
     /// Without the tries that cost none.
     attempts: u16,
     #[schema(required, format = DateTime)]
@@ -120,10 +131,6 @@ struct WaitingBody<'a> {
     /// The `[[endpoint]]` block that rules its calls; null where the settings for all calls hold.
     #[schema(required)]
     endpoint: Option<String>,
-    /// The last redrive, of an event that was a dead letter.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    redriven: Option<EventRedrivenBody<'a>>,
 }
 
 /// The last redrive of an event.
@@ -182,7 +189,23 @@ impl<'a> StateBody<'a> {
             outcome: known.map(|known| known.end.word()),
             why: known.map(|known| EndBody::of(known, runtime, about)),
             waiting: standing.waiting().map(|waiting| waiting_body(waiting, endpoint_of)),
+            last_attempts: None,
+            redriven: standing
+                .waiting()
+                .and_then(|waiting| waiting.event.redriven.as_deref())
+                .map(redriven_body),
         })
+    }
+
+    /// The same with what is kept of the attempts.
+    fn with_attempts(self, details: Vec<AttemptDetail>) -> Self {
+        Self { last_attempts: attempts(details), ..self }
+    }
+
+    /// The same of an event that has ended and of which this redrive is on record.
+    pub(crate) fn with_redrive(mut self, last: Option<&'a Redriven>) -> Self {
+        self.redriven = self.redriven.or_else(|| last.map(redriven_body));
+        self
     }
 }
 
@@ -193,26 +216,33 @@ pub(super) fn state(
     runtime: &Runtime,
     about: &AboutPolicies,
     endpoint_of: &EndpointOf,
+    last: Option<&Redriven>,
+    tried: Vec<AttemptDetail>,
 ) -> Option<Vec<u8>> {
-    StateBody::of(id, standing, runtime, about, endpoint_of).map(|body| json(&body))
+    let body = StateBody::of(id, standing, runtime, about, endpoint_of)?;
+    Some(json(&body.with_redrive(last).with_attempts(tried)))
 }
 
 fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {
     let lane: &LaneKey = &waiting.lane;
     WaitingBody {
         lane: lane.as_str(),
+        priority: lane.priority().word(),
         attempts: waiting.attempts,
         due_at: date(waiting.due_at),
         expires_at: waiting.event.expires_at.to_string(),
         method: waiting.event.method.as_str(),
         url: waiting.event.url.without_query(),
         endpoint: endpoint_of(&waiting.event.url),
-        redriven: waiting.event.redriven.as_deref().map(|redriven| EventRedrivenBody {
-            count: redriven.count,
-            at: redriven.at.to_string(),
-            by: &redriven.by,
-            from_url: redriven.from_url.as_deref(),
-        }),
+    }
+}
+
+fn redriven_body(redriven: &Redriven) -> EventRedrivenBody<'_> {
+    EventRedrivenBody {
+        count: redriven.count,
+        at: redriven.at.to_string(),
+        by: &redriven.by,
+        from_url: redriven.from_url.as_deref(),
     }
 }
 

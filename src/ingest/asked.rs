@@ -9,10 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::clock::Clock;
-use crate::event::{Call, CanonicalUrl, Event, Labels, TraceContext};
+use crate::event::{Call, CanonicalUrl, Event, Labels, Priority, TraceContext};
 use crate::ingest::decode::{Decoded, Decoder, OfRequest};
 use crate::ingest::route::CallRouter;
 use crate::problem::{Problem, codes};
+
+/// The header by which a request names the priority of those of its events that name none.
+pub(crate) const PRIORITY_HEADER: &str = "tidegate-priority";
 
 /// A call that is not handed in.
 #[derive(Debug)]
@@ -22,6 +25,11 @@ impl AskedCall {
     /// The event that it would be; its labels are those that are known without looking into the call.
     pub(crate) const fn event(&self) -> &Event {
         &self.0.event
+    }
+
+    /// The priority that it would have.
+    pub(crate) const fn priority(&self) -> Priority {
+        self.0.priority
     }
 
     /// What can be read from it.
@@ -38,8 +46,9 @@ impl CallRouter {
     pub(super) fn of_request(&self, headers: &HeaderMap) -> Result<OfRequest, Box<Problem>> {
         let carried = (self.carried)(headers)?;
         let trace = TraceContext::of(headers);
+        let priority = priority(headers)?;
         if carried.is_empty() {
-            return Ok(OfRequest { trace, labels: None });
+            return Ok(OfRequest { trace, labels: None, priority });
         }
         let labels = Labels::new(carried.into_iter().map(|(label, value)| (label.to_owned(), value)));
         let labels = labels.and_then(|labels| labels.or(self.defaults.labels.iter())).map_err(|error| {
@@ -47,7 +56,7 @@ impl CallRouter {
                 format!("a header of the request that is a label of its events breaks a rule: {error}");
             Box::new(Problem::of(codes::INVALID_HEADER, detail))
         })?;
-        Ok(OfRequest { trace, labels: Some(Arc::new(labels)) })
+        Ok(OfRequest { trace, labels: Some(Arc::new(labels)), priority })
     }
 
     /// An event as producers write it, that came with a request with these headers.
@@ -73,10 +82,12 @@ impl CallRouter {
         request: &HeaderMap,
         (method, url): (Method, CanonicalUrl),
         headers: HeaderMap,
-        own: Labels,
+        (own, priority): (Labels, Option<Priority>),
         clock: &Clock,
     ) -> Result<AskedCall, Box<Problem>> {
-        let fallback = self.of_request(request)?.labels.unwrap_or_else(|| self.defaults.labels.clone());
+        let of_request = self.of_request(request)?;
+        let priority = priority.unwrap_or(of_request.priority);
+        let fallback = of_request.labels.unwrap_or_else(|| self.defaults.labels.clone());
         let labels = own.or(fallback.iter()).map_err(|error| {
             let detail =
                 format!("its labels break a rule together with those that events have by default: {error}");
@@ -96,6 +107,17 @@ impl CallRouter {
             expires_at,
             redriven: None,
         };
-        Ok(AskedCall(Decoded { event, own, fallback, dedup: None }))
+        Ok(AskedCall(Decoded { event, own, fallback, priority, dedup: None }))
     }
+}
+
+/// The priority that a request names for those of its events that name none.
+fn priority(headers: &HeaderMap) -> Result<Priority, Box<Problem>> {
+    let mut given = headers.get_all(PRIORITY_HEADER).iter();
+    let Some(value) = given.next() else { return Ok(Priority::Normal) };
+    let known = value.to_str().ok().and_then(Priority::parse).filter(|_| given.next().is_none());
+    known.ok_or_else(|| {
+        let detail = format!("the header {PRIORITY_HEADER} {}, once", Priority::RULE);
+        Box::new(Problem::of(codes::INVALID_HEADER, detail))
+    })
 }

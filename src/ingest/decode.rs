@@ -15,7 +15,8 @@ use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{
-    Call, CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
+    Call, CanonicalUrl, Event, Labels, Priority, TraceContext, UrlError, forbidden_header, json_pointer,
+    parse_method,
 };
 use crate::ingest::diagnose::{diagnose, not_json};
 use crate::ingest::digest::{self, Fingerprint};
@@ -48,6 +49,8 @@ pub(super) struct Decoded {
     pub own: Labels,
     /// The defaults that it was filled up with.
     pub fallback: Arc<Labels>,
+    /// Of the event, or of its request; it is kept in the name of the lane.
+    pub priority: Priority,
     pub dedup: Option<Dedup>,
 }
 
@@ -76,6 +79,8 @@ pub(super) struct OfRequest {
     pub trace: Option<TraceContext>,
     /// The labels of events that do not carry them, filled up with the defaults; `None` where these are all.
     pub labels: Option<Arc<Labels>>,
+    /// That of events that name none.
+    pub priority: Priority,
 }
 
 /// Rules that one event broke so far.
@@ -150,6 +155,7 @@ impl Decoder {
         let (body, content_type) = body(block, &wire, &mut broken)?;
         let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(&wire, &mut broken);
+        let priority = self.priority(&wire, &mut broken);
         let key = idempotency_key(wire.idempotency_key.as_ref(), key, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
@@ -161,7 +167,7 @@ impl Decoder {
         TraceContext::settle(&mut headers, self.request.trace.as_ref());
         let event =
             Event { method, url, headers, body, labels, due_at, is_dated, expires_at, redriven: None };
-        Ok(self.keyed(event, own, key))
+        Ok(self.keyed(event, own, priority, key))
     }
 
     /// The event of a call whose headers and body are known; those of `wire` do not count.
@@ -177,13 +183,14 @@ impl Decoder {
         let method = method(wire.method.as_ref(), &mut broken);
         let (own, labels) = self.labels(wire.labels.as_ref(), &mut broken);
         let Times { due_at, is_dated, expires_at } = self.times(wire, &mut broken);
+        let priority = self.priority(wire, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
         };
         TraceContext::settle(&mut headers, self.request.trace.as_ref());
         let event =
             Event { method, url, headers, body, labels, due_at, is_dated, expires_at, redriven: None };
-        Ok(self.keyed(event, own, Some(key)))
+        Ok(self.keyed(event, own, priority, Some(key)))
     }
 
     fn url(&mut self, text: &str, broken: &mut Broken) -> Option<CanonicalUrl> {
@@ -210,9 +217,14 @@ impl Decoder {
         }
     }
 
-    fn keyed(&self, event: Event, own: Labels, key: Option<&str>) -> Decoded {
+    fn priority(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> Priority {
+        let Some(word) = &wire.priority else { return self.request.priority };
+        Priority::parse(word).ok_or_else(|| broken.add("/priority", Priority::RULE)).unwrap_or_default()
+    }
+
+    fn keyed(&self, event: Event, own: Labels, priority: Priority, key: Option<&str>) -> Decoded {
         let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
-        Decoded { event, own, fallback: Arc::clone(self.fallback()), dedup }
+        Decoded { event, own, fallback: Arc::clone(self.fallback()), priority, dedup }
     }
 
     /// Its own labels, and the same with the defaults.

@@ -77,6 +77,9 @@ struct CloudEvent {
     /// A shorter life than the configured one.
     #[schema(nullable = false)]
     tidegatettlseconds: Option<String>,
+    /// `high`, `normal` or `low`; `normal` when missing.
+    #[schema(nullable = false)]
+    tidegatepriority: Option<String>,
     /// Any JSON value; or `data_base64`, or neither.
     #[schema(value_type = Value)]
     data: Option<Value>,
@@ -128,6 +131,9 @@ pub(super) struct CeHeaders {
     /// A shorter life than the configured one.
     #[param(rename = "ce-tidegatettlseconds")]
     tidegatettlseconds: Option<String>,
+    /// `high`, `normal` or `low`; `normal` when missing.
+    #[param(rename = "ce-tidegatepriority")]
+    tidegatepriority: Option<String>,
 }
 
 /// What is answered for one event of several.
@@ -236,6 +242,7 @@ pub(super) fn delayed() -> Value {
         "id": ID,
         "state": "delayed",
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "attempts": 0,
         "due_at": "2030-01-31T09:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",
@@ -243,6 +250,25 @@ pub(super) fn delayed() -> Value {
         "url": "http://127.0.0.1:9000/orders",
         "endpoint": null,
     })
+}
+
+pub(super) fn retried() -> Value {
+    let mut event = delayed();
+    event["attempts"] = json!(1);
+    event["last_attempts"] = json!([{
+        "number": 1,
+        "started_at": "2030-01-31T08:00:00Z",
+        "duration_seconds": 0.25,
+        "result": "http_503",
+        "status": 503,
+        "then": "retried",
+        "why": "endpoint_asked",
+        "next_at": "2030-01-31T09:00:00Z",
+        "named_time": {"by": "Retry-After", "asked_seconds": 3600.0, "obeyed_seconds": 3600.0, "why": null},
+        "broken_lines": 1,
+        "answer": {"status": 503, "head": "retry-after: 3600\nset-cookie: ***\n", "body": "come back later", "is_cut": false},
+    }]);
+    event
 }
 
 pub(super) fn settled() -> Value {

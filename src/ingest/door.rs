@@ -2,7 +2,7 @@
 //!
 //! Must not know: connections, deadlines.
 
-use http::{Request, Uri};
+use http::{Method, Request, Uri};
 
 use crate::ingest::http::reads_lines;
 
@@ -16,11 +16,15 @@ pub(crate) fn is_stream<B>(request: &Request<B>) -> bool {
     request.uri().path() == EVENTS && reads_lines(request.headers())
 }
 
-/// Whether a request hands in events or asks for one.
+/// Whether a request hands in events or asks for one. An operator's verbs, such as a cancellation, do neither.
 #[must_use]
-pub(crate) fn is_for_events(uri: &Uri) -> bool {
-    let rest = uri.path().strip_prefix(EVENTS);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub(crate) fn is_for_events(method: &Method, uri: &Uri) -> bool {
+    match uri.path().strip_prefix(EVENTS) {
+        Some("") => true,
+        // No id has a colon in it: what follows one is a verb.
+        Some(rest) => rest.starts_with('/') && method != Method::DELETE && !rest.contains(':'),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -30,12 +34,21 @@ mod tests {
     #[test]
     fn the_door_for_events_is_told_by_its_path() {
         for path in ["/v1/events", "/v1/events/x", "/v1/events?a"] {
-            assert!(is_for_events(&path.parse().expect("uri")), "{path}");
+            assert!(is_for_events(&Method::GET, &path.parse().expect("uri")), "{path}");
+            assert!(is_for_events(&Method::POST, &path.parse().expect("uri")), "{path}");
         }
         for path in
             ["/v1/eventsource", "/livez", "/metrics", "/v1/policies", "/authoring/throttlingConfigs", "*"]
         {
-            assert!(!is_for_events(&path.parse().expect("uri")), "{path}");
+            assert!(!is_for_events(&Method::GET, &path.parse().expect("uri")), "{path}");
+        }
+        for (method, path) in [
+            (Method::DELETE, "/v1/events/x"),
+            (Method::POST, "/v1/events/x:send-now"),
+            (Method::POST, "/v1/events/x:delay?at=1"),
+            (Method::POST, "/v1/events:cancel"),
+        ] {
+            assert!(!is_for_events(&method, &path.parse().expect("uri")), "{method} {path}");
         }
     }
 }

@@ -5,11 +5,12 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyRef};
 use crate::ingest::prospects::{AboutPolicies, limit};
 use crate::limit::LimitKind;
 use crate::policy::Runtime;
-use crate::problem::{LimitNumbers, NamedPolicy};
+use crate::problem::{About, LimitNumbers, NamedPolicy, Problem, codes};
 use crate::queue::{End, KnownEnd};
 
 /// Why an event ended; a member of which nothing is known is left out.
@@ -58,6 +59,23 @@ impl EndBody {
             }),
         }
     }
+}
+
+/// The problem of an id under which nothing is known.
+///
+/// `known_since` says from when on the end of every event is known; `None` when that is all of them.
+pub(crate) fn no_event(known_since: Option<Timestamp>) -> Box<Problem> {
+    let known_since = known_since.map(|since| since.to_string());
+    let detail = known_since.as_ref().map_or_else(
+        || "no event with this id, and the end of every event is known".to_owned(),
+        |since| {
+            format!(
+                "no event with this id; of events that ended before {since} nothing may be known any more"
+            )
+        },
+    );
+    let problem = Problem::of(codes::EVENT_NOT_FOUND, detail);
+    Box::new(problem.about(About { known_since, ..About::default() }))
 }
 
 fn part(lane: &Lane, place: Option<u8>) -> Option<&PolicyRef> {

@@ -50,6 +50,7 @@ pub(crate) fn routes(intake: Intake) -> Router {
     post, path = "/v1/events", tag = "events", operation_id = "enqueue",
     params(
         ("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member."),
+        ("tidegate-priority" = Option<String>, Header, description = "Of events that name none: `high`, `normal` or `low`."),
         doc::CeHeaders,
     ),
     request_body(content(
@@ -325,6 +326,7 @@ async fn take_list(
     responses(
         (status = 200, description = "It is known.", body = StateBody<'_>, examples(
             ("delayed" = (value = json!(doc::delayed()))),
+            ("retried" = (value = json!(doc::retried()))),
             ("settled" = (value = json!(doc::settled()))))),
         doc::Show,
     ),
@@ -343,18 +345,14 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         Ok(id) => id,
         Err(problem) => return problem.into_response(),
     };
-    let standing = match intake.standing(id).await {
-        Ok(standing) => standing,
-        Err(problem) => return problem.into_response(),
-    };
-    let runtime = intake.policies().runtime();
-    match answer::state(id, &standing, &runtime, &intake.refusals().about, intake.endpoint_of()) {
-        Some(body) => {
+    match intake.shown(id).await {
+        Ok(Some(body)) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);
             response
         }
-        None => no_event().into_response(),
+        Ok(None) => super::no_event(intake.known_since()).into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -366,12 +364,6 @@ pub(crate) fn event_id(text: &str) -> Result<EventId, BoxedProblem> {
     let rule = "the last part of the path must be an event id as in the receipt, such as \
                 0198c4f0-5f3a-7c00-8000-000000000001";
     text.parse().map_err(|_| refused(codes::INVALID_ID, rule))
-}
-
-/// The problem of an id under which nothing is known.
-pub(crate) fn no_event() -> BoxedProblem {
-    let detail = "no event with this id; events leave no trace some time after their end";
-    refused(codes::EVENT_NOT_FOUND, detail)
 }
 
 /// The whole body of an ordinary request, within its bounds, and the place of a large one among the few that

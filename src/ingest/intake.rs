@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, EventId, Lane};
 use crate::ingest::accepted::AcceptedLog;
+use crate::ingest::answer;
 use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder, OfRequest};
 use crate::ingest::doc::OwnRefusals;
@@ -200,6 +201,25 @@ impl Intake {
         })
     }
 
+    /// From when on the end of every event is known; `None` when that is all of them.
+    pub(super) fn known_since(&self) -> Option<Timestamp> {
+        self.queue().known_since()
+    }
+
+    /// The same as JSON, with what is kept of its attempts, and of an event that has ended with its last redrive; `None`
+    /// when it is unknown.
+    pub(super) async fn shown(&self, id: EventId) -> Result<Option<Vec<u8>>, Box<Problem>> {
+        let standing = self.standing(id).await?;
+        let last = match standing {
+            Standing::Settled(_) => self.queue().last_redrive(id).await,
+            _ => Ok(None),
+        };
+        let last = last.map_err(|error| Box::new(queue_problem(&error)))?;
+        let tried = self.queue().attempts_of(standing.name_of(id)).await;
+        let (runtime, about) = (self.policies().runtime(), &self.refusals().about);
+        Ok(answer::state(id, &standing, &runtime, about, self.endpoint_of(), last.as_ref(), tried))
+    }
+
     /// Makes events durable and answers for each of them, in order. `share` is held until then.
     ///
     /// Acceptance runs as a task of its own: a caller that goes away cannot stop it half-way.
@@ -336,7 +356,7 @@ impl Intake {
             if let Some(labels) = implied {
                 event.labels = labels;
             }
-            parts.router.route(runtime, &event.method, &event.url, &event.labels)
+            parts.router.route(runtime, &event.method, &event.url, &event.labels, decoded.priority)
         });
         lane.map_err(|refused| Box::new(no_route(&refused, event, runtime, &parts.refusals.about)))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use crate::event::{Call, CanonicalUrl, LabelError, Labels, Lane, LaneError};
+use crate::event::{Call, CanonicalUrl, LabelError, Labels, Lane, LaneError, Priority};
 use crate::policy::Runtime;
 use crate::problem::Problem;
 use crate::problem::codes::{self, Code};
@@ -124,7 +124,7 @@ impl CallRouter {
         call.own.or(implied.chain(call.fallback.iter())).map(Some).map_err(NoRoute::Label)
     }
 
-    /// The lane of a call under the policies of `runtime`.
+    /// The lane of a call of this priority under the policies of `runtime`.
     ///
     /// # Errors
     /// [`NoRoute`] when it would be refused at the door whatever its limits.
@@ -134,6 +134,7 @@ impl CallRouter {
         method: &Method,
         url: &CanonicalUrl,
         labels: &Labels,
+        priority: Priority,
     ) -> Result<Lane, NoRoute> {
         // First, so that an address which must not be called is refused even where a policy matches it.
         (self.egress)(url).map_err(NoRoute::Egress)?;
@@ -143,6 +144,10 @@ impl CallRouter {
             // other.
             None if self.unmatched == Unmatched::Pass => Lane::of(Vec::new()).map_err(NoRoute::Lane)?,
             None => return Err(NoRoute::Unmatched),
+        };
+        let governed = match priority {
+            Priority::Normal => governed,
+            priority => governed.of_priority(priority).map_err(NoRoute::Lane)?,
         };
         Ok(self.queue.lane_at(&governed, url))
     }

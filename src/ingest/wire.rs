@@ -19,7 +19,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use crate::telemetry::defect;
 
 /// Names of the members that an event may have; any other one is refused.
-pub(super) const MEMBERS: [&str; 11] = [
+pub(super) const MEMBERS: [&str; 12] = [
     "url",
     "method",
     "headers",
@@ -30,6 +30,7 @@ pub(super) const MEMBERS: [&str; 11] = [
     "delay_seconds",
     "due_at",
     "ttl_seconds",
+    "priority",
     "idempotency_key",
 ];
 
@@ -80,6 +81,10 @@ pub(super) struct WireEvent<'a> {
     #[serde(default)]
     #[schema(exclusive_minimum = 0)]
     pub ttl_seconds: Option<f64>,
+    /// Starts under a limit that is contended are divided 8 : 4 : 1; `normal` when missing.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, pattern = "^(high|normal|low)$")]
+    pub priority: Option<Text<'a>>,
     /// The same key with the same content is accepted once.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]

@@ -3,7 +3,8 @@
 //! An estimate knows how many calls wait before this one in its lane and, from a snapshot that is a second or so old,
 //! how many calls wait in lanes that differ from it in their host alone, and how many calls and groups of such lanes
 //! share each limit. Calls of one group go in the order in which they came. Groups take turns, so of each other group
-//! as many calls go first as of its own. It does not know how long calls will take, nor which of them will fail.
+//! of its priority as many calls go first as of its own, and of the other priorities as many as their weights allow. It
+//! does not know how long calls will take, nor which of them will fail.
 //!
 //! Must not know: how limits count, where waiting calls are.
 
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Lane, LaneKey, PolicyId};
+use crate::event::{Lane, LaneKey, PolicyId, Priority};
 use crate::limit::LimitKind;
 use crate::limit::meter;
 use crate::policy::{Limits, Runtime};
@@ -33,7 +34,9 @@ pub struct LimitOutlook {
 pub(crate) struct Outlooks {
     limiters: HashMap<PolicyId, HashMap<Box<str>, SharedOutlooks>>,
     held: HashMap<LaneKey, Option<Timestamp>>,
-    /// Calls that wait in lanes which differ in their host alone, by the rest of their keys.
+    /// Lanes that an operator has stopped: until then, or until somebody ends it.
+    stopped: HashMap<LaneKey, Option<Timestamp>>,
+    /// Calls that wait in lanes which differ in their host alone, by the rest of their keys, which names their priority.
     groups: HashMap<Box<str>, u64>,
     /// Those of them whose keys name a host, lane by lane.
     of_hosts: HashMap<LaneKey, u64>,
@@ -42,8 +45,9 @@ pub(crate) struct Outlooks {
 #[derive(Debug, Default)]
 struct SharedOutlooks {
     limits: Vec<LimitOutlook>,
-    waiting: u64,
-    groups: u64,
+    /// For each priority, in the order of [`Priority::ALL`].
+    waiting: [u64; Priority::ALL.len()],
+    groups: [u64; Priority::ALL.len()],
 }
 
 /// What is known of one lane at one moment.
@@ -53,6 +57,8 @@ pub(crate) struct LaneOutlook {
     held: Option<Option<Timestamp>>,
     /// The policy whose pause that is, if it is one.
     paused_by: Option<PolicyId>,
+    /// An emergency stop, until then or without an end: no event is doomed by it.
+    stopped: Option<Option<Timestamp>>,
     /// Calls of its group that wait in other lanes.
     beside: u64,
     limits: Vec<LimitShare>,
@@ -64,8 +70,11 @@ pub(crate) struct LaneOutlook {
 struct LimitShare {
     policy: PolicyId,
     limit: LimitOutlook,
+    priority: Priority,
+    /// Groups of this priority.
     groups: u64,
-    waiting: u64,
+    /// Calls that wait, for each priority.
+    waiting: [u64; Priority::ALL.len()],
 }
 
 /// What is expected of a call.
@@ -113,8 +122,9 @@ impl Outlooks {
             let scope =
                 runtime.get(&part.policy).map(|policy| policy.spec.scope.labels()).unwrap_or_default();
             let shared = self.shared(&part.policy, &lane.scope_key(scope));
-            shared.waiting += waiting;
-            shared.groups += u64::from(is_first);
+            let place = lane.priority().place();
+            shared.waiting.get_mut(place).into_iter().for_each(|sum| *sum += waiting);
+            shared.groups.get_mut(place).into_iter().for_each(|sum| *sum += u64::from(is_first));
         }
     }
 
@@ -123,11 +133,16 @@ impl Outlooks {
         self.held.insert(lane, until);
     }
 
+    /// Learns of a lane that an emergency stop holds until then, or without an end.
+    pub(crate) fn add_stop(&mut self, lane: LaneKey, until: Option<Timestamp>) {
+        self.stopped.insert(lane, until);
+    }
+
     /// What is known of one lane: for the forecasts of many calls.
     #[must_use]
     pub(crate) fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
         let mut held = self.held.get(lane.key()).copied();
-        let (mut paused_by, mut limits) = (None, Vec::new());
+        let (mut paused_by, mut limits, priority) = (None, Vec::new(), lane.priority());
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
             if let Some(pause) = &policy.pause {
                 // Of a hold and a pause the one that lasts longer counts; without an end is longest.
@@ -139,15 +154,18 @@ impl Outlooks {
             let key = lane.scope_key(policy.spec.scope.labels());
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
             // Label values that nobody waits for yet are shared by this lane alone.
-            let (groups, waiting) = shared.map_or((1, 0), |shared| (shared.groups.max(1), shared.waiting));
+            let groups = shared.and_then(|shared| shared.groups.get(priority.place())).copied();
+            let (groups, waiting) =
+                (groups.unwrap_or(0).max(1), shared.map_or_else(Default::default, |shared| shared.waiting));
             // No limiter was looked at: its limits are taken for unused.
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
             let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
             let policy = &policy.id;
-            let share = |limit| LimitShare { policy: policy.clone(), limit, groups, waiting };
+            let share = |limit| LimitShare { policy: policy.clone(), limit, priority, groups, waiting };
             limits.extend(of_policy.into_iter().map(share));
         }
-        LaneOutlook { held, paused_by, beside: self.beside(lane.key()), limits, now }
+        let stopped = self.stopped.get(lane.key()).copied();
+        LaneOutlook { held, paused_by, stopped, beside: self.beside(lane.key()), limits, now }
     }
 
     /// Calls that wait in the other lanes of a lane's group; none where the lane is for all hosts.
@@ -177,7 +195,13 @@ impl LaneOutlook {
                 held.flatten().into_iter().chain(due_at).chain(limits).chain([self.now]).max()
             }
         };
-        Forecast { starts_at, expires_first: starts_at.is_none_or(|at| at >= expires_at) }
+        // Stopped events go on being taken, whatever becomes of those that are doomed.
+        let expires_first = starts_at.is_none_or(|at| at >= expires_at);
+        let starts_at = match self.stopped {
+            Some(until) => starts_at.zip(until).map(|(at, until)| at.max(until)),
+            None => starts_at,
+        };
+        Forecast { starts_at, expires_first }
     }
 
     /// The policy that such a call waits for longest, with the kind of its limit; without one, its pause. `None` when that
@@ -198,9 +222,16 @@ impl LaneOutlook {
 
 impl LimitShare {
     fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
+        let waiting = |priority: Priority| self.waiting.get(priority.place()).copied().unwrap_or(0);
         // Of each other group as many go first as of its own, if it has as many.
-        let others = ahead.saturating_mul(self.groups - 1).min(self.waiting);
-        self.limit.starts_at(ahead.saturating_add(others), now)
+        let of_priority =
+            ahead.saturating_mul(self.groups - 1).min(waiting(self.priority)).saturating_add(ahead);
+        let others = Priority::ALL.into_iter().filter(|priority| *priority != self.priority);
+        let others = others.map(|priority| {
+            let allowed = of_priority.saturating_mul(priority.weight()) / self.priority.weight();
+            allowed.min(waiting(priority))
+        });
+        self.limit.starts_at(others.fold(of_priority, u64::saturating_add), now)
     }
 }
 
@@ -248,10 +279,22 @@ mod tests {
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
         let pace = |per_second| pace::outlook(Pace::per_second(per_second).expect("valid"), NOW);
         let policy = crate::policy::testing::id;
-        let alone = LimitShare { policy: policy("alone"), limit: pace(10.0), groups: 1, waiting: 1000 };
-        let shared = LimitShare { policy: policy("shared"), limit: pace(100.0), groups: 50, waiting: 1000 };
+        let alone = LimitShare {
+            policy: policy("alone"),
+            limit: pace(10.0),
+            priority: Priority::Normal,
+            groups: 1,
+            waiting: [0, 1000, 0],
+        };
+        let shared = LimitShare {
+            policy: policy("shared"),
+            limit: pace(100.0),
+            priority: Priority::Normal,
+            groups: 50,
+            waiting: [0, 1000, 0],
+        };
         let limits = vec![alone, shared];
-        let outlook = LaneOutlook { held: None, paused_by: None, beside: 0, limits, now: NOW };
+        let outlook = LaneOutlook { held: None, paused_by: None, stopped: None, beside: 0, limits, now: NOW };
         let forecast = |ahead| outlook.forecast(ahead, None, after(100.0));
         assert_eq!(forecast(0), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(10).starts_at, Some(after(5.0)), "ten of each of fifty lanes at 100/s");
@@ -277,28 +320,52 @@ mod tests {
         let part = PolicyId::parse("p").expect("valid");
         assert_eq!(
             outlooks.limiters.get(&part).and_then(|keys| keys.get("")).map(|shared| shared.groups),
-            Some(1)
+            Some([0, 1, 0])
         );
         let limits = vec![LimitShare {
             policy: part,
             limit: pace::outlook(Pace::per_second(10.0).expect("valid"), NOW),
+            priority: Priority::Normal,
             groups: 1,
-            waiting: 1_010,
+            waiting: [0, 1_010, 0],
         }];
-        let outlook = LaneOutlook { held: None, paused_by: None, beside: 1_000, limits, now: NOW };
+        let outlook =
+            LaneOutlook { held: None, paused_by: None, stopped: None, beside: 1_000, limits, now: NOW };
         assert_eq!(outlook.forecast(10, None, after(500.0)).starts_at, Some(after(101.0)));
+    }
+
+    #[test]
+    fn calls_of_other_priorities_go_first_as_their_weights_allow() {
+        let share = |priority, waiting| LimitShare {
+            policy: crate::policy::testing::id("p"),
+            limit: pace::outlook(Pace::per_second(1.0).expect("valid"), NOW),
+            priority,
+            groups: 1,
+            waiting,
+        };
+        let starts_at = |priority, waiting| share(priority, waiting).starts_at(8, NOW);
+        assert_eq!(starts_at(Priority::High, [8, 0, 0]), after(8.0), "the control: nobody else waits");
+        assert_eq!(starts_at(Priority::High, [8, 100, 100]), after(8.0 + 4.0 + 1.0));
+        assert_eq!(starts_at(Priority::Low, [100, 3, 8]), after(8.0 + 64.0 + 3.0));
     }
 
     #[test]
     fn holds_put_everything_off() {
         let outlook = |held: Option<Option<Timestamp>>| {
             let paused_by = held.map(|_| crate::policy::testing::id("paused"));
-            LaneOutlook { held, paused_by, beside: 0, limits: Vec::new(), now: NOW }
+            LaneOutlook { held, paused_by, stopped: None, beside: 0, limits: Vec::new(), now: NOW }
         };
         let forecast = |held| outlook(held).forecast(3, None, after(60.0));
         assert_eq!(forecast(None), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(Some(Some(after(9.0)))).starts_at, Some(after(9.0)));
         assert_eq!(forecast(Some(None)), Forecast { starts_at: None, expires_first: true });
+        let stopped = |until| LaneOutlook { stopped: Some(until), ..outlook(None) };
+        let forecast = |until| stopped(until).forecast(3, None, after(60.0));
+        assert_eq!(forecast(None), Forecast { starts_at: None, expires_first: false });
+        assert_eq!(
+            forecast(Some(after(90.0))),
+            Forecast { starts_at: Some(after(90.0)), expires_first: false }
+        );
         let paused = outlook(Some(None));
         assert_eq!(paused.slowest(3).map(|(policy, kind)| (policy.as_str(), kind)), Some(("paused", None)));
         assert_eq!(outlook(None).slowest(3), None);

@@ -39,6 +39,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "steering",
     "doubts",
     "dead-letters",
+    "outcomes",
     "promises",
     "metrics",
     "monitoring",

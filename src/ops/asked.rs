@@ -7,7 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
 use crate::clock::Clock;
-use crate::event::{CanonicalUrl, Labels, parse_method};
+use crate::event::{CanonicalUrl, Labels, Priority, parse_method};
 use crate::ingest::{AskedCall, CallRouter};
 use crate::ops::body;
 use crate::ops::query::{Parameters, invalid};
@@ -21,7 +21,8 @@ const HEADER: &str = "header.";
 /// Whether a call is described, beside an url.
 pub(super) fn says_more(parameters: &Parameters) -> bool {
     let has = |family| parameters.family(family).next().is_some();
-    parameters.get("method").is_some() || FAMILIES.into_iter().any(has)
+    ["method", "priority"].into_iter().any(|name| parameters.get(name).is_some())
+        || FAMILIES.into_iter().any(has)
 }
 
 /// The call of parameters, without a body, as if it came in a request with the headers `request`.
@@ -36,7 +37,10 @@ pub(super) fn by_parameters(
     let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
     let method = method.map_err(|error| invalid("method", error.to_string()))?;
     let own = labels(router, parameters)?;
-    router.asked_call(request, (method, url), headers(parameters)?, own, clock)
+    let priority = parameters
+        .get("priority")
+        .map(|word| Priority::parse(word).ok_or_else(|| invalid("priority", Priority::RULE.to_owned())));
+    router.asked_call(request, (method, url), headers(parameters)?, (own, priority.transpose()?), clock)
 }
 
 /// The call of the event that is the body of a request.

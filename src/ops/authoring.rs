@@ -17,12 +17,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
 use crate::ingest::CallRouter;
 use crate::ops::body::read;
-use crate::ops::desk::{
-    Desk, OpsAnswer, PathName, json, late, no_policy, no_such_method, policy_id, respond, split,
-};
+use crate::ops::desk::{Desk, OpsAnswer, PathName, json, late, no_policy, policy_id, respond, split};
 use crate::ops::doc;
 use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
+use crate::ops::resource::POLICIES;
 use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
     Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policies, Policy,
@@ -111,7 +110,7 @@ pub(super) async fn put(
 ) -> Response {
     match split(&name) {
         (id, None) => respond(Authoring::from(&desk).put(id, &uri, &headers, body).await),
-        (_, verb) => no_such_method(verb),
+        (_, verb) => POLICIES.refuse(verb),
     }
 }
 
@@ -140,7 +139,7 @@ pub(super) async fn delete(
 ) -> Response {
     match split(&name) {
         (id, None) => respond(Authoring::from(&desk).delete(id, &uri, &headers).await),
-        (_, verb) => no_such_method(verb),
+        (_, verb) => POLICIES.refuse(verb),
     }
 }
 

@@ -21,15 +21,16 @@ use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ingest::{AboutPolicies, CallRouter};
 use crate::limit::Outlooks;
-use crate::ops::events::Runs;
+use crate::ops::changes::Runs;
 use crate::ops::explain::{ExplainBody, Explainer};
 use crate::ops::policies::PolicyViews;
+use crate::ops::resource::POLICIES;
 use crate::ops::verbs::PolicyVerb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc, events, verbs};
+use crate::ops::{StopRecord, authoring, changes, doc, events, stops, verbs};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
-use crate::queue::Queue;
+use crate::queue::{Parked, Queue};
 use crate::store::StoreError;
 use crate::telemetry::defect;
 
@@ -56,14 +57,18 @@ pub(crate) struct Desk {
     pub router: CallRouter,
     /// What answers say about policies beside what policies know themselves.
     pub about: AboutPolicies,
-    /// The changes of many events that go on or have ended.
+    /// The changes of many that go on or have ended.
     pub runs: Runs,
+    /// The emergency stops.
+    pub stops: StopRecord,
+    /// The dead letters: what is purged of everything is purged of them, too.
+    pub parked: Parked,
 }
 
 pub(super) type OpsAnswer = Result<Response, Box<Problem>>;
 pub(super) type PathName = Result<Path<String>, PathRejection>;
 
-/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`, and the changes of events.
+/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`, the changes of events, and those of many.
 pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
@@ -75,6 +80,8 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
         )
         .route("/v1/explain", get(explain).post(explain_event))
         .merge(events::routes())
+        .merge(stops::routes())
+        .merge(changes::routes())
         .with_state(desk)
 }
 
@@ -101,7 +108,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
 /// Explain an event or a call
 ///
 /// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either
-/// `id`, or `url` with `method`, `label.KEY` and `header.NAME`, the last two as often as needed. Headers of the request
+/// `id`, or `url` with `method`, `priority`, `label.KEY` and `header.NAME`, the last two as often as needed. Headers of the request
 /// itself that are labels of events count as in `POST /v1/events`. What is told by the body of a call needs the `POST`.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "policies", operation_id = "explain",
@@ -109,6 +116,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
         ("id" = Option<String>, Query, format = "uuid", description = "An event."),
         ("url" = Option<String>, Query, description = "Of a call that was not handed in.", example = "http://127.0.0.1:9000/orders"),
         ("method" = Option<String>, Query, description = "Of that call; POST when missing."),
+        ("priority" = Option<String>, Query, description = "Of that call: `high`, `normal` or `low`; `normal` when missing."),
         ("labels" = inline(Option<doc::CallParameters>), Query, style = Form, explode, description = "Labels and headers of that call, each \
             a parameter of its own: `label.org=ACME`, `header.x-key=k1`."),
     ),
@@ -164,7 +172,7 @@ pub(super) async fn show(State(desk): State<Desk>, name: PathName, uri: Uri) -> 
     let (id, verb) = split(&name);
     match verb {
         None => respond(PolicyViews::from(&desk).show(id, &uri).await),
-        Some(verb) => no_such_method(Some(verb)),
+        Some(verb) => POLICIES.refuse(Some(verb)),
     }
 }
 
@@ -172,24 +180,12 @@ async fn act(State(desk): State<Desk>, name: PathName, headers: HeaderMap, body:
     let (id, verb) = split(&name);
     match verb.and_then(PolicyVerb::parse) {
         Some(verb) => respond(verbs::act(&desk, id, verb, &headers, body).await),
-        None => no_such_method(verb),
+        None => POLICIES.refuse(verb),
     }
 }
 
 async fn other_method(name: PathName) -> Response {
-    no_such_method(split(&name).1)
-}
-
-/// A policy and its verbs share a route and have different methods.
-pub(super) fn no_such_method(verb: Option<&str>) -> Response {
-    match verb.map(PolicyVerb::parse) {
-        None => wrong_method(
-            "GET,HEAD,PUT,DELETE",
-            "a policy is read, put or deleted here; POST goes to {id}:pause and the other verbs",
-        ),
-        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
-        Some(None) => respond(Err(unknown_verb())),
-    }
+    POLICIES.refuse(split(&name).1)
 }
 
 /// The id and the verb behind the colon, which no id contains. What is not even text is no id.
@@ -263,12 +259,7 @@ pub(super) fn shutting_down() -> Box<Problem> {
     Box::new(problem)
 }
 
-fn unknown_verb() -> Box<Problem> {
-    let detail = "no such verb; policies have :pause, :resume, :purge and :set-usage";
-    Box::new(Problem::of(codes::NOT_FOUND, detail))
-}
-
-pub(super) fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
+pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response {
     let problem = Problem::of(codes::METHOD_NOT_ALLOWED, detail);
     let mut response = problem.into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));

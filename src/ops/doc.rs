@@ -10,7 +10,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{authoring, dead, desk, doubts, events, status as status_route, usage, verbs};
+use crate::ops::{
+    authoring, changes, dead, desk, doubts, events, outcomes, status as status_route, stops, usage, verbs,
+};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -46,19 +48,23 @@ pub(crate) fn api_doc() -> OpenApi {
         dead::verbs::purge,
         dead::bulk::redrive_many,
         dead::bulk::purge_many,
-        dead::bulk::operations,
         dead::transfer::export,
         dead::transfer::import,
         events::list::list,
         events::bulk::cancel,
         events::bulk::delay,
         events::bulk::send_now,
-        events::progress::list,
-        events::progress::show,
-        events::progress::stop,
+        events::bulk::purge,
+        changes::progress::list,
+        changes::progress::show,
+        changes::progress::stop,
         events::cancel,
         events::delay,
         events::send_now,
+        stops::show,
+        stops::pause,
+        stops::resume,
+        outcomes::outcomes,
         doubts::list::list,
         doubts::list::show,
         doubts::verbs::acknowledge,
@@ -72,7 +78,9 @@ pub(crate) fn api_doc() -> OpenApi {
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "dispatch", description = "Emergency stops of everything, a host or an organisation."),
         (name = "dead letters", description = "Events that were parked for a person: looked at, handed in again, purged."),
+        (name = "changes", description = "Changes of many events or dead letters: how far they have come, and stopping one."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes, metrics and the whole at a glance.")
     )
@@ -147,16 +155,11 @@ refuses! {
     EventVerb: INVALID_ID INVALID_JSON INCOMPLETE_BODY NOT_FOUND EVENT_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT EVENT_INFLIGHT
         EVENT_ENDED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR
         EVENT_UNREAD STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
-    /// What changes of many events may be refused with.
-    BulkVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT CHANGE_NOT_CONFIRMED CHANGE_UNDER_WAY PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
-    /// What `GET /v1/event-changes` may be refused with.
-    ListRuns: ;
-    /// What `GET /v1/event-changes/{id}` may be refused with.
-    ShowRun: NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED;
-    /// What `POST /v1/event-changes/{id}:stop` may be refused with.
-    StopRun: INVALID_JSON INCOMPLETE_BODY NOT_FOUND CHANGE_NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORE_HELD;
+    /// What `GET /v1/dispatch` may be refused with.
+    ShowDispatch: INVALID_PARAMETER;
+    /// What `POST /v1/dispatch:pause` and `:resume` may be refused with.
+    DispatchVerb: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT NOT_APPLICABLE PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
+        UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN SHUTTING_DOWN;
     /// What `GET /livez` may be refused with.
     Live: ;
     /// What `GET /metrics` may be refused with.
@@ -199,8 +202,11 @@ pub(super) fn status() -> Value {
         "rates": {"accepted_per_second": 200.3, "delivered_per_second": 200.0, "over_seconds": 10.0},
         "policies": {"deployed": 2, "draining": 0, "idle": 1, "paused": 0, "held": 1},
         "held": [{"reason": "retry_after", "lanes": 1, "until": "2030-01-31T09:00:30.000Z"}],
+        "stops": [],
         "doubts": {"open": 0, "unacknowledged": 0, "events": 0},
-        "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
+        "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64, "keys": [
+            {"id": "7c1f0a9e", "present": true, "encrypts": true, "files": 3, "records": 14},
+        ]},
     })
 }
 
@@ -333,6 +339,7 @@ pub(super) fn explained_call() -> Value {
         "lane": {
             "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "name": null, "generation": 1}], "labels": {},
             "host": "127.0.0.1:9000",
+            "priority": "normal",
         },
         "due_at": null,
         "ahead": 0,
@@ -340,6 +347,7 @@ pub(super) fn explained_call() -> Value {
             "by": "nothing", "text": "Nothing holds it; it goes next.", "reason": null, "limit": null, "policy": null,
             "key": null, "until": null,
         },
+        "rate": null,
         "draining_until": null,
         "starts_at": "2030-01-31T08:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",

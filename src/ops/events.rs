@@ -4,12 +4,11 @@
 //! Must not know: how an event is taken out of its lane.
 
 pub(super) mod bulk;
-mod confirmation;
 mod doc;
 mod filter;
 pub(super) mod list;
-pub(super) mod progress;
-mod runs;
+mod many;
+mod purge;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,14 +28,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::EventId;
 use crate::ingest::{StateBody, event_id, no_event};
 use crate::ops::body::{invalid, missing, read, read_optional};
-use crate::ops::desk::{Desk, OpsAnswer, PathName, json, late, respond, shutting_down, split, wrong_method};
+use crate::ops::desk::{Desk, OpsAnswer, PathName, json, late, respond, shutting_down, split};
 use crate::ops::doc::{Cancel, EventVerb};
+use crate::ops::resource::EVENTS;
 use crate::problem::{Problem, codes};
 use crate::queue::{Change, Changed, End, KnownEnd, QueueError};
 use crate::store::StoreError;
 use crate::telemetry::EventsChanged;
-
-pub(crate) use runs::Runs;
 
 /// Exactly one of the two.
 #[derive(Deserialize, ToSchema)]
@@ -60,40 +58,24 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/v1/events", get(list::list))
         .route("/v1/events/{id}", delete(take_back).post(act).fallback(other_method))
         .merge(bulk::routes())
-        .merge(progress::routes())
 }
 
 async fn take_back(State(desk): State<Desk>, path: PathName) -> Response {
     match split(&path) {
         (id, None) => respond(cancel(&desk, id).await),
-        (_, verb) => no_such_method(verb),
+        (_, verb) => EVENTS.refuse(verb),
     }
 }
 
 async fn other_method(path: PathName) -> Response {
-    no_such_method(split(&path).1)
-}
-
-/// An event and its verbs share a route and have different methods.
-fn no_such_method(verb: Option<&str>) -> Response {
-    match verb {
-        None => wrong_method(
-            "GET,HEAD,DELETE",
-            "an event is looked up or cancelled here; POST goes to {id}:delay and {id}:send-now",
-        ),
-        Some("delay" | "send-now") => wrong_method("POST", "verbs change things: call them with POST"),
-        Some(_) => {
-            let detail = "no such verb; events have :delay and :send-now, and DELETE cancels them";
-            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
-        }
-    }
+    EVENTS.refuse(split(&path).1)
 }
 
 async fn act(State(desk): State<Desk>, path: PathName, headers: HeaderMap, body: Body) -> Response {
     match split(&path) {
         (id, Some("delay")) => respond(delay(&desk, id, &headers, body).await),
         (id, Some("send-now")) => respond(send_now(&desk, id, &headers, body).await),
-        (_, verb) => no_such_method(verb),
+        (_, verb) => EVENTS.refuse(verb),
     }
 }
 
@@ -204,7 +186,7 @@ impl EventDesk<'_> {
                 );
                 return Err(invalid(member, rule));
             }
-            Changed::Unknown => return Err(no_event()),
+            Changed::Unknown => return Err(no_event(queue.known_since())),
             Changed::OnItsWay => {
                 let detail =
                     "the event is being read or put on record at present; nothing was changed, repeat it";
@@ -214,7 +196,7 @@ impl EventDesk<'_> {
         let standing = queue.standing(id, dispatch).await.map_err(|error| self.failed(id, &error))?;
         let runtime = self.0.policies.runtime();
         let body = StateBody::of(id, &standing, &runtime, &self.0.about, &self.0.router.endpoint_of)
-            .ok_or_else(no_event)?;
+            .ok_or_else(|| no_event(queue.known_since()))?;
         Ok(json(&body, None))
     }
 
@@ -246,6 +228,7 @@ const fn word(change: Change) -> &'static str {
         Change::Cancel => "cancel",
         Change::SendNow => "send_now",
         Change::PutOff { .. } => "delay",
+        Change::Purge => "purge",
     }
 }
 

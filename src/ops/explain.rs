@@ -12,12 +12,15 @@ use utoipa::ToSchema;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::ingest::{AboutPolicies, AskedCall, CallRouter, EndBody, NoRoute};
+use crate::ingest::{
+    AboutPolicies, AskedCall, AttemptBody, CallRouter, EndBody, NoRoute, attempts, no_event,
+};
 use crate::limit::{LimitKind, Outlooks};
+use crate::ops::StopRecord;
 use crate::ops::asked;
 use crate::ops::candidates::{CandidateBody, title};
 use crate::ops::desk::{Desk, OpsAnswer, json, shutting_down};
-use crate::ops::held::HeldBy;
+use crate::ops::held::{HeldBy, RateBody};
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
 use crate::policy::{Policies, Runtime};
@@ -35,6 +38,10 @@ pub(super) struct SettledBody {
     outcome: Option<&'static str>,
     #[serde(flatten)]
     why: Option<EndBody>,
+    /// The last attempts, the newest first, of an event that had a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -63,6 +70,9 @@ pub(super) struct ExplainBody {
     #[schema(required)]
     ahead: Option<u64>,
     held: HeldBy,
+    /// Null while its limits alone rule its lane.
+    #[schema(required)]
+    rate: Option<RateBody>,
     #[schema(required)]
     draining_until: Option<String>,
     #[schema(required)]
@@ -70,6 +80,10 @@ pub(super) struct ExplainBody {
     #[schema(required)]
     expires_at: Option<String>,
     expires_first: bool,
+    /// The last attempts, the newest first, of an event that had a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -81,6 +95,8 @@ struct LaneBody {
     /// The host and port of its calls; `null` when they go to several.
     #[schema(required)]
     host: Option<String>,
+    /// That of all its events: `high`, `normal` or `low`.
+    priority: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -121,6 +137,7 @@ pub(super) struct Explainer<'d> {
     clock: &'d Clock,
     router: &'d CallRouter,
     about: &'d AboutPolicies,
+    stops: &'d StopRecord,
 }
 
 impl<'d> From<&'d Desk> for Explainer<'d> {
@@ -133,6 +150,7 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
             clock: &desk.clock,
             router: &desk.router,
             about: &desk.about,
+            stops: &desk.stops,
         }
     }
 }
@@ -140,7 +158,7 @@ impl<'d> From<&'d Desk> for Explainer<'d> {
 impl Explainer<'_> {
     /// The event or the call of the parameters, as if it came in a request with the headers `request`.
     pub(super) async fn explain(&self, uri: &Uri, request: &HeaderMap) -> OpsAnswer {
-        let parameters = Parameters::read(uri, &["id", "method", "url"], &asked::FAMILIES)?;
+        let parameters = Parameters::read(uri, &["id", "method", "url", "priority"], &asked::FAMILIES)?;
         match (parameters.get("id"), parameters.get("url")) {
             (Some(id), None) => {
                 if asked::says_more(&parameters) {
@@ -162,14 +180,16 @@ impl Explainer<'_> {
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
+        let last_attempts = attempts(self.queue.attempts_of(standing.name_of(id)).await);
         let Some(waiting) = standing.waiting() else {
-            let Standing::Settled(known) = standing else { return Err(no_event()) };
+            let Standing::Settled(known) = standing else { return Err(no_event(self.queue.known_since())) };
             let runtime = self.policies.runtime();
             let body = SettledBody {
                 id: id.to_string(),
                 state: "settled",
                 outcome: known.as_ref().map(|known| known.end.word()),
                 why: known.map(|known| EndBody::of(&known, &runtime, self.about)),
+                last_attempts,
             };
             return Ok(json(&body, None));
         };
@@ -189,6 +209,7 @@ impl Explainer<'_> {
             id: Some(id.to_string()),
             state: standing.word(),
             attempts: Some(waiting.attempts),
+            last_attempts,
             ..self.body(&call, &place, &report)
         };
         Ok(json(&body, None))
@@ -220,18 +241,19 @@ impl Explainer<'_> {
         let Event { method, url, labels, due_at, is_dated, expires_at, .. } = asked.event();
         let implied = self.router.implied(&asked.call()).map_err(|refused| no_lane(&refused))?;
         let call = ExplainedCall { method, url, labels: implied.as_ref().unwrap_or(labels) };
-        let lane = match self.router.route(&self.policies.runtime(), method, url, call.labels) {
-            Ok(lane) => lane,
-            Err(NoRoute::Egress(reason)) => {
-                let text = format!("It would be refused: its address must not be called, {reason}.");
-                return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
-            }
-            Err(NoRoute::Unmatched) => {
-                let text = "It would be refused: no deployed policy governs it.".to_owned();
-                return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
-            }
-            Err(refused @ (NoRoute::Label(_) | NoRoute::Lane(_))) => return Err(no_lane(&refused)),
-        };
+        let lane =
+            match self.router.route(&self.policies.runtime(), method, url, call.labels, asked.priority()) {
+                Ok(lane) => lane,
+                Err(NoRoute::Egress(reason)) => {
+                    let text = format!("It would be refused: its address must not be called, {reason}.");
+                    return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
+                }
+                Err(NoRoute::Unmatched) => {
+                    let text = "It would be refused: no deployed policy governs it.".to_owned();
+                    return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
+                }
+                Err(refused @ (NoRoute::Label(_) | NoRoute::Lane(_))) => return Err(no_lane(&refused)),
+            };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
         // One that is put off has no place.
@@ -244,18 +266,30 @@ impl Explainer<'_> {
     fn body(&self, call: &ExplainedCall<'_>, place: &ExplainedPlace, report: &LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
         let doubt = self.doubt_about(place, report);
+        let stops = self.stops.stops();
+        let stop = stops.of_call(call.url, call.labels, self.clock.is_trusted().then_some(now));
+        let stopped =
+            stops.why_unreadable().map(HeldBy::stopped_unread).or_else(|| stop.map(HeldBy::stopped));
         let held = match (place.due_at, &doubt) {
             _ if place.under_way => HeldBy::under_way(),
             (_, Some(doubt)) => HeldBy::doubt(doubt),
+            _ if stopped.is_some() => stopped.unwrap_or_else(HeldBy::under_way),
             (Some(due_at), None) if due_at > now && !is_withheld_until(report, due_at) => HeldBy::due(due_at),
             _ => HeldBy::lane(&place.lane, report, &runtime, place.ahead),
         };
         // Nobody knows when a doubt ends.
         let starts_at = self.starts_at(place, report, &runtime, now).filter(|_| doubt.is_none());
+        let starts_at = match stop {
+            _ if stops.why_unreadable().is_some() => None,
+            // Also of one that stops only some of its lane.
+            Some(stop) => starts_at.zip(stop.until).map(|(at, until)| at.max(until)),
+            None => starts_at,
+        };
         ExplainBody {
             lane: Some(lane_body(&place.lane, &runtime)),
             due_at: date(place.due_at),
             ahead: place.ahead,
+            rate: report.slowed.as_ref().map(RateBody::of),
             draining_until: date(report.draining_until),
             starts_at: date(starts_at),
             expires_at: date(Some(place.expires_at)),
@@ -333,10 +367,12 @@ impl Explainer<'_> {
             due_at: None,
             ahead: None,
             held,
+            rate: None,
             draining_until: None,
             starts_at: None,
             expires_at: None,
             expires_first: false,
+            last_attempts: None,
         }
     }
 }
@@ -352,6 +388,7 @@ fn lane_body(lane: &Lane, runtime: &Runtime) -> LaneBody {
         policies: lane.policies().iter().map(governed_by).collect(),
         labels: lane.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         host: lane.key().host().map(str::to_owned),
+        priority: lane.priority().word(),
     }
 }
 
@@ -373,11 +410,6 @@ fn no_lane(refused: &NoRoute) -> Box<Problem> {
         }
     };
     Box::new(Problem::of(refused.code(), detail).field("url", rule))
-}
-
-fn no_event() -> Box<Problem> {
-    let detail = "no event with this id; events leave no trace some time after their end";
-    Box::new(Problem::of(codes::EVENT_NOT_FOUND, detail))
 }
 
 impl Explainer<'_> {

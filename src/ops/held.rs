@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport};
+use crate::dispatch::{BlockedLimit, Hold, HoldReason, LaneReport, SlowRate, SlowReason, Stop};
 use crate::event::Lane;
 use crate::limit::LimitKind;
 use crate::ops::wire::date;
@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `egress`, `share`, `unread` or
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `token`, `shortage`, `egress`, `share`, `unread` or
     /// `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
@@ -39,6 +39,25 @@ pub(super) struct HeldBy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     doubt_kind: Option<&'static str>,
+}
+
+/// How fast its lane may start calls, while that is slower than its limits allow.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SlowRate)]
+pub(super) struct RateBody {
+    calls_per_second: f64,
+    /// `reduced`: its endpoint answered 429 or 503. `ramp`: its breaker has closed a short time ago.
+    reason: &'static str,
+    /// When the limits alone rule again, if nothing else happens.
+    until: String,
+}
+
+impl RateBody {
+    pub(super) fn of(rate: &SlowRate) -> Self {
+        // To a hundredth: it grows all the time.
+        let calls_per_second = (rate.calls_per_second * 100.0).round() / 100.0;
+        Self { calls_per_second, reason: rate.reason.word(), until: rate.until.to_string() }
+    }
 }
 
 impl HeldBy {
@@ -69,6 +88,24 @@ impl HeldBy {
         Self::new("nothing", "Its call is under way.".to_owned(), None)
     }
 
+    /// An operator has stopped it.
+    pub(super) fn stopped(stop: &Stop) -> Self {
+        let end = match stop.until {
+            Some(until) => format!(" until {until}"),
+            None => " until it is resumed".to_owned(),
+        };
+        let text = format!("Dispatch of {} is stopped{end}: {}", stop.target, stop.reason);
+        Self { reason: Some(HoldReason::Stopped.word()), ..Self::new("hold", text, stop.until) }
+    }
+
+    /// The record of stops cannot be read, so that everything is stopped.
+    pub(super) fn stopped_unread(reason: &str) -> Self {
+        let text = format!(
+            "Nothing is sent: the record of emergency stops cannot be read ({reason}); resume everything once that is right."
+        );
+        Self { reason: Some(HoldReason::Stopped.word()), ..Self::new("hold", text, None) }
+    }
+
     /// It would not be taken in at the door, for what `by` names.
     pub(super) fn refused(by: &'static str, text: String) -> Self {
         Self::new(by, text, None)
@@ -85,6 +122,15 @@ impl HeldBy {
             // A hold comes first: as long as it lasts, room in the limits makes no difference.
             (Some(hold), _) => Self::hold(lane, hold, runtime),
             (None, Some(blocked)) => Self::limit(blocked),
+            (None, None) if report.slowed.is_some_and(|rate| rate.reason == SlowReason::Reduced) => {
+                let text = "Its endpoint answered 429 or 503: its lane goes more slowly than its limits allow (see rate).";
+                Self::new("rate", text.to_owned(), None)
+            }
+            (None, None) if report.slowed.is_some() => {
+                let text =
+                    "Its endpoint has just come back: its lane goes ever faster up to its limits (see rate).";
+                Self::new("rate", text.to_owned(), None)
+            }
             (None, None) => {
                 let text = match ahead {
                     None | Some(0) => "Nothing holds it; it goes next.".to_owned(),
@@ -125,9 +171,17 @@ impl HeldBy {
                                        right are neither sent nor dropped, and those whose due_at was given meanwhile are not sent, \
                                        until it is synchronised or confirmed."
                 .to_owned(),
+            // The reason of a stop is put in by whoever knows the event.
+            (HoldReason::Stopped, _) => {
+                format!("An operator has stopped it{}.", if hold.until.is_some() { end("until") } else { String::new() })
+            }
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }
+            (HoldReason::Token, _) => format!(
+                "There is no token for calls to its endpoint (see tokens of /readyz?verbose); it is looked again{}.",
+                end("at")
+            ),
             (HoldReason::Share, _) => {
                 "Its lane has its share of the calls in flight (dispatch.max_inflight): one of its calls, or enough \
                  of others, have to end first."

@@ -6,6 +6,8 @@
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
 //!               -> events: list, cancel, delay, send-now, one or many -> queue
+//!               -> stops: pause and resume everything, a host, an organisation -> a document, dispatcher
+//! changes: many at once, counted, confirmed, with progress: the work is that of events, or of dead
 //! dead: dead letters -> queue: they are shown, redriven and purged
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
@@ -18,6 +20,7 @@ mod asked;
 mod authoring;
 mod body;
 mod candidates;
+mod changes;
 mod dead;
 mod desk;
 mod doc;
@@ -26,11 +29,14 @@ mod events;
 mod explain;
 mod figures;
 mod held;
+mod outcomes;
 mod policies;
 mod precondition;
 mod pulse;
 mod query;
+mod resource;
 mod status;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -53,15 +59,17 @@ use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
-use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtHold, DoubtKind};
+use crate::store::{KeyUse, StoreHealth};
 
+pub(crate) use changes::Runs;
 pub(crate) use dead::{DeadDesk, dead_routes};
 pub(crate) use desk::{Desk, desk_routes};
 pub(crate) use doc::api_doc;
 pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
-pub(crate) use events::Runs;
+pub(crate) use outcomes::{OutcomeDesk, OutcomeLine, outcome_routes};
 pub(crate) use pulse::Pulse;
+pub(crate) use stops::StopRecord;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -84,12 +92,16 @@ pub(crate) struct Ops {
     pub egress_state: DeliveryState,
     /// Which endpoints are called through proxies that find addresses themselves, where one is.
     pub proxy_state: DeliveryState,
+    /// Which endpoints lack a token for their calls, where some need one.
+    pub token_state: DeliveryState,
     /// How names are resolved at present, where they are.
     pub name_state: DeliveryState,
     /// How the limit on open files is shared out, in a sentence.
     pub descriptors: Arc<str>,
     /// The dispatcher, asked for calls under way and holds.
     pub dispatch: DispatchHandle,
+    /// The emergency stops.
+    pub stops: StopRecord,
     /// The clock for ages and uptime.
     pub clock: Clock,
     /// Since when the process runs, and its rates.
@@ -175,10 +187,53 @@ fn all_checks(ops: &Ops) -> Vec<ReadinessCheck> {
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
     checks.push(ReadinessCheck { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    // Nor while nothing is sent: events go on being taken.
+    checks.push(ReadinessCheck { name: "dispatch", ok: true, detail: dispatch_state(&ops.stops) });
+    checks.extend(keys_check(&ops.queue.store_health().keys));
     checks.extend((ops.egress_state)().map(|detail| ReadinessCheck { name: "egress", ok: true, detail }));
     checks.extend((ops.proxy_state)().map(|detail| ReadinessCheck { name: "proxy", ok: true, detail }));
+    checks.extend((ops.token_state)().map(|detail| ReadinessCheck { name: "tokens", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| ReadinessCheck { name: "names", ok: true, detail }));
     checks
+}
+
+/// What an operator has stopped, in a sentence.
+fn dispatch_state(stops: &StopRecord) -> String {
+    if let Some(reason) = stops.stops().why_unreadable() {
+        return format!("nothing is sent: the record of emergency stops cannot be read ({reason})");
+    }
+    let in_force: Vec<String> = stops
+        .in_force()
+        .iter()
+        .map(|stop| match stop.until {
+            Some(until) => format!("{} until {until}: {}", stop.target, stop.reason),
+            None => format!("{} until it is resumed: {}", stop.target, stop.reason),
+        })
+        .collect();
+    if in_force.is_empty() {
+        return "nothing is stopped".to_owned();
+    }
+    format!("stopped by an operator: {}", in_force.join("; "))
+}
+
+/// The keys that records need. It never fails: what needs a key that is missing waits, and everything else goes on.
+fn keys_check(keys: &[KeyUse]) -> Option<ReadinessCheck> {
+    let first = keys.iter().find(|of| of.encrypts);
+    let mut parts = match first.and_then(|of| of.id.as_deref()) {
+        Some(id) => vec![format!("{id} encrypts")],
+        None => vec!["what is new is not encrypted".to_owned()],
+    };
+    for of in keys.iter().filter(|of| !of.encrypts && of.records > 0) {
+        let KeyUse { id, present, files, records, .. } = of;
+        let word = match id {
+            None => "not encrypted",
+            Some(_) if *present => "needed",
+            Some(_) => "MISSING from store.key_file",
+        };
+        let id = id.as_deref().map_or_else(String::new, |id| format!("{id} "));
+        parts.push(format!("{id}{word}: {records} events and dead letters in {files} files"));
+    }
+    (!keys.is_empty()).then(|| ReadinessCheck { name: "encryption", ok: true, detail: parts.join("; ") })
 }
 
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless

@@ -15,10 +15,12 @@ use crate::dispatch::{HoldReason, PlannerFigures};
 use crate::ops::desk::{OpsAnswer, json, respond, shutting_down};
 use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
+use crate::ops::stops::StopBody;
 use crate::ops::wire::{HeldBody, date};
 use crate::ops::{Ops, all_checks, doc};
 use crate::problem::{Problem, codes};
 use crate::queue::{Completed, LaneCounts};
+use crate::store::KeyUse;
 
 /// The whole daemon at one moment.
 #[derive(Serialize, ToSchema)]
@@ -40,6 +42,8 @@ pub(super) struct StatusBody {
     policies: PoliciesBody,
     /// Lanes that may not send although their limits have room, by reason.
     held: Vec<HeldBody>,
+    /// The emergency stops in force.
+    stops: Vec<StopBody>,
     doubts: DoubtsBody,
     store: StoreBody,
 }
@@ -85,7 +89,7 @@ struct PoliciesBody {
     idle: u64,
     /// Of all of these, those whose pause holds.
     paused: u64,
-    /// Those with a lane that is held for another reason than a pause.
+    /// Those with a lane that is held for another reason than a pause or an emergency stop.
     held: u64,
 }
 
@@ -108,6 +112,32 @@ struct StoreBody {
     disk_bytes: u64,
     /// Bytes that its file system has left.
     free_bytes: u64,
+    /// The keys by which events and dead letters are encrypted at rest; empty where nothing is encrypted.
+    keys: Vec<KeyBody>,
+}
+
+/// How much of what is at rest needs a key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyUse)]
+struct KeyBody {
+    /// Names the key; null stands for what is not encrypted.
+    #[schema(required)]
+    id: Option<String>,
+    /// Whether it is in `store.key_file`. What needs a key that is not there waits until it is.
+    present: bool,
+    /// Whether what is new is encrypted by it.
+    encrypts: bool,
+    /// Files with events or dead letters that need it. A key without any can be taken out of the file.
+    files: u64,
+    /// Waiting events and dead letters that need it.
+    records: u64,
+}
+
+impl From<&KeyUse> for KeyBody {
+    fn from(of: &KeyUse) -> Self {
+        let KeyUse { id, present, encrypts, files, records } = of.clone();
+        Self { id, present, encrypts, files, records }
+    }
 }
 
 /// Show the daemon
@@ -166,11 +196,13 @@ impl Ops {
                 }),
                 policies: self.policy_counts(&going_on, now),
                 held: by_reason(going_on.held.iter().map(|(_, hold)| hold)),
+                stops: self.stops.in_force().iter().map(StopBody::of).collect(),
                 doubts: self.doubt_counts(),
                 store: StoreBody {
                     id: format!("{:016x}", store.id),
                     disk_bytes: store.used_bytes,
                     free_bytes: store.free_bytes,
+                    keys: store.keys.iter().map(KeyBody::from).collect(),
                 },
             },
             None,
@@ -189,7 +221,10 @@ impl Ops {
             counts.paused += u64::from(policy.pause().is_some_and(|pause| pause.holds(now)));
         }
         // Pauses have a count of their own.
-        let others = going_on.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused);
+        let others = going_on
+            .held
+            .iter()
+            .filter(|(_, hold)| !matches!(hold.reason, HoldReason::Paused | HoldReason::Stopped));
         let policies = others.flat_map(|(lane, _)| lane.policies().iter().map(|part| &part.policy));
         counts.held = policies.collect::<HashSet<_>>().len() as u64;
         counts

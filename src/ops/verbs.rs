@@ -128,7 +128,8 @@ impl Verbs<'_> {
     async fn pause(&self, id: &PolicyId, request: &PauseRequest) -> OpsAnswer {
         let reason = reason(request.reason.as_ref())?;
         let now = self.clock.now();
-        let until = self.until(request, now)?;
+        let ends = (request.until.as_ref(), request.for_seconds.as_ref());
+        let until = end_of_pause(self.clock, ends, now)?;
         let edit = |book: &mut crate::policy::Book| {
             let held = book.known(id).and_then(|policy| policy.pause()).filter(|pause| pause.holds(now));
             // A second pause before the end of the first goes on with its beginning: the policy has been paused since
@@ -167,42 +168,6 @@ impl Verbs<'_> {
         }
         info!(policy = %id, purged, "policy purged");
         Ok(json(&Purged { purged }, None))
-    }
-
-    /// The end of a pause on the steady line, a whole millisecond as it is stored.
-    fn until(&self, request: &PauseRequest, now: Timestamp) -> Result<Option<Timestamp>, Box<Problem>> {
-        let length = match (&request.until, &request.for_seconds) {
-            (None, None) => return Ok(None),
-            (Some(_), Some(_)) => {
-                return Err(invalid("until", "excludes for_seconds; give one of them".to_owned()));
-            }
-            (Some(_), None) if !self.clock.is_trusted() => {
-                let rule = "cannot be judged while the wall clock is in doubt; give for_seconds, or confirm the clock";
-                return Err(invalid("until", rule.to_owned()));
-            }
-            // The steady line takes over from here: a later step of the wall clock does not move the end.
-            (Some(date), None) => {
-                let length =
-                    date.as_str().and_then(Timestamp::parse).map(|date| date.since(self.clock.wall()));
-                let length = length.filter(|length| !length.is_zero());
-                let rule = "must be an RFC 3339 date in the future, such as 2030-01-31T08:00:00Z";
-                length.filter(|length| *length <= MAX_PAUSE).ok_or_else(|| {
-                    invalid(
-                        "until",
-                        format!("{rule}, at most 366 days from now; leave it out to pause until resumed"),
-                    )
-                })?
-            }
-            (None, Some(seconds)) => {
-                let length = seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-                let sound = length.filter(|length| !length.is_zero() && *length <= MAX_PAUSE);
-                sound.ok_or_else(|| {
-                    let most = MAX_PAUSE.as_secs();
-                    invalid("for_seconds", format!("must be a number above 0 and at most {most}"))
-                })?
-            }
-        };
-        Ok(Some(Timestamp::from_millis((now + length).ceil_millis())))
     }
 }
 
@@ -256,7 +221,47 @@ pub(super) async fn purge(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body:
     Verbs::from(desk).purge(id, &read(headers, body).await?).await
 }
 
-fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {
+/// The end of a pause on the steady line, a whole millisecond as it is stored.
+pub(super) fn end_of_pause(
+    clock: &Clock,
+    (until, for_seconds): (Option<&Value>, Option<&Value>),
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Box<Problem>> {
+    let length = match (until, for_seconds) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(invalid("until", "excludes for_seconds; give one of them".to_owned()));
+        }
+        (Some(_), None) if !clock.is_trusted() => {
+            let rule =
+                "cannot be judged while the wall clock is in doubt; give for_seconds, or confirm the clock";
+            return Err(invalid("until", rule.to_owned()));
+        }
+        // The steady line takes over from here: a later step of the wall clock does not move the end.
+        (Some(date), None) => {
+            let length = date.as_str().and_then(Timestamp::parse).map(|date| date.since(clock.wall()));
+            let length = length.filter(|length| !length.is_zero());
+            let rule = "must be an RFC 3339 date in the future, such as 2030-01-31T08:00:00Z";
+            length.filter(|length| *length <= MAX_PAUSE).ok_or_else(|| {
+                invalid(
+                    "until",
+                    format!("{rule}, at most 366 days from now; leave it out to pause until resumed"),
+                )
+            })?
+        }
+        (None, Some(seconds)) => {
+            let length = seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let sound = length.filter(|length| !length.is_zero() && *length <= MAX_PAUSE);
+            sound.ok_or_else(|| {
+                let most = MAX_PAUSE.as_secs();
+                invalid("for_seconds", format!("must be a number above 0 and at most {most}"))
+            })?
+        }
+    };
+    Ok(Some(Timestamp::from_millis((now + length).ceil_millis())))
+}
+
+pub(super) fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {
     let rule = || {
         format!(
             "must be text of 1 to {MAX_REASON} characters without control characters: it is shown to whoever wonders"

@@ -83,4 +83,12 @@ pub(crate) struct About {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub explain: Option<String>,
+    /// Of what ended before this time nothing may be known any more; missing where every end is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub known_since: Option<String>,
+    /// The request that goes on from what is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub go_on: Option<String>,
 }

@@ -41,12 +41,12 @@ codes! {
         "the header is not one visible ASCII text, or stands beside several events or CloudEvents";
     FOREIGN_ORIGIN = "foreign_origin", 403, "Foreign origin", "a page of another origin calls";
     NOT_FOUND = "not_found", 404, "Not found", "no such route";
-    EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended long ago";
+    EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended before `known_since`";
     POLICY_NOT_FOUND = "policy_not_found", 404, "No such policy", "no such policy";
     DOUBT_NOT_FOUND = "doubt_not_found", 404, "No such doubt", "no such doubt, or it has ended";
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found", 404, "No such dead letter", "no dead letter of this event: it never died, was redriven or purged, or is gone";
     ACCOUNT_NOT_FOUND = "account_not_found", 404, "No such account", "no such account";
-    CHANGE_NOT_FOUND = "change_not_found", 404, "No such change", "no such change of many events since the start";
+    CHANGE_NOT_FOUND = "change_not_found", 404, "No such change", "no such change of many events or dead letters since the start";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed", "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "The body did not come", "the body stopped coming";
     FILE_ACCOUNT = "file_account", 409, "The account is one of the file", "the account stands in the configuration file; change it there";
@@ -61,10 +61,11 @@ codes! {
     EVENT_INFLIGHT = "event_inflight", 409, "The event is under way", "its call is under way, or its end is not on record yet: it is not changed";
     EVENT_ENDED = "event_ended", 409, "The event has ended", "it has ended already, otherwise than was asked for; the answer says how";
     CHANGE_NOT_CONFIRMED = "change_not_confirmed", 409, "The change is not confirmed",
-        "the confirmation is of another change of many events, or older than ten minutes";
-    CHANGE_UNDER_WAY = "change_under_way", 409, "A change is under way", "another change of many events goes on";
-    WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt, or of dead letters is meant, than was confirmed; the answer names it";
-    OPERATION_BUSY = "operation_busy", 409, "Another operation goes on", "another operation on dead letters goes on; look at its progress";
+        "the confirmation is of another change of many, or older than ten minutes";
+    CHANGE_UNDER_WAY = "change_under_way", 409, "A change is under way", "another change of many events or dead letters goes on";
+    WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt than was confirmed; the answer names it";
+    CURSOR_GONE = "cursor_gone", 410, "The cursor is too old",
+        "the cursor is older than the ends that are kept, or of another data directory; `known_since` and `go_on` say how to go on";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",
         "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413, "The request is too large",

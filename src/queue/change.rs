@@ -32,6 +32,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) enum Change {
     /// It ends as cancelled.
     Cancel,
+    /// The same; and where its call is under way, that is the last one: what would be repeated or parked ends as cancelled.
+    Purge,
     /// It is due at once, before all in its lane that were accepted later: the moment of its acceptance is its due time.
     SendNow,
     /// It waits until then, within its life.
@@ -91,13 +93,23 @@ impl Changes {
         change: Change,
         taken_up_by: &dyn ReadAhead,
     ) -> Result<Changed, QueueError> {
+        let is_purged = change == Change::Purge;
+        if is_purged {
+            // Before it is looked at: what comes back from its call from now on has ended.
+            self.settler.let_no_more(name);
+        }
+        let mut changed = Changed::OnItsWay;
         for _ in 0..TRIES {
-            if let Some(changed) = self.try_once(name, change, taken_up_by).await? {
-                return Ok(changed);
+            if let Some(answer) = self.try_once(name, change, taken_up_by).await? {
+                changed = answer;
+                break;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(Changed::OnItsWay)
+        if is_purged && !matches!(changed, Changed::UnderWay | Changed::OnItsWay) {
+            self.settler.spare(name);
+        }
+        Ok(changed)
     }
 
     /// `None` when the entry was on its way from one hand to another, or was lost meanwhile.
@@ -141,7 +153,7 @@ impl Changes {
     /// The answer, where there is nothing to change or the change is against the rules.
     fn needless(&self, change: Change, stored: &StoredEntry) -> Result<Option<Changed>, QueueError> {
         Ok(match change {
-            Change::Cancel => None,
+            Change::Cancel | Change::Purge => None,
             // Once more: it stands first already.
             Change::SendNow => (stored.due_at == Some(stored.id.accepted_at())).then_some(Changed::Done),
             Change::PutOff { due_at, .. } => {
@@ -186,7 +198,7 @@ impl Changes {
         let InHand { lane, id, due_at: from, tries } = in_hand;
         let put_off = |due_at, doubted_at| Settlement::Reschedule { due_at, tries, doubted_at };
         let (settlement, why) = match change {
-            Change::Cancel => {
+            Change::Cancel | Change::Purge => {
                 let status = self.ended.last_status(id);
                 (Settlement::Cancelled, Some(Why { reason: Reason::Cancelled, status, limited: None }))
             }

@@ -11,6 +11,7 @@ mod change;
 mod counters;
 mod ends;
 mod hosts;
+mod last_calls;
 mod ledger;
 mod load;
 mod lost;
@@ -19,6 +20,7 @@ mod parked;
 mod records;
 mod search;
 mod settle;
+mod signals;
 mod sizes;
 mod standing;
 mod table;
@@ -27,17 +29,19 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Settlement};
+use crate::event::{
+    AttemptDetail, CanonicalUrl, Entry, Event, EventId, Facts, Lane, LaneKey, Redriven, Settlement,
+};
 use crate::store::record::RecordError;
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
+    Appended, AttemptStore, Dedup, Doubts, EndLog, EntryStore, FlightMarks, GiveUp, ReadLimit, RunToEnd,
+    StoreError, StoreHealth,
 };
 use crate::telemetry::EventSource;
 
@@ -51,12 +55,13 @@ use load::HandOut;
 pub(crate) use load::{LoadedPage, PageMix};
 use lost::Losses;
 use named::NamedEntries;
-pub(crate) use parked::{Imported, Operation, OperationTask, OperationVerb, Operations, Parked, Remade};
+pub(crate) use parked::{Imported, Parked, Remade};
 use records::RecordReader;
 use search::Searcher;
 pub(crate) use search::{Found, Search};
 pub(crate) use settle::Completed;
 use settle::Settler;
+pub(crate) use signals::{LaneSignal, LaneSignals};
 use standing::Standings;
 pub(crate) use standing::{ReadAhead, Standing, WaitingEntry};
 pub(crate) use table::LaneCounts;
@@ -106,36 +111,7 @@ struct QueueParts {
     searcher: Searcher,
     settler: Arc<Settler>,
     losses: Arc<Losses>,
-}
-
-/// What the dispatcher hears from the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LaneSignal {
-    /// The lane has new work; said at most once until it is loaded.
-    Ready(LaneKey),
-    /// An entry of the lane waits for this due time, earlier than all others that are known.
-    PutOff(LaneKey, Timestamp),
-    /// These entries of the lane were handed out and are no longer owed: an operator gave them up.
-    GivenUp(LaneKey, HashSet<EventId>),
-    /// Reads that failed are to be tried again now.
-    ReadAgain,
-}
-
-/// Where the dispatcher hears which lanes have work.
-pub(crate) struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
-
-impl LaneSignals {
-    /// Waits for signals and appends them; returns how many came, zero once the queue is gone.
-    pub(crate) async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
-        self.0.recv_many(into, most).await
-    }
-
-    /// Appends the signals that are there.
-    pub(crate) fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
-        while let Ok(signal) = self.0.try_recv() {
-            into.push(signal);
-        }
-    }
+    attempts: Arc<dyn AttemptStore>,
 }
 
 impl Queue {
@@ -194,8 +170,19 @@ impl Queue {
         let standings = Standings { named, lanes: lanes.clone(), records };
         let acceptance =
             Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
-        let parts =
-            QueueParts { store, lanes, acceptance, hand_out, standings, changes, searcher, settler, losses };
+        let attempts = store.attempts();
+        let parts = QueueParts {
+            store,
+            lanes,
+            acceptance,
+            hand_out,
+            standings,
+            changes,
+            searcher,
+            settler,
+            losses,
+            attempts,
+        };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
@@ -260,6 +247,21 @@ impl Queue {
         self.settle_because(entry, settlement, Facts::default())
     }
 
+    /// Notes an attempt for those who ask later. Never waits; what finds no room is dropped.
+    pub(crate) fn note_attempt(&self, attempt: AttemptDetail) {
+        self.0.attempts.note(attempt);
+    }
+
+    /// The last attempts of an event that had a failure, the newest first: as many as are kept, at most five.
+    pub(crate) async fn attempts_of(&self, event: EventId) -> Vec<AttemptDetail> {
+        self.0.attempts.last(event).await
+    }
+
+    /// Where calls under way are marked; `None` where nothing outlives a process.
+    pub(crate) fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        self.0.store.flights()
+    }
+
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
     /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
     /// Later calls return at once until something becomes durable again.
@@ -285,6 +287,14 @@ impl Queue {
         self.0.standings.of(id, taken_up_by).await
     }
 
+    /// The last redrive of the event that goes by this id, also after its end, as far as it is on record.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read.
+    pub(crate) async fn last_redrive(&self, id: EventId) -> Result<Option<Redriven>, QueueError> {
+        Ok(self.0.standings.named.last_redrive(id).await?.map(|last| last.redriven))
+    }
+
     /// Looks for events that are owed an end: at most 10 000 of them, or for 50 ms, whichever comes first. A page may be
     /// empty and lead on.
     ///
@@ -307,6 +317,17 @@ impl Queue {
     ) -> Result<Changed, QueueError> {
         let changes = Arc::clone(&self.0.changes);
         RunToEnd::new(async move { changes.make(id, change, &*taken_up_by).await }).await
+    }
+
+    /// Entries that were purged when their calls came back, since the last call of this: the dispatcher is to be told,
+    /// which may wait for them in vain.
+    pub(crate) fn take_last_calls(&self) -> Vec<(LaneKey, EventId)> {
+        self.0.settler.take_last_calls()
+    }
+
+    /// Forgets which calls under way are to be the last ones of their events: see [`Change::Purge`].
+    pub(crate) fn spare_all(&self) {
+        self.0.settler.spare_all();
     }
 
     /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it
@@ -341,6 +362,14 @@ impl Queue {
         if self.store_health().slow {
             return Err(StoreError::Slow);
         }
+        self.outlast(work).await
+    }
+
+    /// As [`Queue::in_time`], for what is begun also while the store does not answer.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`] when the store did not answer before it ended.
+    pub(crate) async fn outlast<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut work = std::pin::pin!(work);
         loop {
             match tokio::time::timeout(LOOK_AT_STORE_EVERY, &mut work).await {
@@ -395,6 +424,18 @@ impl Queue {
     #[must_use]
     pub(crate) fn doubts(&self) -> Doubts {
         self.0.store.doubts()
+    }
+
+    /// How events ended, in the order in which that became durable.
+    #[must_use]
+    pub(crate) fn ends(&self) -> Arc<dyn EndLog> {
+        Arc::clone(&self.0.store).ends()
+    }
+
+    /// From when on the end of every event is known; `None` when that is all of them.
+    #[must_use]
+    pub(crate) fn known_since(&self) -> Option<Timestamp> {
+        self.ends().kept().known_since
     }
 
     /// The store's figures, and whether it answers in time.

@@ -9,7 +9,7 @@ use crate::event::EventId;
 use crate::queue::QueueError;
 use crate::queue::ends::{End, KnownEnd, RecentEnds};
 use crate::queue::parked::redrive_key;
-use crate::store::{Appended, EntryStore, KeptEnd, Lookup};
+use crate::store::{Appended, EntryStore, KeptEnd, LastRedrive, Lookup};
 
 /// Redrives of one event that are asked for together.
 const REDRIVES_AT_ONCE: u16 = 32;
@@ -34,7 +34,11 @@ impl NamedEntries {
         };
         let entry = if may_be_redriven { self.redriven_as(name).await? } else { None };
         Ok(match entry {
-            Some(entry) => (entry, self.store.lookup(entry).await?),
+            Some(entry) => match self.store.lookup(entry).await? {
+                // It was handed in, and nothing is left of it.
+                Lookup::Unknown => (entry, Lookup::Settled(None)),
+                found => (entry, found),
+            },
             None => (name, found),
         })
     }
@@ -44,8 +48,17 @@ impl NamedEntries {
         self.ended.of(entry).or_else(|| kept.map(KnownEnd::of_store))
     }
 
-    /// The entry of the last redrive of an event that goes by this id, as far as its key is on record.
+    /// The last redrive of an event that goes by this id, also after its end, as far as it is on record.
+    pub(super) async fn last_redrive(&self, name: EventId) -> Result<Option<LastRedrive>, QueueError> {
+        Ok(self.store.last_redrives(vec![name]).await?.pop().flatten())
+    }
+
+    /// The entry of that redrive.
     async fn redriven_as(&self, name: EventId) -> Result<Option<EventId>, QueueError> {
+        if let Some(last) = self.last_redrive(name).await? {
+            return Ok(Some(last.entry));
+        }
+        // One that was handed in before the store kept that beside the keys.
         let (mut last, mut asked) = (None, 0_u16);
         loop {
             // The key of an earlier redrive may be gone while that of a later one is there.

@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
-use crate::event::{Entry, Facts, Reason, Settlement, Why};
+use crate::event::{Entry, EventId, Facts, LaneKey, Reason, Settlement, Why};
 use crate::queue::counters::count_end;
 use crate::queue::ends::RecentEnds;
+use crate::queue::last_calls::LastCalls;
 use crate::queue::ledger::Ledger;
 use crate::queue::lost::Losses;
 use crate::queue::table::SharedTable;
@@ -64,6 +65,8 @@ pub(super) struct Settler {
     losses: Arc<Losses>,
     ended: RecentEnds,
     pending: Mutex<Vec<SettleRequest>>,
+    /// Entries that end with the call that is under way, whatever comes of it.
+    last_calls: LastCalls,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
     wake: Notify,
@@ -89,6 +92,7 @@ impl Settler {
             losses,
             ended,
             pending: Mutex::default(),
+            last_calls: LastCalls::default(),
             owed: AtomicUsize::new(0),
             wake: Notify::new(),
             settled: Notify::new(),
@@ -107,6 +111,7 @@ impl Settler {
         if self.losses.take_stale(entry.id) {
             return false;
         }
+        let settlement = self.last_calls.ended(entry, settlement);
         let why = match Reason::of(&settlement) {
             None => {
                 self.ended.answered(entry.id, facts.status);
@@ -128,6 +133,26 @@ impl Settler {
             why,
         });
         true
+    }
+
+    /// The call of this entry that is under way is to be its last one: where it would be repeated or parked, it is cancelled.
+    pub(super) fn let_no_more(&self, id: EventId) {
+        self.last_calls.mark(id);
+    }
+
+    /// It was no call that was under way.
+    pub(super) fn spare(&self, id: EventId) {
+        self.last_calls.spare(id);
+    }
+
+    /// Those that were cancelled by that, since the last call.
+    pub(super) fn take_last_calls(&self) -> Vec<(LaneKey, EventId)> {
+        self.last_calls.take_cancelled()
+    }
+
+    /// Forgets all of these.
+    pub(super) fn spare_all(&self) {
+        self.last_calls.spare_all();
     }
 
     /// The same of an entry that was not handed out.

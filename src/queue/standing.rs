@@ -108,6 +108,12 @@ impl Standing {
         }
     }
 
+    /// The id by which people know the event that was asked for by `id`: that of its entry leads to it, too.
+    #[must_use]
+    pub(crate) fn name_of(&self, id: EventId) -> EventId {
+        self.waiting().map_or(id, |waiting| waiting.event.name(waiting.entry))
+    }
+
     /// The state in a word, as answers and metrics name it; `None` of what is unknown.
     #[must_use]
     pub(crate) const fn word(&self) -> Option<&'static str> {

@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method};
 
-use crate::event::{Entry, EventId, LaneKey};
+use crate::clock::Timestamp;
+use crate::event::{CanonicalUrl, Entry, Event, EventId, Labels, LaneKey, Tries};
 use crate::queue::{LoadedPage, PageMix, Queue, QueueError, ReadAhead};
 use crate::store::ReadLimit;
 
@@ -35,4 +38,20 @@ impl ReadAhead for TakenUp {
     }
 
     fn taken(&self, _: LaneKey) {}
+}
+
+/// An entry of the lane `p@1` that was handed out for its first call.
+pub(crate) fn entry(id: EventId) -> Entry {
+    let event = Event {
+        method: Method::POST,
+        url: CanonicalUrl::parse("http://h.org/").expect("valid"),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        labels: Labels::default(),
+        due_at: None,
+        is_dated: false,
+        expires_at: Timestamp::MAX,
+        redriven: None,
+    };
+    Entry { id, lane: LaneKey::new("p@1").expect("short"), tries: Tries::NONE, due_at: None, event }
 }

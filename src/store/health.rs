@@ -2,6 +2,7 @@
 //!
 //! Must not know: what a store is made of, who shows it to whom.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -40,4 +41,21 @@ pub struct StoreHealth {
     pub errors: u64,
     /// Why the store is held as a whole: nothing is accepted, dispatched, expired, drained or deleted.
     pub held: Option<String>,
+    /// The keys by which records are encrypted at rest, and how much needs each; empty where nothing is encrypted.
+    pub keys: Arc<[KeyUse]>,
+}
+
+/// How many records need a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Names the key; `None` stands for records that are not encrypted.
+    pub id: Option<String>,
+    /// It is there. Records whose key is not wait until it is.
+    pub present: bool,
+    /// New records are encrypted by it.
+    pub encrypts: bool,
+    /// Files with such records.
+    pub files: u64,
+    /// Waiting events and dead letters in them.
+    pub records: u64,
 }

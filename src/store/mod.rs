@@ -8,13 +8,16 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+pub(crate) mod attempts;
 #[cfg(test)]
 mod conformance;
 mod consumption;
 mod dead;
 pub(crate) mod doubts;
 pub(crate) mod embedded;
+mod ends;
 mod error;
+mod flights;
 mod health;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -24,6 +27,8 @@ mod run_to_end;
 mod scan;
 mod turn;
 
+pub(crate) use attempts::AttemptStore;
+pub(crate) use attempts::NoAttempts;
 #[cfg(test)]
 pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
 pub use consumption::{Usage, UsageFound, UsageStore};
@@ -32,8 +37,10 @@ pub(crate) use dead::{
 };
 pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
+pub(crate) use ends::{EndLog, EndPlace, EndRecord, EndsKept, EndsPage, EndsRead};
 pub use error::StoreError;
-pub(crate) use health::StoreHealth;
+pub(crate) use flights::{FlightMarks, FlightsFound};
+pub(crate) use health::{KeyUse, StoreHealth};
 pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
 pub(crate) use scan::{LanePick, Scan, ScanPage, ScanPlace, Scanned};
@@ -46,7 +53,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
+use crate::event::{EventId, LaneKey, Redriven, Settlement, Tries, Why};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +78,26 @@ pub struct Dedup {
     pub key: [u8; 16],
     /// Digest of what was handed in under it.
     pub fingerprint: u64,
+}
+
+impl Dedup {
+    /// Fingerprints of the keys under which dead letters are handed in again: of one that keeps its id, and of one that got a new
+    /// id. They are on disk. What producers hand in has others, but for a chance of next to nothing.
+    pub(crate) const REDRIVES: [u64; 2] = [1, 2];
+
+    /// Whether it may be such a key.
+    pub(crate) fn is_of_redrive(&self) -> bool {
+        Self::REDRIVES.contains(&self.fingerprint)
+    }
+}
+
+/// The last redrive of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRedrive {
+    /// The entry as which it was handed in.
+    pub entry: EventId,
+    /// What its record says of it.
+    pub redriven: Redriven,
 }
 
 /// What an append answers for one [`NewEntry`].
@@ -148,7 +175,7 @@ pub enum Lookup {
     Settled(Option<KeptEnd>),
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
-    /// Never seen, or settled so long ago that nothing is left of it.
+    /// Never seen, or settled before [`EndsKept::known_since`].
     Unknown,
 }
 
@@ -271,6 +298,13 @@ pub trait EntryStore: Send + Sync + 'static {
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
 
+    /// The last redrives of the events that go by these ids, in order; also of events that have ended since. Those of entries
+    /// that are owed an end are known, and of others a bounded number, the newest: 65 536 at least.
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>>;
+
     /// One step of a walk over all that is owed an end, in an order of the store's own. An entry that is owed an end from
     /// the first step of a walk to its last is returned by one of them, and none twice, whatever is settled meanwhile.
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<ScanPage, StoreError>>;
@@ -292,8 +326,21 @@ pub trait EntryStore: Send + Sync + 'static {
     /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
 
+    /// What the same store keeps of attempts.
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        Arc::new(NoAttempts)
+    }
+
+    /// Where calls under way are marked in the same store; `None` where nothing outlives a process.
+    fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        None
+    }
+
     /// What the same store keeps for a person.
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters>;
+
+    /// How events ended, in order.
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog>;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -157,6 +157,18 @@ pub(crate) fn redrives(record: &[u8]) -> u16 {
     split_redriven(record).ok().and_then(|(redriven, _)| redriven).map_or(0, |redriven| redriven.count)
 }
 
+/// What a record says of redrives; `None` of a plain one, and of one that does not decode.
+pub(crate) fn redriven(record: &[u8]) -> Option<Redriven> {
+    split_redriven(record).ok()?.0
+}
+
+/// The bytes with which a record says it.
+pub(crate) fn redriven_part(record: &[u8]) -> Option<&[u8]> {
+    let (redriven, rest) = split_redriven(record).ok()?;
+    redriven?;
+    record.get(..record.len().checked_sub(rest.len())?)
+}
+
 fn encode_redriven(redriven: &Redriven, out: &mut Vec<u8>) -> Result<(), RecordError> {
     let from_url = redriven.from_url.as_deref().unwrap_or_default();
     let length = |text: &str| u16::try_from(text.len()).map_err(malformed);
@@ -207,6 +219,19 @@ impl Head<'_> {
 
 fn malformed(error: impl std::fmt::Display) -> RecordError {
     RecordError::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Redriven, VERSION, encode_redriven};
+
+    /// The beginning of a record that was redriven so, and nothing behind it that decodes.
+    pub(crate) fn redriven_record(redriven: &Redriven) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_redriven(redriven, &mut out).expect("short texts");
+        out.push(VERSION);
+        out
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,11 @@ use crate::telemetry::names;
 /// What may be wrong with header lines.
 const AMENDED: [&str; 2] = ["broken", "surplus"];
 
+/// Why a time to come back is not waited for as it stands there: it cannot be read, an answer of its status names none, it
+/// is cut to the life of the event or to the longest wait there is, or it is a date while the clock is in doubt.
+const IGNORED: [&str; 5] =
+    ["unreadable", "status_names_no_wait", "beyond_life", "beyond_a_year", "clock_in_doubt"];
+
 /// The head of an answer had to be amended before it could be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerAmended<'a> {
@@ -43,7 +48,7 @@ impl AnswerAmended<'_> {
 /// An answer named a time to come back that is not waited for as it stands there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerTimeIgnored {
-    /// `unreadable`: it is passed over; `beyond_life`: it is cut to the life of the event.
+    /// One of [`IGNORED`].
     pub why: &'static str,
 }
 
@@ -56,7 +61,7 @@ impl AnswerTimeIgnored {
 
     /// Shows the counters before the first one.
     pub(crate) fn show() {
-        for why in ["unreadable", "beyond_life"] {
+        for why in IGNORED {
             counter!(names::ANSWER_TIMES_IGNORED.name, "why" => why).increment(0);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct EventsChanged {
 
 impl EventsChanged {
     /// All changes by their words, for series that begin at zero.
-    pub(crate) const ALL: [&'static str; 3] = ["cancel", "delay", "send_now"];
+    pub(crate) const ALL: [&'static str; 4] = ["cancel", "delay", "send_now", "purge"];
 
     /// Shows a counter at zero for each change.
     pub(crate) fn show() {

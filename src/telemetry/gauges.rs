@@ -25,6 +25,8 @@ pub(crate) struct PolicyGauges {
     pub inflight: u64,
     /// Entries parked for a person, where these are counted: as a whole, not for each policy.
     pub dead: Option<u64>,
+    /// Dead letters of events that it governed.
+    pub letters: u64,
     /// Calls of its lanes that are under way.
     pub calls: u64,
     /// About the bytes of the entries that are owed an end.
@@ -55,6 +57,10 @@ pub(crate) struct PolicyGauges {
     pub limit_keys: Option<u64>,
     /// Lanes that may not send although their limits have room, by reason.
     pub held: BTreeMap<&'static str, u64>,
+    /// Lanes that start less than their limits allow, by reason.
+    pub slowed: BTreeMap<&'static str, u64>,
+    /// The rate of the slowest of them, in starts per second.
+    pub slowest: Option<f64>,
     /// Lanes that nothing known keeps back and that stand still.
     pub stalled: u64,
     /// Lanes with an event near the end of its life.
@@ -72,14 +78,22 @@ pub(crate) struct Snapshot {
     pub policy_states: Vec<(&'static str, u64)>,
     /// Bytes that the data directory takes on the disk.
     pub store_disk_bytes: u64,
+    /// Bytes of the ends of events that are kept.
+    pub store_ends_bytes: u64,
     /// Bytes that are free on its file system.
     pub store_free_bytes: u64,
     /// Age of the store's operation under way.
     pub store_operation_age: Duration,
     /// Events lost since the data directory was made.
     pub store_lost_events: u64,
+    /// Records at rest, by what their key is.
+    pub store_records: Vec<(&'static str, u64)>,
     /// Damaged places that were found since then.
     pub store_damaged_frames: u64,
+    /// How many emergency stops are in force, by what they stop.
+    pub stops: Vec<(&'static str, u64)>,
+    /// Events that wait for their turn or are taken up, by priority.
+    pub priorities: Vec<(&'static str, u64)>,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
@@ -102,9 +116,19 @@ impl Gauges {
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stdout").absolute(stdout);
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         gauge!(names::STORE_LOST_EVENTS.name).set(figure(snapshot.store_lost_events));
+        for (key, records) in &snapshot.store_records {
+            gauge!(names::STORE_RECORDS.name, "key" => *key).set(figure(*records));
+        }
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
+        gauge!(names::STORE_ENDS_BYTES.name).set(figure(snapshot.store_ends_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));
+        for (target, count) in &snapshot.stops {
+            gauge!(names::DISPATCH_STOPS.name, "target" => *target).set(figure(*count));
+        }
+        for (priority, count) in &snapshot.priorities {
+            gauge!(names::PRIORITY_EVENTS.name, "priority" => *priority).set(figure(*count));
+        }
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));
@@ -150,6 +174,7 @@ impl PolicyGauges {
         self.delayed += other.delayed;
         self.inflight += other.inflight;
         self.dead = self.dead.into_iter().chain(other.dead).reduce(u64::add);
+        self.letters += other.letters;
         self.calls += other.calls;
         self.bytes += other.bytes;
         self.draining += other.draining;
@@ -180,6 +205,10 @@ impl PolicyGauges {
         for (&reason, lanes) in &other.held {
             *self.held.entry(reason).or_default() += lanes;
         }
+        for (&reason, lanes) in &other.slowed {
+            *self.slowed.entry(reason).or_default() += lanes;
+        }
+        self.slowest = self.slowest.into_iter().chain(other.slowest).reduce(f64::min);
     }
 }
 
@@ -198,6 +227,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     for (state, count) in states.into_iter().chain(row.dead.map(|dead| ("dead", dead))) {
         gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
+    gauge!(names::DEAD_LETTERS.name, "policy" => label.clone()).set(figure(row.letters));
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
     set_ages(label, row, now);
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
@@ -205,6 +235,9 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     gauge!(names::LANES_STALLED.name, "policy" => label.clone()).set(figure(row.stalled));
     gauge!(names::LANES_NEAR_EXPIRY.name, "policy" => label.clone()).set(figure(row.near_expiry));
     set_limits(label, row);
+    for (reason, lanes) in &row.slowed {
+        gauge!(names::LANES_SLOWED.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
+    }
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
         if ENDPOINT_REASONS.contains(reason) {
@@ -232,6 +265,7 @@ fn set_limits(label: &SharedString, row: &PolicyGauges) {
         (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
         (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
         (names::LIMIT_CAPACITY_PER_SECOND, row.capacity_per_second),
+        (names::SLOWED_RATE, row.slowest),
         (names::QUOTA_REMAINING, row.quota_remaining.map(figure)),
         (names::LIMIT_KEYS, row.limit_keys.map(figure)),
     ];

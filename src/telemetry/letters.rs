@@ -1,4 +1,4 @@
-//! What becomes of dead letters.
+//! What becomes of dead letters, and of posts of outcomes.
 //!
 //! Must not know: who decides it.
 
@@ -6,6 +6,31 @@ use metrics::counter;
 use tracing::debug;
 
 use crate::telemetry::names;
+
+/// Ends of events were posted to the operator's URL, or the post has failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutcomesPosted {
+    /// One of [`OutcomesPosted::RESULTS`].
+    pub result: &'static str,
+}
+
+impl OutcomesPosted {
+    /// What a post may come to.
+    const RESULTS: [&'static str; 2] = ["delivered", "failed"];
+
+    /// Adds the post to the counter of its result.
+    pub(crate) fn emit(&self) {
+        counter!(names::OUTCOME_POSTS.name, "result" => self.result).increment(1);
+        debug!(result = self.result, "outcomes posted");
+    }
+
+    /// Shows every counter before the first post.
+    pub(crate) fn show() {
+        for result in Self::RESULTS {
+            counter!(names::OUTCOME_POSTS.name, "result" => result).increment(0);
+        }
+    }
+}
 
 /// Dead letters are gone: redriven, purged, or let go by the retention.
 #[derive(Debug, Clone, Copy)]

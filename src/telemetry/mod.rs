@@ -6,6 +6,7 @@
 
 mod ambiguous;
 mod answers;
+mod attempts;
 mod changes;
 mod connections;
 mod defects;
@@ -26,13 +27,16 @@ mod printable;
 mod recorder;
 mod requests;
 mod series;
+mod slowed;
 mod spans;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tokens;
 mod zero;
 
 pub(crate) use ambiguous::CallAmbiguous;
 pub(crate) use answers::{AnswerAmended, AnswerTimeIgnored};
+pub(crate) use attempts::AttemptsNoted;
 pub(crate) use changes::EventsChanged;
 pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub(crate) use defects::Defect;
@@ -47,7 +51,7 @@ pub(crate) use events::{
 pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
 pub(crate) use infos::{PolicyInfo, name_policies};
 pub use lanes::LaneSeries;
-pub(crate) use letters::LettersRemoved;
+pub(crate) use letters::{LettersRemoved, OutcomesPosted};
 pub(crate) use panics::count_panics;
 pub use policies::set_policies;
 pub(crate) use policies::{max_policies, series_of};
@@ -55,5 +59,7 @@ pub(crate) use printable::{printable, printable_lines};
 pub use recorder::install;
 pub(crate) use recorder::{MetricsHandle, RecorderError};
 pub(crate) use requests::RequestAnswered;
+pub(crate) use slowed::RateHalved;
 pub(crate) use spans::TraceSpans;
+pub(crate) use tokens::{TokenAsked, TokensMissing};
 pub(crate) use zero::{EndpointWords, endpoints_may_say};

@@ -2,97 +2,11 @@
 //! `/metrics` and the manual say as well. The manual's table and the recorder are checked against [`ALL`].
 
 mod figures;
+mod kinds;
 
 pub(super) use figures::*;
-
-/// What kind of figure a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows; starts at zero with the process.
-    Counter,
-    /// A value at present, which goes up and down.
-    Gauge,
-    /// A distribution over these upper bounds.
-    Histogram(Buckets),
-}
-
-/// The upper bounds of a histogram's buckets, in its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Buckets {
-    /// Calls over the network, from milliseconds to a minute.
-    Calls,
-    /// Time spent waiting, up to the longest life of an event.
-    Waits,
-    /// Operations on the disk, from a tenth of a millisecond on.
-    Store,
-    /// How late a timer fired, from half a millisecond on.
-    Lag,
-}
-
-/// One metric, as it is described and rendered.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    /// Its full name, which begins with `tidegate_`.
-    pub name: &'static str,
-    /// Its type in the text format.
-    pub kind: MetricKind,
-    /// Its unit, where it has one.
-    pub unit: Option<metrics::Unit>,
-    /// The keys of its labels, in order.
-    pub labels: &'static [&'static str],
-    /// What it says, in one sentence.
-    pub help: &'static str,
-}
-
-impl MetricKind {
-    /// As the text format names it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram(_) => "histogram",
-        }
-    }
-}
-
-impl Buckets {
-    /// The upper bounds, ascending, in seconds.
-    #[must_use]
-    pub const fn bounds(self) -> &'static [f64] {
-        match self {
-            Self::Calls => &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
-            Self::Waits => &[
-                0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 7200.0,
-                14400.0, 21600.0,
-            ],
-            Self::Store => &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
-            Self::Lag => &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25],
-        }
-    }
-}
-
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: MetricKind::Counter, unit: Some(metrics::Unit::Count), labels, help }
-}
-
-const fn gauge(
-    name: &'static str,
-    unit: Option<metrics::Unit>,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric { name, kind: MetricKind::Gauge, unit, labels, help }
-}
-
-const fn histogram(
-    name: &'static str,
-    buckets: Buckets,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric { name, kind: MetricKind::Histogram(buckets), unit: Some(metrics::Unit::Seconds), labels, help }
-}
+pub use kinds::{Buckets, Metric, MetricKind};
+use kinds::{counter, gauge, histogram};
 
 pub(super) const BUILD_INFO: Metric = gauge(
     "tidegate_build_info",
@@ -191,6 +105,12 @@ pub(super) const QUOTA_REMAINING: Metric = gauge(
     &["policy"],
     "Starts that are left of the quota in the present period, the least over all label values.",
 );
+pub(super) const DEAD_LETTERS: Metric = gauge(
+    "tidegate_dead_letters",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Dead letters, under each policy that governed the event; counted in the background.",
+);
 pub(super) const LIMIT_KEYS: Metric = gauge(
     "tidegate_limit_keys",
     Some(metrics::Unit::Count),
@@ -201,8 +121,8 @@ pub(super) const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, share, \
-     unread or clock.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, token, \
+     shortage, egress, share, unread, clock or stopped.",
 );
 pub(super) const CLOCK_ANOMALIES: Metric = counter(
     "tidegate_clock_anomalies_total",
@@ -239,6 +159,12 @@ pub(super) const STORE_DISK_BYTES: Metric = gauge(
     &[],
     "Bytes of all files in the data directory.",
 );
+pub(super) const STORE_ENDS_BYTES: Metric = gauge(
+    "tidegate_store_ends_bytes",
+    Some(metrics::Unit::Bytes),
+    &[],
+    "Bytes of the ends of events that are kept; see store.ends_max_bytes.",
+);
 pub(super) const STORE_OPERATION_AGE: Metric = gauge(
     "tidegate_store_operation_age_seconds",
     Some(metrics::Unit::Seconds),
@@ -272,8 +198,14 @@ pub(super) const ANSWER_LINES_AMENDED: Metric = counter(
 pub(super) const ANSWER_TIMES_IGNORED: Metric = counter(
     "tidegate_answer_times_ignored_total",
     &["why"],
-    "Times to come back in answers that are not waited for as they stand there, by why: unreadable (passed over) or beyond_life \
-     (cut to the life of the event).",
+    "Times to come back in answers that are not waited for as they stand there, by why: unreadable or \
+     status_names_no_wait (passed over), beyond_life (cut to the life of the event), beyond_a_year (cut to a year), or \
+     clock_in_doubt (a date: an hour is waited).",
+);
+pub(super) const ATTEMPT_DETAILS: Metric = counter(
+    "tidegate_attempt_details_total",
+    &["result"],
+    "Details of attempts of events that had a failure, by result: kept or dropped (they found no room or could not be written).",
 );
 pub(super) const NAME_QUESTIONS: Metric = counter(
     "tidegate_name_questions_total",
@@ -337,12 +269,14 @@ pub const ALL: &[Metric] = &[
     EVENTS_REJECTED,
     EVENTS_COMPLETED,
     EVENTS_CHANGED,
+    OUTCOME_POSTS,
     CALL_ATTEMPTS,
     CALL_DURATION,
     RETRIES_SCHEDULED,
     AMBIGUOUS_CALLS,
     QUEUE_WAIT,
     QUEUE_EVENTS,
+    DEAD_LETTERS,
     QUEUE_OLDEST_ENQUEUED,
     QUEUE_TTL,
     CALLS_INFLIGHT,
@@ -360,15 +294,20 @@ pub const ALL: &[Metric] = &[
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
     STORE_LOST_EVENTS,
+    STORE_RECORDS,
     STORE_DAMAGED_FRAMES,
     STORE_DISK_BYTES,
+    STORE_ENDS_BYTES,
     STORE_FREE_BYTES,
     STORE_OPERATION_AGE,
+    DISPATCH_STOPS,
+    PRIORITY_EVENTS,
     DOUBTS,
     DOUBT_EVENTS,
     NAME_LOOKUPS,
     ANSWER_LINES_AMENDED,
     ANSWER_TIMES_IGNORED,
+    ATTEMPT_DETAILS,
     NAME_QUESTIONS,
     NAME_QUESTION_DURATION,
     DISPATCH_LAG,
@@ -391,6 +330,11 @@ pub const ALL: &[Metric] = &[
     LIMITER_PERMITS,
     LIMITER_HELD_SECONDS,
     ENDPOINT_HELD,
+    LANES_SLOWED,
+    SLOWED_RATE,
+    RATE_HALVINGS,
+    TOKEN_REQUESTS,
+    ENDPOINTS_WITHOUT_TOKEN,
     POLICIES,
     POLICY_DRAIN_DEADLINE,
     POLICY_DRAINING_EVENTS,

@@ -202,6 +202,7 @@ mod tests {
         EntryCompleted { lane, series, outcome: "delivered", cause: None, lived: took }.emit();
         EventEnded { outcome: "delivered", reason: "delivered" }.emit();
         LettersRemoved { how: "redriven", count: 1 }.emit();
+        OutcomesPosted { result: "delivered" }.emit();
         EventsChanged { change: "cancel", count: 1 }.emit();
         AttemptFinished { lane, series, result: "2xx", took }.emit();
         RetryScheduled { lane, series, cause: "5xx" }.emit();
@@ -221,6 +222,10 @@ mod tests {
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         AnswerAmended { host: "api.example", broken: 1, surplus: 0, closes: true }.emit();
         AnswerTimeIgnored { why: "unreadable" }.emit();
+        AttemptsNoted { kept: 1, dropped: 1 }.emit();
+        RateHalved { lane }.emit();
+        TokenAsked { result: "granted" }.emit();
+        TokensMissing { endpoints: 1 }.emit();
         NameLookedUp { from: "cache" }.emit();
         NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();
@@ -246,6 +251,8 @@ mod tests {
             concurrency_capacity: Some(128),
             limit_keys: Some(1),
             held: [("paused", 1)].into(),
+            slowed: [("reduced", 1)].into(),
+            slowest: Some(2.5),
             ..PolicyGauges::default()
         };
         Snapshot {
@@ -253,10 +260,14 @@ mod tests {
             policies: vec![row],
             policy_states: vec![("deployed", 1)],
             store_disk_bytes: 9,
+            store_ends_bytes: 7,
             store_free_bytes: 8,
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,
+            store_records: vec![("missing", 2)],
             store_damaged_frames: 3,
+            stops: vec![("everything", 1)],
+            priorities: vec![("high", 3)],
             doubts: vec![("lost", 2, 7)],
         }
     }

@@ -50,7 +50,7 @@ impl Served {
             warning.to_lowercase().contains("content_type application/x-ndjson")
                 || warning.contains("content type application/x-ndjson")
         };
-        assert!(warnings.iter().all(is_stream) && warnings.len() == 3, "{told}");
+        assert!(warnings.iter().all(is_stream) && warnings.len() == 4, "{told}");
         package
     }
 }

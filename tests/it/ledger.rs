@@ -18,6 +18,10 @@ const CONFIG: &str = r#"
 [queue]
 drain_seconds = 1
 
+# One in ten is answered with 503, and the counts are what this is about.
+[dispatch]
+adaptive_rate = false
+
 [retry]
 min_delay_ms = 20
 max_delay_ms = 50

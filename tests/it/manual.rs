@@ -36,7 +36,7 @@ const PRINTED: &[(&str, &[&str])] = &[
     ("mashery", &["\"line\":1,\"status\":202", "\"ERR_403_DEVELOPER_OVER_RATE\""]),
     ("mediarithmics", &["\"max_qps\":0.5", "\"policies\":["]),
     ("responsys", &["\"line\":1,\"status\":202", "\"API_LIMIT_EXCEEDED\""]),
-    ("dead-letters", &["\"groups\":", "\"count\":"]),
+    ("dead-letters", &["\"groups\":", "\"matched\":"]),
     ("steering", &["\"crm\"", "maintenance of the partner"]),
 ];
 
@@ -140,8 +140,11 @@ async fn the_events_of_the_manual_are_accepted() {
 fn other_value(name: &str, default: &toml::Value, values: &str) -> Option<toml::Value> {
     let text = |text: &str| Some(toml::Value::from(text));
     match (name, default) {
-        ("listen.address" | "store.data_dir" | "egress.allow" | "traces.endpoint", _) => None,
+        ("listen.address" | "store.data_dir" | "egress.allow" | "traces.endpoint" | "outcomes.url", _) => {
+            None
+        }
         ("store.epoch_file", _) => text("/tmp/elsewhere/epoch"),
+        ("store.key_file", _) => text("/tmp/elsewhere/keys"),
         ("log.level", _) => text("debug"),
         ("listen.hosts" | "labels.declared", _) => Some(toml::Value::from(vec!["other"])),
         ("capping.status", _) => Some(toml::Value::from(409)),

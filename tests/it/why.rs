@@ -12,10 +12,13 @@ async fn state(api: &Api, path: &str) -> Value {
     serde_json::from_str(&api.get(path).await.1).expect("JSON")
 }
 
-/// What answers say of an event beside its id and state.
+/// What answers say of an event beside its id, its state and its attempts.
 fn end(told: &Value) -> Value {
     let members = told.as_object().expect("an object").clone();
-    members.into_iter().filter(|(name, _)| !matches!(name.as_str(), "id" | "state")).collect()
+    members
+        .into_iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "id" | "state" | "last_attempts"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,9 +22,9 @@ use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, AboutPolicies, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::Outlooks;
 use crate::manage;
-use crate::ops::{self, DeadDesk, Desk, Ops, Pulse};
+use crate::ops::{self, DeadDesk, Desk, Ops, OutcomeDesk, Pulse, StopRecord};
 use crate::policy::Policies;
-use crate::queue::{Operations, Parked, Queue};
+use crate::queue::{Parked, Queue};
 use crate::telemetry::MetricsHandle;
 use crate::traces::Tracer;
 
@@ -43,6 +43,7 @@ pub(super) struct Behind<'a> {
     pub(super) policies: &'a Policies,
     pub(super) dispatch: &'a DispatchHandle,
     pub(super) outlooks: &'a Arc<ArcSwap<Outlooks>>,
+    pub(super) stops: &'a StopRecord,
     pub(super) closing: &'a CancellationToken,
 }
 
@@ -112,9 +113,11 @@ impl Behind<'_> {
             closing: self.closing.clone(),
             egress_state: Arc::new(move || egress.egress_state()),
             proxy_state: live.proxy_state(),
+            token_state: live.token_state(self.clock),
             name_state: Arc::new(move || names.name_state()),
             descriptors,
             dispatch: self.dispatch.clone(),
+            stops: self.stops.clone(),
             clock: self.clock.clone(),
             pulse: pulse.clone(),
             render_metrics: Arc::new(move || metrics.render(&queue.ledger().terms())),
@@ -134,8 +137,9 @@ impl Behind<'_> {
         dice: &mut fastrand::Rng,
     ) -> Result<Doors, AppError> {
         let (config, doubts) = (self.config, self.queue.doubts());
-        let dead = ops::dead_routes(self.dead_desk(router.clone()));
-        let desk = ops::desk_routes(self.desk(router));
+        let runs = ops::Runs::default();
+        let dead = ops::dead_routes(self.dead_desk(router.clone(), runs.clone()));
+        let desk = ops::desk_routes(self.desk(router, runs));
         let dialects = dialects::routes(config, self.policies, self.clock, dice);
         Ok(Doors {
             listener: Listener::open(config.listen.address)?,
@@ -144,23 +148,29 @@ impl Behind<'_> {
             routes: ingest::routes(intake.clone())
                 .merge(held::guard(dialects.merge(desk).merge(dead), doubts))
                 .merge(ops::routes(probes))
+                .merge(ops::outcome_routes(self.outcome_desk()))
                 .merge(ops::doubt_routes(doubt_desk(self.queue, self.clock)))
                 .merge(api_doc::routes()),
             options: options::listen_options(config, shares),
         })
     }
 
-    fn dead_desk(&self, router: CallRouter) -> DeadDesk {
+    fn outcome_desk(&self) -> OutcomeDesk {
+        OutcomeDesk { ends: self.queue.ends(), closing: self.closing.clone() }
+    }
+
+    fn dead_desk(&self, router: CallRouter, runs: ops::Runs) -> DeadDesk {
         DeadDesk {
+            queue: self.queue.clone(),
             parked: self.parked.clone(),
-            operations: Operations::new(self.parked.clone()),
+            runs,
             router,
             policies: self.policies.clone(),
             clock: self.clock.clone(),
         }
     }
 
-    fn desk(&self, router: CallRouter) -> Desk {
+    fn desk(&self, router: CallRouter, runs: ops::Runs) -> Desk {
         Desk {
             queue: self.queue.clone(),
             policies: self.policies.clone(),
@@ -173,7 +183,9 @@ impl Behind<'_> {
             clock: self.clock.clone(),
             router,
             about: ABOUT,
-            runs: ops::Runs::default(),
+            stops: self.stops.clone(),
+            runs,
+            parked: self.parked.clone(),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn dispatch_options(config: &Config, shares: &DescriptorShares, held:
     PlannerOptions {
         retry: config.retry,
         due_share: config.due_share,
+        adaptive_rate: config.adaptive_rate,
         breaker: config.breaker,
         max_inflight: shares.inflight.get(),
         read_ahead_bytes: budget().read_ahead,

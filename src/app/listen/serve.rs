@@ -120,7 +120,7 @@ impl DoorServer {
         let is_streamed = is_stream(&request);
         let (router, pause, pace) = (self.router.clone(), self.options.body_pause, self.pace());
         async move {
-            let busy = match connection.request_started(is_for_events(request.uri())) {
+            let busy = match connection.request_started(is_for_events(request.method(), request.uri())) {
                 Ok(busy) => busy,
                 // The answer is its last: a connection without a place must not wait for one.
                 Err(refusal) => return Ok(closing(no_room(refusal).into_response())),

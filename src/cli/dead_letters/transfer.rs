@@ -35,7 +35,9 @@ pub(super) struct Import {
 impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = format!("/v1/dead-letters:export?{}", self.which.query().trim_start_matches('&'));
-        let mut lines = self.common.client().await?.lines(&path).await?;
+        // It drives the connection until the last line has come.
+        let mut client = self.common.client().await?;
+        let mut lines = client.lines(&path).await?;
         while let Some(line) = lines.next().await? {
             print(&format!("{}\n", String::from_utf8_lossy(&line)))?;
         }

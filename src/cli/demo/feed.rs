@@ -73,7 +73,7 @@ pub(super) async fn enqueue(
             Ok(Bytes::from(numbers.map(|number| line(&target, number)).collect::<String>()))
         })
     };
-    let mut answers = client.enqueue(futures_util::stream::iter(chunks)).await?;
+    let mut answers = client.enqueue(futures_util::stream::iter(chunks), None).await?;
     let mut accepted = HashMap::with_capacity(usize::try_from(events).unwrap_or(0));
     while let Some(line) = answers.next().await? {
         let answer: DemoAnswer = serde_json::from_slice(&line).map_err(|error| {

@@ -18,6 +18,7 @@ use crate::cli::enqueue::shown::{AnswerPrinter, LineAnswer};
 use crate::cli::enqueue::state::StateFile;
 use crate::cli::exit::Failure;
 use crate::cli::note;
+use crate::cli::priority::PriorityArgument;
 use crate::cli::progress::Progress;
 use crate::cli::words::text;
 use crate::clock::{Clock, Timestamp};
@@ -50,6 +51,8 @@ pub(super) struct EnqueuePass<'s> {
     progress: Progress,
     shown: AnswerPrinter,
     clock: Clock,
+    /// The priority of events that name none.
+    pub(super) priority: Option<PriorityArgument>,
 }
 
 /// Why a stream of lines ended before its end.
@@ -84,6 +87,7 @@ impl<'s> EnqueuePass<'s> {
         Self {
             address,
             lines,
+            priority: None,
             is_ended: false,
             window: VecDeque::new(),
             window_bytes: 0,
@@ -168,7 +172,7 @@ impl<'s> EnqueuePass<'s> {
         self.window.iter().for_each(|line| drop(sender.send(line.bytes.clone())));
         // No answer is due before this: lines that are sent again have been waiting since an earlier connection.
         let begun = self.clock.now();
-        let answers = tokio::time::timeout(wait, client.enqueue(body(receiver))).await;
+        let answers = tokio::time::timeout(wait, client.enqueue(body(receiver), self.priority)).await;
         let mut answers = answers.map_err(|_| silent(self.address, wait))??;
         let (mut sender, mut count) = (Some(sender), 0);
         loop {

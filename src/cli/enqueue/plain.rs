@@ -16,6 +16,7 @@ use crate::cli::client::{Client, silent};
 use crate::cli::enqueue::shown::{AnswerPrinter, LineAnswer};
 use crate::cli::exit::Failure;
 use crate::cli::note;
+use crate::cli::priority::PriorityArgument;
 use crate::cli::progress::Progress;
 
 /// Read at once; nothing more is read until the daemon has taken it.
@@ -26,11 +27,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How many lines were sent, blank ones left out: each of them is answered.
 type SentCount = Arc<AtomicU64>;
 
-pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure> {
+pub(super) async fn run(
+    address: SocketAddr,
+    quiet: bool,
+    priority: Option<PriorityArgument>,
+) -> Result<(), Failure> {
     let mut client = Client::connect(address).await?;
     let sent = SentCount::default();
     let overdue = |answered| Overdue { address, sent: &sent, answered };
-    let asked = client.enqueue(chunks(tokio::io::stdin(), sent.clone()));
+    let asked = client.enqueue(chunks(tokio::io::stdin(), sent.clone()), priority);
     let mut answers = overdue(0).wait(asked).await?;
     let progress = Progress::new("enqueued", 0);
     let mut shown = AnswerPrinter::new(!quiet);

@@ -1,27 +1,20 @@
-//! `tidegate events cancel`, `delay` and `send-now`: counted, confirmed, and watched to the end.
-
-use std::io::IsTerminal;
-use std::time::Duration;
+//! `tidegate events cancel`, `delay`, `send-now` and `purge`: counted, confirmed, and watched to the end.
 
 use clap::Args;
-use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::{Client, refusal};
-use crate::cli::events::Filter;
+use crate::cli::ConfigArguments;
+use crate::cli::changes::Wanted;
+use crate::cli::client::Client;
+use crate::cli::events::{Filter, labels};
 use crate::cli::exit::Failure;
 use crate::cli::output::OutputArguments;
+use crate::cli::policies::label;
 use crate::cli::policy::seconds;
-use crate::cli::words::{count, text};
-use crate::cli::{ConfigArguments, note};
 
-/// How often the progress of a run is asked for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
+/// How a change is confirmed, where the daemon is, how the answer is written.
 #[derive(Debug, Args)]
-pub(super) struct Change {
-    #[command(flatten)]
-    filter: Filter,
+struct Common {
     /// Ask nothing; needed where standard input is no terminal
     #[arg(long)]
     yes: bool,
@@ -30,6 +23,17 @@ pub(super) struct Change {
     config: ConfigArguments,
     #[command(flatten)]
     output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    filter: Filter,
+    /// Every event that waits, without a filter
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +48,18 @@ pub(super) struct Delay {
     until: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Purge {
+    /// A label that they have; once for each
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = label, required_unless_present = "url_prefix")]
+    label: Vec<(String, String)>,
+    /// How their URL begins, without its query
+    #[arg(long, value_name = "TEXT")]
+    url_prefix: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
 impl Delay {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let Self { change, length, until } = self;
@@ -52,70 +68,39 @@ impl Delay {
             Some(length) => ("delay_seconds", json!(length)),
             None => ("due_at", json!(until)),
         };
-        change.run("delay", Map::from_iter([(member.to_owned(), value)])).await
+        change.run("delay", "put off", Map::from_iter([(member.to_owned(), value)])).await
     }
 }
 
 impl Change {
-    /// Counts what is meant, has that confirmed, and waits for the end of the run.
-    pub(super) async fn run(self, verb: &str, more: Map<String, Value>) -> Result<(), Failure> {
+    pub(super) async fn run(self, verb: &str, done: &str, more: Map<String, Value>) -> Result<(), Failure> {
+        let mut body = more;
+        let filter = self.filter.members();
+        if self.all {
+            body.insert("all".to_owned(), json!(true));
+        }
+        if !filter.is_empty() || !self.all {
+            body.insert("filter".to_owned(), Value::Object(filter));
+        }
+        self.common.carry_out(verb, done, body).await
+    }
+}
+
+impl Purge {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut filter = Map::new();
+        filter.extend(labels(&self.label));
+        filter.extend(self.url_prefix.map(|prefix| ("url_prefix".to_owned(), json!(prefix))));
+        let body = Map::from_iter([("filter".to_owned(), Value::Object(filter))]);
+        self.common.carry_out("purge", "dropped for good, waiting and dead", body).await
+    }
+}
+
+impl Common {
+    async fn carry_out(self, verb: &str, done: &str, body: Map<String, Value>) -> Result<(), Failure> {
         let mut client = Client::connect(self.config.load()?.config.listen.address).await?;
         let path = format!("/v1/events:{verb}");
-        let mut body = self.filter.members();
-        body.extend(more);
-        let counted = ask(&mut client, Method::POST, &path, Some(&Value::Object(body.clone()))).await?;
-        let matched = count(&counted, "/matched");
-        let at_least = counted.pointer("/at_least").and_then(Value::as_bool).unwrap_or(false);
-        if matched == 0 && !at_least {
-            return self.output.print(&counted, |_| "no event that waits is meant\n".to_owned());
-        }
-        let matched = if at_least { format!("at least {matched}") } else { matched.to_string() };
-        self.confirmed(verb, &matched)?;
-        body.insert("confirm".to_owned(), json!(text(&counted, "/confirm")));
-        let mut run = ask(&mut client, Method::POST, &path, Some(&Value::Object(body))).await?;
-        let path = format!("/v1/event-changes/{}", count(&run, "/id"));
-        while matches!(text(&run, "/state"), "running" | "stopping") {
-            tokio::time::sleep(LOOK_EVERY).await;
-            run = ask(&mut client, Method::GET, &path, None).await?;
-        }
-        let is_done = text(&run, "/state") == "done";
-        self.output.print(&run, |_| summary(&run))?;
-        if is_done { Ok(()) } else { Err(Failure::new(format!("the change has {}", text(&run, "/state")))) }
+        let wanted = Wanted { path, body, things: "events", done, yes: self.yes };
+        wanted.carry_out(&mut client, &self.output).await
     }
-
-    fn confirmed(&self, verb: &str, matched: &str) -> Result<(), Failure> {
-        if self.yes {
-            return Ok(());
-        }
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage("repeat it with --yes, or at a terminal, where it asks"));
-        }
-        note(&format!("{matched} events are meant. Enter {verb} to go on:"));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line)?;
-        if line.trim() == verb { Ok(()) } else { Err(Failure::new("nothing was changed")) }
-    }
-}
-
-async fn ask(
-    client: &mut Client,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Value, Failure> {
-    let (status, answer) = client.call(method, path, body).await?;
-    if !matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
-        return Err(refusal("it was refused", status, &answer));
-    }
-    serde_json::from_slice(&answer)
-        .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
-}
-
-fn summary(run: &Value) -> String {
-    let [changed, under_way, left, unread] =
-        ["/changed", "/under_way", "/left", "/unread"].map(|pointer| count(run, pointer));
-    format!(
-        "{}: {changed} changed, {under_way} left alone under way, {left} left alone that had ended, {unread} not read\n",
-        text(run, "/state")
-    )
 }

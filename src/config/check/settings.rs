@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::layers::{GivenValue, Layers};
+use crate::config::secrets::SecretPlaces;
 use crate::config::{ConfigPlace, ConfigProblem};
 
 /// The settings of all layers, and the problems that were found so far.
@@ -21,6 +22,11 @@ pub(in crate::config) struct Settings<'a> {
 impl<'a> Settings<'a> {
     pub(super) fn new(layers: &'a Layers, problems: &'a mut Vec<ConfigProblem>) -> Self {
         Self { layers, problems }
+    }
+
+    /// Where secrets are found.
+    pub(super) fn secret_places(&self) -> SecretPlaces {
+        self.layers.secret_places()
     }
 
     /// Notes a problem at the place of the setting's value.

@@ -19,14 +19,14 @@ fn named<'e>(endpoints: &'e Endpoints, url: &str) -> Option<&'e str> {
 fn a_block_rules_the_calls_that_its_pattern_matches_best() {
     let endpoints = load(
         "[retry]\nmax_delay_ms = 7000\n\
-         [[endpoint]]\nname = \"all\"\nurl = \"https://h.org/*\"\nheaders = { authorization = \"Bearer secret\" }\n\
+         [[endpoint]]\nname = \"all\"\nurl = \"https://h.org/*\"\nheaders = { x-team = \"crm secret\" }\n\
          [[endpoint]]\nname = \"hooks\"\nurl = \"https://H.org:443/hooks/*\"\nretry = { max_attempts = 3 }\n",
     );
     assert_eq!(named(&endpoints, "https://h.org/a"), Some("all"));
     assert_eq!(named(&endpoints, "https://h.org/hooks/a"), Some("hooks"));
     assert_eq!(named(&endpoints, "https://i.org/"), None);
     let [all, hooks] = endpoints.list() else { panic!("{endpoints:?}") };
-    assert_eq!(all.calls.headers["authorization"], "Bearer secret");
+    assert_eq!(all.calls.headers["x-team"], "crm secret");
     assert!(!format!("{endpoints:?}").contains("secret"), "credentials are not shown");
     let policy = hooks.retry.policy;
     assert_eq!((policy.max_attempts, policy.cap), (NonZeroU16::new(3), Duration::from_secs(7)));
@@ -103,9 +103,14 @@ fn every_bad_member_is_told_with_its_line_and_the_way_out() {
             "connection_max_age_seconds = 0",
             "connection_max_age_seconds: must be a whole number from 1 to 86400",
         ),
+        ("keep_answers = 1", "keep_answers: must be true or false"),
         ("headers = { host = \"a\" }", "headers.host: belongs to the connection or to tidegate itself"),
         ("headers = { tidegate-x = \"a\" }", "headers.tidegate-x: belongs to the connection or to tidegate"),
         ("headers = { traceparent = \"a\" }", "headers.traceparent: belongs to the trace of each event"),
+        ("headers = { Authorization = \"Bearer a\" }", "headers.Authorization: looks like a credential"),
+        ("headers = { cookie = \"a\" }", "headers.cookie: looks like a credential"),
+        ("headers = { x-api-key = \"a\" }", "headers.x-api-key: looks like a credential"),
+        ("headers = { X-Auth-Token = [\"a\"] }", "headers.X-Auth-Token: looks like a credential"),
         ("headers = { x-a = 1 }", "headers.x-a: must be text, or a list of texts"),
     ] {
         let text = format!("[[endpoint]]\nname = \"crm\"\nurl = \"https://h.org/*\"\n{member}\n");
@@ -262,6 +267,66 @@ fn a_proxy_is_named_by_its_address_and_shows_no_credentials() {
     }
 }
 
+const OAUTH2: &str = "token_url = \"https://id.org/token\", client_id = \"tidegate\"";
+const LOGIN: &str = "url = \"https://a.org/login\", token = \"authToken\"";
+
+#[test]
+fn credentials_are_read_by_the_daemon_and_no_problem_shows_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("written");
+        dir.path().join(name).display().to_string()
+    };
+    let block = |members: &str| format!("[[endpoint]]\nname = \"a\"\nurl = \"https://a.org/*\"\n{members}\n");
+    let (one, two) = (place("one", "CANARY\n"), place("two", "CANARY\nCANARY\n"));
+    let oauth2 = |more: &str| block(&format!("oauth2 = {{ {OAUTH2}, client_secret = {one:?}{more} }}"));
+    let login =
+        |more: &str| block(&format!("login = {{ {LOGIN}, secret_form = {{ password = {one:?} }}{more} }}"));
+    for text in [
+        oauth2(""),
+        oauth2(
+            ", scope = \"a b\", audience = \"x\", parameters = { resource = \"y\" }, authentication = \"body\"",
+        ),
+        login(""),
+        login(
+            ", form = { auth_type = \"password\" }, header = \"x-token\", scheme = \"Bearer\", lifetime_seconds = 7200",
+        ),
+    ] {
+        let endpoints = to_run(&text).expect(&text);
+        assert!(endpoints.have_credentials() && !format!("{endpoints:?}").contains("CANARY"), "{text}");
+        assert!(!load(&text).have_credentials(), "nobody else needs to read it");
+    }
+    assert_eq!(to_run(&oauth2("")), to_run(&oauth2("")));
+    assert_ne!(to_run(&oauth2("")), to_run(&oauth2(", scope = \"a\"")));
+    let before = to_run(&oauth2(""));
+    place("one", "CANARY-2");
+    assert_ne!(to_run(&oauth2("")), before, "the secret has changed");
+    for (text, rule) in [
+        (oauth2(", scope = \"\""), "oauth2.scope: must be text of 1 to"),
+        (oauth2(", authentication = \"post\""), "oauth2.authentication: must be \"basic\" or \"body\""),
+        (oauth2(", parameters = { scope = \"x\" }"), "oauth2.parameters.scope: has a place of its own"),
+        (oauth2(", lifetime_seconds = 0"), "oauth2.lifetime_seconds: must be a whole number from 1 to"),
+        (oauth2(", tokens = 1"), "oauth2.tokens: unknown member"),
+        (oauth2("").replace("https://id.org", "ftp://id.org"), "oauth2.token_url: must be an http or https"),
+        (block(&format!("oauth2 = {{ {OAUTH2} }}")), "oauth2.client_secret: is missing"),
+        (block(&format!("oauth2 = {{ {OAUTH2}, client_secret = {two:?} }}")), "must hold one line"),
+        (block("oauth2 = { token_url = \"https://id.org\" }"), "oauth2.client_id: is missing"),
+        (login(", form = { password = \"x\" }"), "login.secret_form.password: is given twice"),
+        (login(", header = \"host\""), "login.header: belongs to the connection"),
+        (login(", header = \"a b\""), "login.header: is not a header name"),
+        (login("").replace(", token = \"authToken\"", ""), "login.token: is missing"),
+        (
+            format!("{}{}", oauth2(""), &login("")[login("").find("login").expect("there")..]),
+            "one way to a token too many",
+        ),
+        (oauth2("") + "headers = { authorization = \"x\" }", "oauth2: sets authorization, which headers"),
+        (login("") + &format!("secret_headers = {{ Authorization = {one:?} }}"), "login: sets authorization"),
+    ] {
+        let problem = to_run(&text).expect_err(&text);
+        assert!(problem.contains(rule) && !problem.contains("CANARY"), "{text}: {problem}");
+    }
+}
+
 /// Somebody has written the secret itself where its place belongs: it is told at every start and every SIGHUP, by
 /// `check-config`, and by the commands that read no secrets, which all show the same problems.
 #[test]
@@ -284,6 +349,11 @@ fn a_secret_in_place_of_its_file_is_never_shown() {
             (
                 format!("proxy = {{ url = \"http://p.org\", credentials = {secret:?} }}"),
                 "proxy.credentials: ",
+            ),
+            (format!("oauth2 = {{ {OAUTH2}, client_secret = {secret:?} }}"), "oauth2.client_secret: "),
+            (
+                format!("login = {{ {LOGIN}, secret_form = {{ password = {secret:?} }} }}"),
+                "login.secret_form.password: ",
             ),
         ] {
             let text = block(&member);
@@ -313,6 +383,17 @@ fn a_secret_in_place_of_its_file_is_never_shown() {
         "proxy = { url = \"http://user:CANARY@p.org\" }",
         "proxy = { url = \"user:CANARY@p.org\" }",
         "proxy = { url = \"http://p.org\", resolves = \"CANARY\" }",
+        "oauth2 = \"CANARY\"",
+        "oauth2 = { secret = \"CANARY\" }",
+        "oauth2 = { client_secret = [\"CANARY\"] }",
+        "oauth2 = { token_url = \"CANARY\" }",
+        "oauth2 = { token_url = \"https://user:CANARY@h.org/\" }",
+        "oauth2 = { authentication = \"CANARY\" }",
+        "oauth2 = { parameters = { client_secret = \"CANARY\" } }",
+        "login = { secret_form = \"CANARY\" }",
+        "login = { secret_form = { password = [\"CANARY\"] } }",
+        "login = { password = \"CANARY\" }",
+        "login = { form = { password = [\"CANARY\"] } }",
         "signing = { secrets = [\"CANARY] }",
         "signing = { secrets = [CANARY] }",
         "signing = { secrets = [\"CANARY\\q\"] }",

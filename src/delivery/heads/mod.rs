@@ -14,7 +14,7 @@ mod tests;
 
 use lines::{FieldLine, Framing, Line};
 
-pub(super) use screened::{Heard, Report, Screened};
+pub(super) use screened::{Heard, Report, Screened, mended_of};
 
 /// Most field lines that are handed on: as many as the HTTP library takes.
 const LINES_MAX: usize = 100;

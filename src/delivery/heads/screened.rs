@@ -9,10 +9,11 @@
 use std::io;
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 
@@ -38,6 +39,31 @@ pub(in crate::delivery) struct Screened<T> {
     host: Box<str>,
     heard: Heard,
     report: Report,
+    noted: NotedMended,
+}
+
+/// What was done to the head of the answer that is being read, for whoever gets that answer: it travels with the answer,
+/// and one connection has one answer at a time.
+#[derive(Debug, Clone, Default)]
+struct NotedMended(Arc<Mutex<Mended>>);
+
+/// What was done to the head of this answer, which is to be asked before the next call may use its connection.
+pub(in crate::delivery) fn mended_of<B>(response: &Response<B>) -> Mended {
+    let noted = response.extensions().get::<NotedMended>();
+    noted.map_or_else(Mended::default, |noted| mem::take(&mut *noted.lock()))
+}
+
+impl NotedMended {
+    fn lock(&self) -> MutexGuard<'_, Mended> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Informational heads before an answer count as its own.
+    fn add(&self, mended: Mended) {
+        let mut noted = self.lock();
+        noted.broken += mended.broken;
+        noted.surplus += mended.surplus;
+    }
 }
 
 /// Where the connection stands, each way.
@@ -81,7 +107,14 @@ impl<T: Connection> Screened<T> {
         report: Report,
     ) -> Self {
         let is_plain = !speaks_http2 && !io.connected().is_negotiated_h2();
-        Self { io, heads: is_plain.then(Heads::default), host: host.into(), heard, report }
+        Self {
+            io,
+            heads: is_plain.then(Heads::default),
+            host: host.into(),
+            heard,
+            report,
+            noted: NotedMended::default(),
+        }
     }
 }
 
@@ -119,7 +152,7 @@ impl Heads {
     }
 
     /// Looks whether what came is a complete head, and makes it ready if so.
-    fn look(&mut self, host: &str, heard: &[&str], report: Report) -> Result<(), HeadError> {
+    fn look(&mut self, heard: &[&str], report: impl FnOnce(Mended)) -> Result<(), HeadError> {
         if !may_be_head(&self.came) {
             // The HTTP library says what it is.
             self.pass_on();
@@ -132,7 +165,7 @@ impl Heads {
         let rest = self.came.split_off(end);
         let Head { mut bytes, mended, is_interim } = mend(mem::take(&mut self.came), self.closes, heard)?;
         if mended != Mended::default() {
-            report(host, mended);
+            report(mended);
         }
         self.seen = 0;
         self.closes = is_interim && (self.closes || mended.closes());
@@ -184,7 +217,11 @@ impl<T: Read + Unpin> Read for Screened<T> {
             }
             // What came with the head before it.
             if heads.came.len() > heads.seen {
-                heads.look(&this.host, &this.heard, this.report).map_err(io::Error::other)?;
+                let told = |mended| {
+                    this.noted.add(mended);
+                    (this.report)(&this.host, mended);
+                };
+                heads.look(&this.heard, told).map_err(io::Error::other)?;
                 continue;
             }
             let mut space = [0; READ_BYTES];
@@ -245,7 +282,13 @@ impl<T: Write + Unpin> Write for Screened<T> {
 
 impl<T: Connection> Connection for Screened<T> {
     fn connected(&self) -> Connected {
-        self.io.connected()
+        let within = self.io.connected();
+        // In place of what the connector below tells of its socket, which nobody asks for.
+        let mut connected = Connected::new().proxy(within.is_proxied());
+        if within.is_negotiated_h2() {
+            connected = connected.negotiated_h2();
+        }
+        if self.heads.is_some() { connected.extra(self.noted.clone()) } else { connected }
     }
 }
 
@@ -270,7 +313,7 @@ mod tests {
             }
             heads.came.extend_from_slice(piece);
             while heads.is_expected && heads.came.len() > heads.seen {
-                heads.look("h", &[], |_, _| {})?;
+                heads.look(&[], |_| {})?;
                 read.extend(mem::take(&mut heads.ready));
             }
         }

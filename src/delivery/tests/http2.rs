@@ -13,12 +13,12 @@ use crate::delivery::client::Protocol;
 use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::event::{Cause, Outcome};
 
-const PREFACE: usize = 24;
+pub(super) const PREFACE: usize = 24;
 /// SETTINGS_MAX_CONCURRENT_STREAMS.
 const ONE_STREAM_AT_A_TIME: [u8; 6] = [0, 3, 0, 0, 0, 1];
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
@@ -60,7 +60,7 @@ async fn endpoint(acts: &[Act]) -> (String, Arc<AtomicUsize>) {
     (url, seen)
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let mut out = length[1..].to_vec();
     out.extend([kind, flags]);
@@ -108,7 +108,7 @@ async fn serve(mut stream: TcpStream, acts: &[Act], count: &AtomicUsize) -> std:
 }
 
 /// A client that speaks HTTP/2 without TLS.
-fn client() -> HttpDeliverer {
+pub(super) fn client() -> HttpDeliverer {
     let options = DeliveryOptions {
         egress: EgressGuard::new(&["127.0.0.0/8".parse().expect("net")]),
         ..DeliveryOptions::default()

@@ -11,6 +11,7 @@ use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::looks::{Look, Looks};
 use crate::dispatch::planner::roster::Roster;
 use crate::dispatch::planner::starts::Starts;
+use crate::dispatch::stops::Stops;
 use crate::telemetry::policy_names;
 
 /// Places of lanes that are looked at in one part.
@@ -27,7 +28,7 @@ pub(in crate::dispatch) struct FiguresWalk {
 
 impl FiguresWalk {
     /// Takes what is known without looking at lanes.
-    pub(super) fn begin(starts: &Starts, roster: &mut Roster, now: Timestamp) -> Self {
+    pub(super) fn begin(starts: &Starts, stops: &Stops, roster: &mut Roster, now: Timestamp) -> Self {
         let certain = roster.certain(now);
         let (lanes, gate, order) = roster.walk();
         // A limiter has held something only while an entry was ready: lanes that wait for a page do not count.
@@ -44,7 +45,9 @@ impl FiguresWalk {
             spent_until: gate.spent_until(now),
             held: Vec::new(),
             cautious: Vec::new(),
+            slowed: Vec::new(),
             read_ahead: roster.read_ahead(),
+            stops: stops.by_kind(certain),
         };
         // In doubt about time nothing expires.
         let late_calls = certain.map_or_else(HashSet::new, |now| starts.near_expiry(now));
@@ -87,5 +90,6 @@ pub(super) fn count(figures: &mut PlannerFigures, lane: &DispatchLane, now: Time
         }
     }
     figures.held.extend(lane.hold(now).map(|hold| (lane.lane.clone(), hold)));
+    figures.slowed.extend(lane.slow_rate(now).map(|rate| (lane.lane.clone(), rate)));
     figures.cautious.extend(lane.holds.is_cautious().then(|| lane.lane.key().clone()));
 }

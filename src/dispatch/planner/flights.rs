@@ -9,6 +9,8 @@ use crate::clock::Timestamp;
 use crate::dispatch::endpoints::{Endpoint, Endpoints};
 use crate::dispatch::input::Ticket;
 use crate::dispatch::lanes::LaneId;
+use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::suspects::Suspicion;
 use crate::event::{Entry, Outcome};
 use crate::limit::Permit;
 
@@ -25,6 +27,8 @@ pub(super) struct Flight {
     pub(super) is_probe: bool,
     /// The rules of its endpoint, as they were when it started.
     pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// How failed calls were repeated when it started, where its endpoint does not say otherwise.
+    pub(super) retry_for_all: Option<RetryPolicy>,
     /// When the time for all tries of its event ends, if these rules set one.
     pub(super) retry_until: Option<Timestamp>,
 }
@@ -43,10 +47,14 @@ pub(super) struct Asked<'e> {
 pub(super) enum PutBack {
     /// Its permit is stale, or nothing starts any more: its entry is back in its place.
     Waits,
+    /// An operator stopped it: its entry is back in its place.
+    Stopped,
     /// Its entry has outlived its time.
     Expired,
     /// The time for all tries of its event is over.
     Late,
+    /// It may have ended the process.
+    Suspected(Suspicion),
 }
 
 /// An attempt that has ended, as it was reported.

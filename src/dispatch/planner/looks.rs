@@ -101,9 +101,7 @@ impl Look<'_> {
 
 /// Whether it has something to send, or waits for a page, and nothing of its own keeps it back.
 fn may_go(lane: &DispatchLane, now: Timestamp) -> bool {
-    (lane.has_work(now) || lane.window.is_asked())
-        && lane.hold(now).is_none()
-        && lane.holds.allow(lane.inflight, now)
+    (lane.has_work(now) || lane.window.is_asked()) && lane.hold(now).is_none() && lane.may_start(now)
 }
 
 fn has_late(lane: &DispatchLane, now: Timestamp) -> bool {

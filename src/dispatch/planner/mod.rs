@@ -9,6 +9,7 @@
 //! Must not know: sockets, files, how limits count.
 
 mod admission;
+mod alive;
 pub(super) mod figures;
 mod flights;
 pub(super) mod looks;
@@ -18,19 +19,23 @@ pub(super) mod purge;
 mod reading;
 pub(super) mod report;
 pub(super) mod roster;
+mod slowing;
 pub(super) mod starts;
 mod timers;
 mod trust;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::endpoints::Endpoints;
-use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket};
+use crate::dispatch::input::{Effect, Input, PlannerFigures, PlannerOptions, Start, Ticket, TokenNeed};
+use crate::dispatch::stops::Stops;
 use crate::event::{Entry, EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Gate, OverLimit, Reservation, UsageToState};
 use crate::policy::Runtime;
+use crate::store::FlightsFound;
 use crate::telemetry::defect;
 
 use figures::FiguresWalk;
@@ -66,13 +71,13 @@ impl Planner {
     #[must_use]
     pub(crate) fn new(
         gate: Gate,
-        runtime: &Arc<Runtime>,
+        (runtime, stops): (&Arc<Runtime>, Arc<Stops>),
         options: PlannerOptions,
         dice: fastrand::Rng,
         now: Timestamp,
     ) -> Self {
         let mut roster = Roster::new(gate, &options);
-        let policies = ActivePolicies::new(runtime, &mut roster, now);
+        let policies = ActivePolicies::new(runtime, stops, &mut roster, now);
         Self {
             roster,
             policies,
@@ -93,6 +98,7 @@ impl Planner {
         if !self.draining && !self.held {
             // Lines first, so that all that may be asked now take their turns together.
             roster.order().turns.wake(now);
+            policies.end_stops(roster, now, effects);
             roster.fire_timers(now, effects);
             starts.serve(policies, roster, StepMoment { now, effects });
             // After the starts, which make room in the read-ahead.
@@ -110,6 +116,7 @@ impl Planner {
         let Self { roster, policies, starts, purges, .. } = self;
         match input {
             Input::Policies(runtime) => policies.apply(runtime, roster, now, effects),
+            Input::Stops(stops) => policies.stop(stops, roster, now, effects),
             Input::LaneReady(key) => Reading { roster, policies, now, effects }.announce(&key),
             Input::PutOff(key, due_at) => Reading { roster, policies, now, effects }.put_off(&key, due_at),
             Input::GivenUp(key, entries) => Reading { roster, policies, now, effects }.let_go(&key, &entries),
@@ -136,7 +143,12 @@ impl Planner {
     /// `None` for never.
     #[must_use]
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        if self.draining || self.held { None } else { self.roster.next_wake() }
+        if self.draining || self.held {
+            return None;
+        }
+        // A stop that would end while time is in doubt ends with the doubt.
+        let ends = self.policies.next_end_of_stops().filter(|_| self.roster.is_time_trusted());
+        self.roster.next_wake().into_iter().chain(ends).min()
     }
 
     /// The last question before a call starts: may it, at `now`? When not, its entry is back in its place,
@@ -150,7 +162,23 @@ impl Planner {
         effects: &mut Vec<Effect>,
     ) -> Option<Start<'_>> {
         let asked = Asked { ticket, endpoints, draining: self.draining };
-        self.starts.confirm(asked, &mut self.roster, StepMoment { now, effects })
+        self.starts.confirm(asked, &self.policies, &mut self.roster, StepMoment { now, effects })
+    }
+
+    /// What a call with a permit needs before it may be confirmed, beside its permit.
+    pub(crate) fn needs(&self, ticket: Ticket, endpoints: &Endpoints, now: Timestamp) -> TokenNeed {
+        self.starts.needs(ticket, endpoints, &self.roster, now)
+    }
+
+    /// There is no token for a call with a permit: it is put back, and looked at again after `wait`.
+    pub(crate) fn withhold(
+        &mut self,
+        ticket: Ticket,
+        wait: Duration,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.starts.withhold(ticket, wait, &mut self.roster, StepMoment { now, effects });
     }
 
     /// The call that was confirmed has left by `now`.
@@ -184,6 +212,16 @@ impl Planner {
     /// From now on time is in doubt, until [`Input::TimeTrusted`]. To be called before the first step.
     pub(crate) fn doubt_time(&mut self) {
         self.roster.doubt_time();
+    }
+
+    /// Before the first step: these events may have ended the process before.
+    pub(crate) fn suspect(&mut self, found: &FlightsFound, now: Timestamp) {
+        self.starts.suspect(found, now);
+    }
+
+    /// The process has lasted: nobody is suspected any more.
+    pub(crate) fn calm(&mut self) {
+        self.starts.calm();
     }
 
     /// Drops what waits under a policy now; [`Planner::take_purged`] reports its end.
@@ -245,7 +283,7 @@ impl Planner {
 
     /// Begins to take figures of what is going on, to be gone on with through [`Planner::walk_on`].
     pub(super) fn walk(&mut self, now: Timestamp) -> FiguresWalk {
-        FiguresWalk::begin(&self.starts, &mut self.roster, now)
+        FiguresWalk::begin(&self.starts, self.policies.stops(), &mut self.roster, now)
     }
 
     /// Takes some more of the figures; all of them once they are complete.

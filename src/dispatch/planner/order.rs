@@ -10,7 +10,7 @@ use crate::dispatch::groups::{GroupId, Groups};
 use crate::dispatch::lanes::{DispatchLane, LaneId, TurnPlace};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::shares::Shares;
-use crate::dispatch::turns::Turns;
+use crate::dispatch::turns::{TurnClass, Turns};
 use crate::limit::LimiterId;
 use crate::telemetry::defect;
 
@@ -54,10 +54,15 @@ impl Order {
     pub(super) fn bring_into_line(&mut self, group: GroupId, joins: Joins, is_draining: bool) {
         if let Some(home) = self.groups.enter_line(group) {
             match joins {
-                Joins::Last => self.turns.join(group, home, is_draining),
+                Joins::Last => self.turns.join(group, home, self.class(group, is_draining)),
                 Joins::First => self.turns.rejoin_first(group),
             }
         }
+    }
+
+    /// Among which of those in a line a group waits.
+    pub(super) fn class(&self, group: GroupId, is_draining: bool) -> TurnClass {
+        TurnClass::new(is_draining, self.groups.priority(group))
     }
 
     /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places

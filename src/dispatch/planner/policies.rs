@@ -1,4 +1,4 @@
-//! The policies that the planner acts by. A change of them touches the limits of those policies that changed, the lines
+//! The policies that the planner acts by, and the emergency stops. A change of policies touches the limits of those that changed, the lines
 //! in front of these limits, and the lanes that these policies govern; everything else stays as it is.
 //!
 //! Must not know: calls under way, purges, how limits count.
@@ -6,18 +6,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tracing::info;
+
 use crate::clock::Timestamp;
 use crate::dispatch::groups::GroupId;
 use crate::dispatch::input::Effect;
-use crate::dispatch::lanes::{LaneId, LanePolicies};
+use crate::dispatch::lanes::LaneId;
 use crate::dispatch::planner::roster::Roster;
-use crate::event::{Entry, Lane, PolicyId, Settlement};
+use crate::dispatch::ruled::LanePolicies;
+use crate::dispatch::stops::Stops;
+use crate::event::{Entry, Event, Lane, PolicyId, Settlement};
 use crate::limit::{Blocker, Rules};
 use crate::policy::{PolicyChange, Runtime, RuntimePolicy};
 
 /// The policies that apply now, deployed or draining.
 pub(in crate::dispatch) struct ActivePolicies {
     runtime: Arc<Runtime>,
+    stops: Arc<Stops>,
+    /// When the first stop ends by itself.
+    stops_end_at: Option<Timestamp>,
     /// Changes are applied to everything, for tests to compare with.
     #[cfg(test)]
     pub(in crate::dispatch) applies_all: bool,
@@ -25,12 +32,19 @@ pub(in crate::dispatch) struct ActivePolicies {
 
 impl ActivePolicies {
     /// Brings the limits of these policies in.
-    pub(super) fn new(runtime: &Arc<Runtime>, roster: &mut Roster, now: Timestamp) -> Self {
+    pub(super) fn new(
+        runtime: &Arc<Runtime>,
+        stops: Arc<Stops>,
+        roster: &mut Roster,
+        now: Timestamp,
+    ) -> Self {
         for policy in runtime.policies() {
             roster.gate().set(&policy.id, Rules::from(policy), now);
         }
         Self {
             runtime: Arc::clone(runtime),
+            stops_end_at: stops.first_end(roster.certain(now)),
+            stops,
             #[cfg(test)]
             applies_all: false,
         }
@@ -88,6 +102,56 @@ impl ActivePolicies {
         }
     }
 
+    /// From now on these stops are in force. What lanes have kept aside may go if it is not stopped any more.
+    pub(super) fn stop(
+        &mut self,
+        stops: Arc<Stops>,
+        roster: &mut Roster,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.stops = stops;
+        self.plan_end_of_stops(roster, now);
+        for id in roster.lanes().ids() {
+            if let Some(lane) = roster.lane_mut(id)
+                && std::mem::take(&mut lane.keeps_stopped)
+            {
+                lane.buffer.give_back();
+            }
+            self.rule(id, roster, now);
+            roster.tend(id, now, effects);
+        }
+    }
+
+    /// Ends the stops whose time has come.
+    pub(super) fn end_stops(&mut self, roster: &mut Roster, now: Timestamp, effects: &mut Vec<Effect>) {
+        // While time is in doubt no stop ends.
+        if self.stops_end_at.is_some_and(|at| at <= now) && roster.is_time_trusted() {
+            info!("an emergency stop has ended by itself");
+            self.stop(Arc::clone(&self.stops), roster, now, effects);
+        }
+    }
+
+    /// Finds out when the next stop ends by itself.
+    pub(super) fn plan_end_of_stops(&mut self, roster: &Roster, now: Timestamp) {
+        self.stops_end_at = self.stops.first_end(roster.certain(now));
+    }
+
+    /// When [`ActivePolicies::end_stops`] has something to do.
+    pub(super) const fn next_end_of_stops(&self) -> Option<Timestamp> {
+        self.stops_end_at
+    }
+
+    /// The emergency stops that it acts by.
+    pub(super) fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    /// Whether a stop holds an event back.
+    pub(super) fn stop_event(&self, event: &Event, certain: Option<Timestamp>) -> bool {
+        self.stops.hold(event, certain)
+    }
+
     /// The policies whose limits depend on what counts under this one: it, and those that bound it.
     pub(super) fn limited_by(&self, policy: &PolicyId) -> BTreeSet<PolicyId> {
         let mut policies = BTreeSet::from([policy.clone()]);
@@ -98,7 +162,7 @@ impl ActivePolicies {
     /// Applies what the policies say now to a lane.
     pub(super) fn rule(&self, id: LaneId, roster: &mut Roster, now: Timestamp) {
         let certain = roster.certain(now);
-        roster.rule(id, |lane| LanePolicies::by(lane, &self.runtime, certain));
+        roster.rule(id, |lane| LanePolicies::by(lane, &self.runtime, &self.stops, certain));
     }
 
     /// The lane with this key, if it has a meaning, present from now on.
@@ -111,7 +175,7 @@ impl ActivePolicies {
 
     /// A lane comes, and what the policies say about it applies.
     pub(super) fn add(&self, lane: Lane, roster: &mut Roster, now: Timestamp) -> LaneId {
-        let ruled = LanePolicies::by(&lane, &self.runtime, roster.certain(now));
+        let ruled = LanePolicies::by(&lane, &self.runtime, &self.stops, roster.certain(now));
         roster.add(lane, ruled, now)
     }
 

@@ -4,9 +4,11 @@
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
-use crate::dispatch::lanes::{Fate, TurnPlace};
+use crate::dispatch::lanes::TurnPlace;
 use crate::dispatch::planner::policies::ActivePolicies;
 use crate::dispatch::planner::roster::{Roster, Spot};
+use crate::dispatch::ruled::Fate;
+use crate::dispatch::slowdown::SlowRate;
 use crate::event::{Lane, PolicyId};
 use crate::limit::{LimitKind, LimiterFigures};
 
@@ -17,6 +19,8 @@ pub(crate) struct LaneReport {
     pub read_ahead: usize,
     /// Why it may not send although its limits have room.
     pub hold: Option<Hold>,
+    /// The rate at which it starts calls, while that is lower than its limits allow.
+    pub slowed: Option<SlowRate>,
     /// The limit that has no room now.
     pub blocked: Option<BlockedLimit>,
     /// How far its limits are used.
@@ -54,6 +58,7 @@ impl LaneReport {
         let report = Self {
             read_ahead: lane.buffer.len(),
             hold: lane.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
+            slowed: lane.slow_rate(now),
             blocked,
             limits,
             draining_until: match lane.fate {

@@ -7,11 +7,12 @@
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
 use crate::dispatch::input::{Effect, PlannerOptions, SettledEntry};
-use crate::dispatch::lanes::{DispatchLane, Fate, LaneId, LanePolicies, Lanes, TurnPlace};
+use crate::dispatch::lanes::{DispatchLane, LaneId, Lanes, TurnPlace};
 use crate::dispatch::mix::DueShare;
 use crate::dispatch::planner::EFFECTS_PER_STEP;
 use crate::dispatch::planner::order::{Joins, Order};
 use crate::dispatch::planner::timers::Timers;
+use crate::dispatch::ruled::{Fate, LanePolicies};
 use crate::event::{Entry, Lane, PolicyId, Settlement};
 use crate::limit::Gate;
 use crate::queue::PageMix;
@@ -256,7 +257,8 @@ impl Roster {
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
-        let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
+        lane.slowdown.take_if(|slowdown| slowdown.over_at() <= now);
+        let may_go = lane.has_work(now) && lane.may_start(now);
         // One that is in line stays there also while it is held: `ask` finds that out, and its rank has to be right
         // until then.
         if lane.place == TurnPlace::InLine || lane.place == TurnPlace::Out && may_go {
@@ -272,6 +274,23 @@ impl Roster {
             self.timers.set(id, &mut lane.armed, timer.filter(|_| !idle));
         }
         self.forget_if_idle(id, now);
+    }
+
+    /// The siblings of a lane learn something that concerns their endpoint, and are looked after.
+    pub(super) fn tell_siblings(
+        &mut self,
+        id: LaneId,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        told: impl Fn(&mut DispatchLane),
+    ) {
+        let Some(siblings) = self.lanes.get(id).map(|lane| lane.siblings) else { return };
+        for sibling in siblings.ids() {
+            if let Some(lane) = self.lanes.get_mut(sibling) {
+                told(lane);
+                self.tend(sibling, now, effects);
+            }
+        }
     }
 
     /// Lets go of a lane that has nothing to do.

@@ -2,26 +2,34 @@
 //!
 //! Must not know: how entries come in, purges, sockets.
 
+mod not_made;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::buffer::{is_fresh, weight};
+use crate::dispatch::follows::AttemptFacts;
 use crate::dispatch::input::{AttemptReport, Effect, PlannerOptions, SettledEntry, Start, Ticket};
 use crate::dispatch::lanes::{DispatchLane, LaneId};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
+use crate::dispatch::planner::alive::next_alive;
 use crate::dispatch::planner::flights::{Asked, Finished, Flight, PutBack};
 use crate::dispatch::planner::looks::is_near_expiry;
 use crate::dispatch::planner::order::Joins;
 use crate::dispatch::planner::policies::ActivePolicies;
-use crate::dispatch::planner::roster::{Roster, Spot, settled};
+use crate::dispatch::planner::roster::{Roster, Spot};
+use crate::dispatch::planner::slowing::{self, CallEnd};
+use crate::dispatch::renewals::Renewals;
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
+use crate::dispatch::suspects::Suspects;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::dispatch::windows::RetryWindows;
-use crate::event::{Entry, EventId, Limited, Outcome, Settlement};
+use crate::event::{EventId, Limited, Outcome, Settlement};
 use crate::limit::Decision;
+use crate::store::FlightsFound;
 use crate::telemetry::defect;
 
 /// For so long an endpoint is left alone that asks for it, however short the life of the event was.
@@ -48,6 +56,8 @@ pub(in crate::dispatch) struct Starts {
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
     windows: RetryWindows,
+    suspects: Suspects,
+    renewals: Renewals,
     next_ticket: u64,
     /// Unconfirmed tickets below this one are put back: a call before theirs was.
     stale_below: u64,
@@ -67,6 +77,8 @@ impl Starts {
             dice,
             flights: HashMap::new(),
             windows: RetryWindows::default(),
+            suspects: Suspects::default(),
+            renewals: Renewals::default(),
             next_ticket: 0,
             stale_below: 0,
             stale_permits: 0,
@@ -81,6 +93,16 @@ impl Starts {
     /// Starts that were put back because their permit had become stale.
     pub(super) fn stale_permits(&self) -> u64 {
         self.stale_permits
+    }
+
+    /// Before the first step: events that may have ended the process before.
+    pub(super) fn suspect(&mut self, found: &FlightsFound, now: Timestamp) {
+        self.suspects = Suspects::new(found, now);
+    }
+
+    /// The process has lasted: nobody is suspected any more.
+    pub(super) fn calm(&mut self) {
+        self.suspects.calm();
     }
 
     /// The lanes with a call under way whose event is near the end of its life.
@@ -100,13 +122,17 @@ impl Starts {
 
     /// These entries are changed by somebody else: the time for their tries begins anew with the next one.
     pub(super) fn forget_times(&mut self, ids: &HashSet<EventId>) {
-        ids.iter().for_each(|id| self.windows.forget(*id));
+        for id in ids {
+            self.windows.forget(*id);
+            self.renewals.forget(*id);
+        }
     }
 
     /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm).
     pub(super) fn confirm<'p>(
         &'p mut self,
         asked: Asked<'_>,
+        policies: &ActivePolicies,
         roster: &'p mut Roster,
         moment: StepMoment<'_>,
     ) -> Option<Start<'p>> {
@@ -118,11 +144,22 @@ impl Starts {
         let within = endpoint.and_then(|endpoint| endpoint.retry.within);
         let window = within.and_then(|_| self.windows.get(flight.entry.id));
         let is_late = window.is_some_and(|window| window.until <= now);
-        if expired || put_back || is_late || roster.gate().confirm(&mut flight.permit, now).is_err() {
+        let suspicion = self.suspects.ask(flight.entry.id, now).map(PutBack::Suspected);
+        let is_held_back = is_late || suspicion.is_some();
+        let is_stopped = policies.stop_event(&flight.entry.event, roster.certain(now));
+        if expired
+            || put_back
+            || is_held_back
+            || is_stopped
+            || roster.gate().confirm(&mut flight.permit, now).is_err()
+        {
             let back = if expired && roster.is_time_trusted() {
                 PutBack::Expired
-            } else if is_late && !expired && !put_back {
-                PutBack::Late
+            } else if is_stopped {
+                // It is kept aside when its turn comes again, and is over or late then.
+                PutBack::Stopped
+            } else if is_held_back && !expired && !put_back {
+                suspicion.unwrap_or(PutBack::Late)
             } else {
                 // In doubt it is kept aside when its turn comes again.
                 PutBack::Waits
@@ -141,14 +178,16 @@ impl Starts {
             return None;
         };
         lane.watch.started();
-        flight.endpoint = endpoint.cloned();
+        (flight.endpoint, flight.retry_for_all) = (endpoint.cloned(), endpoints.retry_for_all());
         let within = within.map(|within| lane.timeout.unwrap_or(within));
         flight.retry_until = within.map(|within| self.windows.begin(flight.entry.id, within, now));
         // A call that goes on beyond the time for all tries is cancelled with its end.
         let left = flight.retry_until.map(|until| until.since(now));
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
         let series = lane.series().clone();
+        let ends = self.suspects.started(flight.entry.id, now);
         Some(Start {
+            ends,
             entry: &mut flight.entry,
             lane: &lane.lane,
             series,
@@ -217,8 +256,8 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         let Some(Spot { lane, order, .. }) = roster.spot(id) else { return TurnOutcome::Nothing };
         order.taken_out(lane);
-        if !lane.holds.allow(lane.inflight, now) {
-            // It comes back with the end of its hold or of a call.
+        if !lane.may_start(now) {
+            // It comes back with the end of its hold or of a call, or when its slowdown lets it.
             return TurnOutcome::Nothing;
         }
         if !lane.has_work(now) {
@@ -230,7 +269,7 @@ impl Starts {
             order.wait_for_share(id, lane);
             return TurnOutcome::Nothing;
         }
-        let Some(entry) = next_alive(id, roster, StepMoment { now, effects }) else {
+        let Some(entry) = next_alive(id, policies, roster, StepMoment { now, effects }) else {
             return TurnOutcome::Nothing;
         };
         let Some(Spot { lane, gate, order, ahead }) = roster.spot(id) else {
@@ -243,20 +282,34 @@ impl Starts {
         let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
             Decision::Go(permit) => {
                 lane.inflight += 1;
+                if let Some(slowdown) = &mut lane.slowdown {
+                    slowdown.started(now);
+                }
                 // What an operator sends now takes nothing from the share of the others.
                 if entry.due_at != Some(entry.id.accepted_at()) {
                     lane.recent.started(entry.due_at.is_some(), now);
                     order.groups.started(turn.group, entry.due_at.is_some(), now);
                 }
+                let class = order.class(turn.group, lane.is_draining());
+                order.turns.started(turn, class, lane.binding.limiters());
                 let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
                 order.shares.started(&mut lane.share, slots);
                 ahead.gave(1, weight(&entry));
-                let (endpoint, retry_until) = (None, None);
-                let flight =
-                    Flight { lane: id, entry, permit, slots, promised, is_probe, endpoint, retry_until };
+                let flight = Flight {
+                    lane: id,
+                    entry,
+                    permit,
+                    slots,
+                    promised,
+                    is_probe,
+                    endpoint: None,
+                    retry_for_all: None,
+                    retry_until: None,
+                };
                 let ticket = self.issue(flight, now);
                 effects.push(Effect::Send { ticket });
                 roster.redeem(id, usize::from(promised));
+                roster.tell_siblings(id, now, effects, |lane| lane.siblings.started());
                 return TurnOutcome::Started;
             }
             Decision::Refuse(blocker) => {
@@ -284,7 +337,8 @@ impl Starts {
         lane.buffer.push(entry);
         order.groups.stopped_by(turn.group, limiter);
         // The group keeps its number: it is served by it when the limiter has room again.
-        order.turns.shut(turn, limiter, lane.is_draining(), again);
+        let class = order.class(turn.group, lane.is_draining());
+        order.turns.shut(turn, limiter, class, again);
         order.line_up(id, lane, Joins::Last, now);
         TurnOutcome::Stopped
     }
@@ -304,13 +358,15 @@ impl Starts {
         let StepMoment { now, effects } = moment;
         let Finished { ticket, outcome: reported, took } = *finished;
         let Some(flight) = self.flights.remove(&ticket) else { return };
-        let Flight { lane: id, entry, permit, slots, is_probe, endpoint, retry_until, .. } = flight;
+        let Flight { lane: id, entry, permit, slots, is_probe, endpoint, retry_for_all, retry_until, .. } =
+            flight;
         for limiter in roster.gate().release(permit).iter() {
             roster.order().turns.released(limiter);
         }
         let rules = endpoint.as_ref().map(|endpoint| &endpoint.retry);
-        let judged = rules.and_then(|rules| rules.judged(reported));
-        let outcome = judged.as_ref().unwrap_or(reported);
+        let answered = self.renewals.judge(entry.id, reported, rules);
+        let judged = rules.and_then(|rules| rules.judged(&answered));
+        let outcome = judged.as_ref().unwrap_or(&answered);
         // Whatever an endpoint asks for, it holds its lane no longer than the event lives whose call it answered. An hour is
         // granted anyway: others in the lane may live longer.
         let life = entry.event.expires_at.since(entry.id.accepted_at()).max(GRANTED_ANYWAY);
@@ -331,8 +387,10 @@ impl Starts {
             is_lane_held,
             is_time_trusted,
         };
-        let policy = rules.map_or(&self.options.retry, |rules| &rules.policy);
+        let for_all = retry_for_all.as_ref().unwrap_or(&self.options.retry);
+        let policy = rules.map_or(for_all, |rules| &rules.policy);
         let settlement = retry::settle(ended, policy, self.dice.f64());
+        self.suspects.ended(entry.id);
         if retry_until.is_some() {
             self.windows.tried(entry.id, outcome, &settlement);
         }
@@ -348,58 +406,26 @@ impl Starts {
         lane.inflight = lane.inflight.saturating_sub(1);
         order.shares.ended(&mut lane.share, slots, outcome);
         // A shortage of ours concerns every lane.
-        if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
-            lane.holds.ended(outcome, &self.options.breaker, share, now);
-        }
+        let learns = is_lane_held || matches!(outcome, Outcome::Shortage { .. });
+        let (end, breaker) = (CallEnd { outcome, took, share }, self.options.breaker);
+        let is_halved = learns && slowing::learn(lane, &end, &self.options, now);
         if let Settlement::Reschedule { due_at, .. } = settlement {
             lane.dues.rescheduled(due_at, entry.id, now);
             lane.watch.put_off(&entry, due_at);
         }
         let (is_ambiguous, cause) = (reported.is_ambiguous(), reported.cause());
         let series = lane.series().clone();
-        let attempt = Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much });
+        let facts = AttemptFacts::of(reported, outcome, &settlement, now);
+        let attempt =
+            Some(AttemptReport { cause, is_ambiguous, took, series, asks_too_much, facts, is_halved });
         let lane = lane.lane.clone();
         effects.push(Effect::Settle(SettledEntry { entry, lane, settlement, attempt, limited: None }));
-        roster.tend(id, now, effects);
-    }
-
-    /// A call that had its permit is not made: its entry is back in its place, or has ended.
-    fn put_back(&mut self, ticket: Ticket, back: PutBack, roster: &mut Roster, moment: StepMoment<'_>) {
-        let StepMoment { now, effects } = moment;
-        let certain = roster.certain(now);
-        let Some(flight) = self.flights.remove(&ticket) else { return };
-        let Flight { lane: id, entry, permit, slots, promised, .. } = flight;
-        // Reopened and not only released: the start that is taken back has made room in windows as well.
-        for limiter in roster.gate().put_back(permit).iter() {
-            roster.order().turns.reopen(limiter);
-        }
-        end_wait(id, roster);
-        let Some(Spot { lane, gate, order, ahead }) = roster.spot(id).filter(|spot| spot.lane.inflight > 0)
-        else {
-            defect!("a call that is put back in no lane");
-            return;
-        };
-        lane.inflight -= 1;
-        order.shares.put_back(&mut lane.share, slots);
-        let over = match back {
-            PutBack::Waits => None,
-            PutBack::Expired => Some(lane.doubt().expiry(&entry)),
-            PutBack::Late => Some(self.windows.over(entry.id, entry.tries)),
-        };
-        if let Some(how) = over {
-            effects.push(settled(entry, lane.lane.clone(), how));
-        } else {
-            let before = lane.buffer.bytes();
-            lane.buffer.push(entry);
-            if promised {
-                lane.promises += 1;
-                // Its grant had redeemed the promise.
-                gate.owe(&lane.binding, 1);
+        roster.tell_siblings(id, now, effects, |lane| {
+            lane.siblings.ended();
+            if learns {
+                slowing::learn_hold(lane, &end, &breaker, now);
             }
-            lane.plan_expiry(certain, false);
-            ahead.took(1, lane.buffer.bytes() - before);
-            order.line_up(id, lane, Joins::First, now);
-        }
+        });
         roster.tend(id, now, effects);
     }
 }
@@ -408,30 +434,5 @@ impl Starts {
 fn end_wait(id: LaneId, roster: &mut Roster) {
     if let Some(Spot { lane, order, .. }) = roster.spot(id) {
         order.end_wait(id, lane);
-    }
-}
-
-/// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
-/// while time is in doubt.
-fn next_alive(id: LaneId, roster: &mut Roster, moment: StepMoment<'_>) -> Option<Box<Entry>> {
-    let StepMoment { now, effects } = moment;
-    let is_time_trusted = roster.is_time_trusted();
-    loop {
-        let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
-        let rank = lane.rank(now)?;
-        let entry = lane.buffer.pop(rank)?;
-        // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
-        if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
-            lane.buffer.keep(entry);
-            continue;
-        }
-        if entry.event.expires_at > now {
-            return Some(entry);
-        }
-        ahead.gave(1, weight(&entry));
-        let promised = usize::from(is_fresh(&entry));
-        let how = lane.doubt().expiry(&entry);
-        effects.push(settled(entry, lane.lane.clone(), how));
-        roster.redeem(id, promised);
     }
 }

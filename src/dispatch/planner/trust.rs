@@ -21,18 +21,21 @@ use crate::event::{Entry, Settlement};
 pub(super) fn end_doubt(
     leap: &Leap,
     starts: &mut Starts,
-    policies: &ActivePolicies,
+    policies: &mut ActivePolicies,
     roster: &mut Roster,
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) {
     roster.trust_time(leap, now);
     starts.correct(leap);
+    // Stops have ends again.
+    policies.plan_end_of_stops(roster, now);
     // What limiters said before may no longer hold.
     roster.ask_all_again();
     for id in roster.lanes().ids() {
         if let Some(Spot { lane, ahead, .. }) = roster.spot(id) {
             lane.buffer.give_back();
+            lane.keeps_stopped = false;
             lane.buffer.for_each_mut(|entry| {
                 leap.correct(entry.id.accepted_at(), &mut entry.event.expires_at);
             });
@@ -43,6 +46,9 @@ pub(super) fn end_doubt(
                 put_back_later(lane, ahead, not_due, leap.ahead, now, effects);
             }
             lane.holds.leap(leap);
+            if let Some(slowdown) = &mut lane.slowdown {
+                slowdown.leap(leap);
+            }
             lane.dues.leap(leap);
             // All lines were dissolved: nobody has to leave one.
             policies.rule(id, roster, now);

@@ -57,6 +57,7 @@ impl OpenQuestions {
             }
             PlannerCommand::Withdraw(lane) => planner.withdraw(&lane, 1, now),
             PlannerCommand::Trust(_)
+            | PlannerCommand::Stops(..)
             | PlannerCommand::Purge(..)
             | PlannerCommand::LetGo(..)
             | PlannerCommand::StateUsage(..)

@@ -12,7 +12,7 @@ use tokio::task::coop::unconstrained;
 use tracing::error;
 
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Call, Deliver};
+use crate::delivery::{Call, Deliver, Ended};
 use crate::dispatch::input::Ticket;
 use crate::dispatch::service::TaskReport;
 use crate::event::{Cause, LaneKey, Outcome};
@@ -22,28 +22,33 @@ use crate::traces;
 /// A call after its first poll.
 pub(super) enum FirstPoll {
     /// It has ended within its first poll.
-    Over(Outcome),
+    Over(Ended),
     /// It is to be polled on in a task of its own.
-    UnderWay(BoxFuture<'static, Outcome>),
+    UnderWay(BoxFuture<'static, Ended>),
 }
 
 /// Starts a call by polling it once.
 pub(super) fn begin(deliver: &dyn Deliver, call: Call) -> FirstPoll {
     // Nothing is used of what a panic leaves behind.
     let begun = catch_unwind(AssertUnwindSafe(|| {
-        let mut call = deliver.attempt(call);
+        let mut call = deliver.attempt_noticing(call);
         // The task that takes the call over polls it again and leaves its own waker. Without the budget of
         // this task, which many starts in a row would use up.
         let mut first = std::pin::pin!(unconstrained(&mut call));
         match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => FirstPoll::Over(outcome),
+            Poll::Ready(ended) => FirstPoll::Over(ended),
             Poll::Pending => FirstPoll::UnderWay(call),
         }
     }));
     begun.unwrap_or_else(|_| {
         error!("the start of a call panicked: it counts as a failed attempt");
-        FirstPoll::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
+        FirstPoll::Over(died())
     })
+}
+
+/// The end of a call that died inside tidegate.
+fn died() -> Ended {
+    Outcome::Retry { cause: Cause::Internal, retry_after: None }.into()
 }
 
 /// Reports the end of a load, also when its task panics.
@@ -81,28 +86,27 @@ pub(super) struct CallEnd {
     pub(super) reports: mpsc::UnboundedSender<TaskReport>,
     pub(super) span: traces::Attempt,
     /// What came of it; `None` until it is known.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) ended: Option<Ended>,
 }
 
 impl CallEnd {
     /// The call has ended: reports what came of it.
-    pub(super) fn report(mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
+    pub(super) fn report(mut self, ended: Ended) {
+        self.ended = Some(ended);
     }
 }
 
 impl Drop for CallEnd {
     fn drop(&mut self) {
         // Without a panic the call was abandoned at the end of the process.
-        let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
-        if self.outcome.is_none() && !is_abandoned {
+        let is_abandoned = self.ended.is_none() && !std::thread::panicking();
+        if self.ended.is_none() && !is_abandoned {
             error!("a call panicked: it counts as a failed attempt");
         }
-        let outcome =
-            self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
+        let ended = self.ended.take().unwrap_or_else(died);
         let took = self.clock.now().since(self.started_at);
-        self.span.end((!is_abandoned).then_some(&outcome), took);
+        self.span.end((!is_abandoned).then_some(&ended.outcome), took);
         // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
-        let _ = self.reports.send(TaskReport::Finished { ticket: self.ticket, outcome, took });
+        let _ = self.reports.send(TaskReport::Finished { ticket: self.ticket, ended, took });
     }
 }

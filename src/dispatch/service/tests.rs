@@ -10,8 +10,10 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service};
-use crate::event::{Event, EventId, Labels, Lane, Outcome};
+use crate::dispatch::{
+    DispatchHandle, DispatcherParts, PlannerOptions, RetryPolicy, Service, Stop, StopTarget, Stops,
+};
+use crate::event::{AttemptDetail, Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
 use crate::queue::{NewEvent, Queue};
@@ -84,6 +86,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         options: PlannerOptions { retry, ..PlannerOptions::default() },
         gate: Gate::new(),
         usages: Arc::new(MemoryUsages::new()),
+        stops: Arc::default(),
         tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
@@ -145,17 +148,52 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
     assert_eq!(stage.handle.figures().await, None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_once_a_stop_is_answered_and_nothing_is_lost_by_it() {
+    let stage = new_stage().await;
+    let everything = Stop {
+        target: StopTarget::Everything,
+        reason: "a test".to_owned(),
+        since: stage.clock.now(),
+        until: None,
+    };
+    let mut ids = Vec::new();
+    let mut started_before_a_stop = 0;
+    for _ in 0..30 {
+        ids.extend(stage.accept("/", 300).await);
+        tokio::task::yield_now().await;
+        let stops = Arc::new(Stops::new(vec![everything.clone()]));
+        in_time(stage.handle.stop_by(stops)).await.expect("runs");
+        let before = stage.called().len();
+        started_before_a_stop = before;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        assert_eq!(stage.called().len(), before, "a call started after the answer");
+        in_time(stage.handle.stop_by(Arc::default())).await.expect("runs");
+    }
+    assert!(started_before_a_stop > 0, "the control: calls start between stops");
+    in_time(stage.handle.idle()).await;
+    assert_eq!(stage.called(), ids, "each once, in the order of acceptance");
+}
+
 #[tokio::test]
 async fn a_call_that_panics_is_a_failed_attempt() {
     count_panics();
     let recorded = Recorded::new();
     let _local = recorded.set();
     let stage = new_stage().await;
-    stage.accept("/panic", 1).await;
+    let ids = stage.accept("/panic", 1).await;
     stage.accept("/panic-at-once", 1).await;
-    stage.accept("/", 3).await;
+    let fine = stage.accept("/", 3).await;
     in_time(stage.handle.idle()).await;
     assert_eq!(stage.called().len(), 7);
+    let attempts = stage.queue.attempts_of(ids[0]).await;
+    let told =
+        |detail: &AttemptDetail| (detail.number, detail.result.to_string(), detail.then.why.to_string());
+    let told: Vec<_> = attempts.iter().map(told).collect();
+    let internal = |number, why: &str| (number, "internal".to_owned(), why.to_owned());
+    assert_eq!(told, [internal(2, "attempts_exhausted: internal"), internal(1, "backoff")]);
+    assert!(attempts[1].then.next_at.is_some() && attempts[0].then.next_at.is_none());
+    assert!(stage.queue.attempts_of(fine[0]).await.is_empty(), "a success at the first try is not kept");
     let reasons: Vec<String> = stage.store.dead_letters().into_iter().map(|dead| dead.reason).collect();
     assert_eq!(reasons, ["attempts_exhausted: internal"; 2]);
     assert_eq!(recorded.sum("tidegate_defects_total", ""), 4.0, "each once, although it is caught");

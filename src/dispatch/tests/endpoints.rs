@@ -50,11 +50,16 @@ fn failed_once(endpoints: Endpoints) -> (Bench, Entry) {
 fn a_call_goes_by_the_rules_that_were_in_force_when_it_started() {
     let mut bench = Bench::new(&book(&[("p", None, 100)]));
     let key = lane(&[("p", 1)]);
+    let once = RetryPolicy { max_attempts: NonZeroU16::new(1), ..RetryPolicy::default() };
     for (n, (before, after, dies)) in [
         (endpoints("https://h.org/*", 1), endpoints("https://h.org/*", 9), true),
         (endpoints("https://h.org/*", 9), endpoints("https://h.org/*", 1), false),
         // No block matches its url: what is set for all calls holds.
         (endpoints("https://i.org/*", 1), endpoints("https://h.org/*", 1), false),
+        // It is set anew like the rules.
+        (endpoints("https://i.org/*", 9).with_retry_for_all(once), Endpoints::default(), true),
+        (Endpoints::default(), Endpoints::default().with_retry_for_all(once), false),
+        (endpoints("https://h.org/*", 9).with_retry_for_all(once), Endpoints::default(), false),
     ]
     .into_iter()
     .enumerate()

@@ -134,6 +134,7 @@ fn a_probe_is_a_try_and_no_attempt_and_calls_while_the_lane_recovers_are_attempt
     // The next one succeeds, and those that it lets through fail.
     lane.bench.pass(ms(2_000));
     lane.end(&FINE);
+    lane.bench.pass(ms(100));
     let recovering = lane.bench.sent_ids()[lane.ended..].to_vec();
     assert_eq!(recovering.len(), 2, "few at a time");
     for id in recovering {

@@ -47,7 +47,7 @@ impl Outage {
         let dice = fastrand::Rng::with_seed(seed);
         let count = usize::try_from(waiting).expect("fits");
         Self {
-            planner: Planner::new(Gate::new(), &runtime, options, dice, START),
+            planner: Planner::new(Gate::new(), (&runtime, Arc::default()), options, dice, START),
             lane: lane(&[("p", 1)]),
             now: START,
             back_at: START + away,
@@ -171,11 +171,11 @@ fn unanswered(cause: Cause) -> Outcome {
     Outcome::Retry { cause, retry_after: None }
 }
 
-/// As many attempts, and no breaker.
+/// As many attempts, and neither a breaker nor a rate that is reduced.
 fn bounded(attempts: u16) -> PlannerOptions {
     let retry = RetryPolicy { max_attempts: NonZeroU16::new(attempts), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 0, ..BreakerPolicy::default() };
-    PlannerOptions { retry, breaker, ..PlannerOptions::default() }
+    PlannerOptions { retry, breaker, adaptive_rate: false, ..PlannerOptions::default() }
 }
 
 #[test]

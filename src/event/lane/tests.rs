@@ -137,3 +137,39 @@ fn older_versions_read_the_host_as_one_more_label() {
     assert_eq!(labels[2], ("~host", "[::1]:80"));
     assert!(Labels::new([("~host".to_owned(), String::new())]).is_err(), "no label is called so");
 }
+
+#[test]
+fn a_priority_stands_in_the_key_before_the_host_and_older_keys_are_normal() {
+    let lane = Lane::scoped(vec![part("p", 1)], &labels(&[("org", "A")]), &["org"]).expect("valid");
+    let at = lane.at("h.org:443");
+    assert_eq!((at.priority(), at.key().as_str()), (Priority::Normal, "p@1;org=A;~host=h.org:443"));
+    for priority in Priority::ALL {
+        let other = at.of_priority(priority).expect("short");
+        assert_eq!(other, lane.of_priority(priority).expect("short").at("h.org:443"), "in either order");
+        assert_eq!(Lane::parse(other.key()).as_ref(), Ok(&other));
+        assert_eq!((other.priority(), other.key().host()), (priority, Some("h.org:443")));
+        assert_eq!(other.labels().collect::<Vec<_>>(), [("org", "A")], "it is no label");
+        assert_eq!(
+            other.scope_key(&["org".into()]),
+            lane.scope_key(&["org".into()]),
+            "under the same counters"
+        );
+        assert_eq!(other.key().with_priority(Priority::Normal).as_ref(), Some(at.key()));
+    }
+    let high = at.of_priority(Priority::High).expect("short");
+    assert_eq!(high.key().as_str(), "p@1;org=A;~priority=high;~host=h.org:443");
+    assert_eq!(high.key().without_host(), "p@1;org=A;~priority=high");
+    // Written by versions before priorities, shared and without a host.
+    for older in ["p@1", "p@1;org=A", "-;~host=h.org:80", "p@1;~host=~7"] {
+        let key = LaneKey::new(older).expect("a key");
+        assert_eq!(Lane::parse(&key).map(|lane| lane.priority()), Ok(Priority::Normal), "{older}");
+    }
+    for wrong in ["p@1;~priority=normal", "p@1;~priority=high;org=A", "p@1;~host=h:1;~priority=low"] {
+        assert!(Lane::parse(&LaneKey::new(wrong).expect("a key")).is_err(), "{wrong}");
+    }
+    let long = (0..12).map(|n| part(&format!("{n:064}"), u32::MAX)).collect();
+    let given = labels(&[("k", &"x".repeat(60)), ("l", &"y".repeat(40))]);
+    let near = Lane::scoped(long, &given, &["k", "l"]).expect("short enough");
+    assert!(near.key().as_str().len() > LaneKey::MAX_BYTES - 18, "{}", near.key().as_str().len());
+    assert!(matches!(near.of_priority(Priority::High), Err(LaneError::TooLong { .. })));
+}

@@ -22,13 +22,14 @@ pub(super) const URL: &str = "tidegateurl";
 const SHOWN_CHARS: usize = 128;
 
 /// The attributes of the call, and the members of an event that they stand for.
-const CALL: [(&str, &str); 6] = [
+const CALL: [(&str, &str); 7] = [
     ("tidegateurl", "url"),
     ("tidegatemethod", "method"),
     ("tidegatelabels", "labels"),
     ("tidegatedueat", "due_at"),
     ("tidegatedelayseconds", "delay_seconds"),
     ("tidegatettlseconds", "ttl_seconds"),
+    ("tidegatepriority", "priority"),
 ];
 
 /// Adds the rules that attributes break by themselves. `has_target` says whether something is to be called.
@@ -76,8 +77,8 @@ fn broken_rule(name: &str, value: &str) -> Option<&'static str> {
             "must be a number of seconds"
         }
         _ if name.starts_with("tidegate") && CALL.iter().all(|(known, _)| *known != name) => {
-            "is unknown; known are tidegateurl, tidegatemethod, tidegatelabels, tidegatedueat, tidegatedelayseconds and \
-             tidegatettlseconds"
+            "is unknown; known are tidegateurl, tidegatemethod, tidegatelabels, tidegatedueat, tidegatedelayseconds, \
+             tidegatettlseconds and tidegatepriority"
         }
         _ => return None,
     })
@@ -133,6 +134,7 @@ pub(super) fn call<'v>(
         delay_seconds: number("tidegatedelayseconds"),
         due_at: text("tidegatedueat"),
         ttl_seconds: number("tidegatettlseconds"),
+        priority: text("tidegatepriority"),
         idempotency_key: None,
     }
 }

@@ -4,6 +4,7 @@ mod cloudevents;
 mod decode;
 mod http;
 mod implied;
+mod priority;
 mod prospects;
 mod refusals;
 mod stream;
@@ -31,8 +32,9 @@ use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, GiveUp, LaneSummary, LastRedrive,
+    Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
+    StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -117,6 +119,14 @@ impl EntryStore for TestStore {
         Vec::new()
     }
 
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        let none = vec![None; names.len()];
+        async move { Ok(none) }.boxed()
+    }
+
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
         self.finds.fetch_add(1, Ordering::SeqCst);
         let known = self.keys.lock().expect("lock");
@@ -165,6 +175,10 @@ impl EntryStore for TestStore {
     }
 
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        Arc::new(MemoryStore::new(Clock::system()))
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         Arc::new(MemoryStore::new(Clock::system()))
     }
 

@@ -19,16 +19,11 @@ refuses! {
     /// What `:purge` of one letter may be refused with.
     Purge: INVALID_JSON INCOMPLETE_BODY NOT_FOUND DEAD_LETTER_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
         UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// What a change of many letters may be refused with.
-    Many: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT WRONG_COUNT OPERATION_BUSY PAYLOAD_TOO_LARGE
-        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
     /// What an export may be refused with; what happens later breaks the answer off.
     Export: INVALID_PARAMETER;
     /// What an import may be refused with.
     Import: INCOMPLETE_BODY BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST
         STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// What `GET /v1/dead-letters/operations` may be refused with.
-    Operations: INVALID_PARAMETER;
 }
 
 /// Letters, or groups of them.
@@ -52,6 +47,7 @@ pub(super) fn letter() -> Value {
         "attempts": 8,
         "policies": ["orders"],
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
         "labels": {"org": "ACME"},
@@ -64,6 +60,16 @@ pub(super) fn letter_with_body() -> Value {
     let mut letter = letter();
     letter["content_type"] = json!("application/json");
     letter["body"] = json!("{\"order\":7}");
+    letter["last_attempts"] = json!([{
+        "number": 8,
+        "started_at": "2030-01-31T07:59:59Z",
+        "duration_seconds": 0.25,
+        "result": "http_503",
+        "status": 503,
+        "then": "dead",
+        "why": "attempts_exhausted: http_503",
+        "next_at": null,
+    }]);
     letter
 }
 
@@ -88,26 +94,6 @@ pub(super) fn group() -> Value {
         "count": 12,
         "oldest": "2030-01-31T07:00:00Z",
         "newest": "2030-01-31T08:00:00Z",
-    })
-}
-
-pub(super) fn counted() -> Value {
-    json!({"count": 12, "before": "2030-01-31T08:00:00Z"})
-}
-
-pub(super) fn operation() -> Value {
-    json!({
-        "id": 1,
-        "verb": "redrive",
-        "about": "reason=http_404 before=2030-01-31T08:00:00Z",
-        "state": "running",
-        "count": 12,
-        "done": 0,
-        "refused": 0,
-        "refusal": null,
-        "error": null,
-        "started_at": "2030-01-31T08:00:05Z",
-        "ended_at": null,
     })
 }
 

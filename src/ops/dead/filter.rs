@@ -2,14 +2,13 @@
 //!
 //! Must not know: what is done to them.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane, PolicyId};
+use crate::ops::changes::request;
 use crate::ops::query::Parameters;
 use crate::problem::Problem;
 use crate::store::{DeadLetter, record};
@@ -30,7 +29,7 @@ pub(super) struct Filter {
     /// Parked at this moment or later.
     after: Option<Timestamp>,
     /// Parked before this moment.
-    pub(super) before: Option<Timestamp>,
+    before: Option<Timestamp>,
     labels: Vec<(String, String)>,
 }
 
@@ -64,33 +63,25 @@ pub(super) struct FilterBody {
 
 impl FilterBody {
     /// The filter that the members make.
-    pub(super) fn read(&self, invalid: Invalid) -> Result<Filter, Box<Problem>> {
-        let text = |name: &'static str, value: &Option<Value>| match value {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            // A number is as good as its text.
-            Some(Value::Number(number)) if name == "status" => Ok(Some(number.to_string())),
-            Some(_) => Err(invalid(name, "must be text".to_owned())),
-        };
-        let labels = match &self.labels {
-            None => Map::new(),
-            Some(Value::Object(labels)) => labels.clone(),
-            Some(_) => return Err(invalid("labels", "must be an object of texts".to_owned())),
-        };
-        let label = |(key, value): (String, Value)| match value {
-            Value::String(value) => Ok((key, value)),
-            _ => Err(invalid("labels", "must be an object of texts".to_owned())),
+    ///
+    /// # Errors
+    /// The first member that breaks its rule.
+    pub(super) fn read(&self) -> Result<Filter, Box<Problem>> {
+        // A number is as good as its text.
+        let status = match &self.status {
+            Some(Value::Number(number)) => Some(number.to_string()),
+            status => request::text("status", status.as_ref())?,
         };
         let given = Given {
-            policy: text("policy", &self.policy)?,
-            reason: text("reason", &self.reason)?,
-            status: text("status", &self.status)?,
-            host: text("host", &self.host)?,
-            after: text("after", &self.after)?,
-            before: text("before", &self.before)?,
-            labels: labels.into_iter().map(label).collect::<Result<_, _>>()?,
+            policy: request::text("policy", self.policy.as_ref())?,
+            reason: request::text("reason", self.reason.as_ref())?,
+            status,
+            host: request::text("host", self.host.as_ref())?,
+            after: request::text("after", self.after.as_ref())?,
+            before: request::text("before", self.before.as_ref())?,
+            labels: request::labels(self.labels.as_ref())?,
         };
-        given.check(invalid)
+        given.check(request::invalid_in_filter)
     }
 }
 
@@ -147,6 +138,12 @@ impl Filter {
         given.check(invalid)
     }
 
+    /// The same, of letters that were parked before this moment.
+    pub(super) fn until(self, moment: Timestamp) -> Self {
+        let before = self.before.map_or(moment, |before| before.min(moment));
+        Self { before: Some(before), ..self }
+    }
+
     /// Whether every letter is meant.
     pub(super) fn is_everything(&self) -> bool {
         *self == Self::default()
@@ -179,12 +176,7 @@ impl Filter {
             && self.labels.iter().all(|(key, value)| event.labels.get(key) == Some(value))
     }
 
-    /// The filter as an operation keeps it.
-    pub(super) fn shared(self) -> Arc<dyn Fn(&DeadLetter) -> bool + Send + Sync> {
-        Arc::new(move |letter| self.wants(letter))
-    }
-
-    /// The filter in words, for people who look at an operation.
+    /// The filter in words, for people who look at a change.
     pub(super) fn about(&self) -> String {
         let date = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let members = [

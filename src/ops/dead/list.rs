@@ -10,9 +10,10 @@ use http::Uri;
 use super::filter::{Filter, PARAMETERS};
 use super::wire::{LetterBody, LetterList};
 use super::{DeadDesk, PIECE, PIECE_BYTES, READ_AT_MOST, READ_FOR};
-use super::{doc, groups, letter_id, no_letter, no_such_method, store_problem};
+use super::{doc, groups, letter_id, no_letter, store_problem};
 use crate::ops::desk::{OpsAnswer, PathName, json, respond, split};
 use crate::ops::query::{Parameters, cursor_after, invalid};
+use crate::ops::resource::LETTERS;
 use crate::problem::Problem;
 use crate::store::{LetterOrder, LetterPlace, PlacedLetter, ReadLimit};
 
@@ -69,7 +70,7 @@ pub(in crate::ops) async fn show(State(desk): State<DeadDesk>, name: PathName, u
     let (id, verb) = split(&name);
     match verb {
         None => respond(desk.show(id, &uri).await),
-        Some(verb) => no_such_method(Some(verb)),
+        Some(verb) => LETTERS.refuse(Some(verb)),
     }
 }
 
@@ -162,7 +163,8 @@ impl DeadDesk {
         };
         let found = self.parked.find(name).await.map_err(|error| store_problem(&error))?;
         let placed = found.last().ok_or_else(|| no_letter(id))?;
-        Ok(json(&LetterBody::of(&placed.letter, with_body), None))
+        let tried = self.queue.attempts_of(placed.letter.name()).await;
+        Ok(json(&LetterBody::of(&placed.letter, with_body).with_attempts(tried), None))
     }
 }
 

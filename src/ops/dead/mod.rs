@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! routes (here) -> list, groups, show: read in bounded pieces -> wire
-//!               -> verbs: one letter, or many by a filter: counted, confirmed, then an operation of the queue
+//!               -> verbs: one letter, or many by a filter, see `changes`
 //!               -> transfer: export and import, as lines
 //!                  remake: the event of a letter, routed as at the door
 //! ```
@@ -14,6 +14,7 @@ pub(super) mod doc;
 mod filter;
 pub(super) mod groups;
 pub(super) mod list;
+mod many;
 mod remake;
 #[cfg(test)]
 mod tests;
@@ -33,13 +34,15 @@ use http::HeaderMap;
 use crate::clock::{Clock, Timestamp};
 use crate::event::EventId;
 use crate::ingest::CallRouter;
-use crate::ops::desk::{PathName, late, respond, split, wrong_method};
+use crate::ops::changes::Runs;
+use crate::ops::desk::{PathName, late, respond, split};
+use crate::ops::resource::LETTERS;
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
-use crate::queue::{Operations, Parked, QueueError};
+use crate::queue::{Parked, Queue, QueueError};
 use crate::store::StoreError;
 
-use verbs::LetterVerb;
+pub(super) use verbs::LetterVerb;
 
 /// Letters that one page may read, and how long it may take for that.
 const READ_AT_MOST: usize = 10_000;
@@ -51,10 +54,12 @@ const PIECE_BYTES: usize = 4 << 20;
 /// What the desk of the dead letters works with.
 #[derive(Clone)]
 pub(crate) struct DeadDesk {
+    /// Knows what is kept of attempts.
+    pub queue: Queue,
     /// The letters, and the way back into the queue.
     pub parked: Parked,
-    /// Changes of many letters that were begun here.
-    pub operations: Operations,
+    /// The changes of many that go on or have ended.
+    pub runs: Runs,
     /// Finds the lanes of events as the door does.
     pub router: CallRouter,
     /// The policies by which events are routed.
@@ -63,7 +68,7 @@ pub(crate) struct DeadDesk {
     pub clock: Clock,
 }
 
-/// `/v1/dead-letters`, its verbs, `/v1/dead-letters/operations` and `/v1/dead-letters/{id}` with its verbs.
+/// `/v1/dead-letters`, its verbs, and `/v1/dead-letters/{id}` with its verbs.
 pub(crate) fn dead_routes(desk: DeadDesk) -> Router {
     Router::new()
         .route("/v1/dead-letters", get(list::list))
@@ -71,7 +76,6 @@ pub(crate) fn dead_routes(desk: DeadDesk) -> Router {
         .route("/v1/dead-letters:purge", post(bulk::purge_many))
         .route("/v1/dead-letters:export", get(transfer::export))
         .route("/v1/dead-letters:import", post(transfer::import))
-        .route("/v1/dead-letters/operations", get(bulk::operations))
         .route("/v1/dead-letters/{name}", get(list::show).post(act).fallback(other_method))
         .with_state(desk)
 }
@@ -80,27 +84,12 @@ async fn act(State(desk): State<DeadDesk>, name: PathName, headers: HeaderMap, b
     let (id, verb) = split(&name);
     match verb.and_then(LetterVerb::parse) {
         Some(verb) => respond(verbs::act(&desk, id, verb, &headers, body).await),
-        None => no_such_method(verb),
+        None => LETTERS.refuse(verb),
     }
 }
 
 async fn other_method(name: PathName) -> Response {
-    no_such_method(split(&name).1)
-}
-
-/// A letter and its verbs share a route and have different methods.
-fn no_such_method(verb: Option<&str>) -> Response {
-    match verb.map(LetterVerb::parse) {
-        None => wrong_method(
-            "GET,HEAD",
-            "a dead letter is only read here; POST goes to {id}:redrive and {id}:purge",
-        ),
-        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
-        Some(None) => {
-            let detail = "no such verb; dead letters have :redrive and :purge";
-            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
-        }
-    }
+    LETTERS.refuse(split(&name).1)
 }
 
 /// The id in a path; a text that can be none is answered like an event without a letter.

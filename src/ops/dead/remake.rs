@@ -37,7 +37,8 @@ pub(super) fn remake(desk: &DeadDesk, letter: &DeadLetter, again: &Again) -> Res
     not_at_the_door(&event)?;
     let before = again.url.clone().map(|url| std::mem::replace(&mut event.url, url));
     let runtime = desk.policies.runtime();
-    let lane = desk.router.route(&runtime, &event.method, &event.url, &event.labels);
+    let priority = letter.lane.priority();
+    let lane = desk.router.route(&runtime, &event.method, &event.url, &event.labels, priority);
     let lane = lane.map_err(|refused| refusal(&refused))?;
     if before.is_some() && Lane::parse(&letter.lane).map_or(true, |died_in| ids(&died_in) != ids(&lane)) {
         return Err(format!(

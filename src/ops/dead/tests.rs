@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::event::{Event, Settlement};
+use crate::event::{Event, Priority, Settlement};
 use crate::ingest::{Defaults, Unmatched};
+use crate::ops::changes::runs::{Run, RunState};
 use crate::policy::testing::{TestDocuments, id, labels, spec, url};
 use crate::policy::{Origin, Policies};
 use crate::queue::testing::TakenUp;
@@ -52,8 +53,9 @@ async fn world() -> World {
     let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
     let parked = Parked::open(&queue, Arc::new(store), clock.clone()).await.expect("opens");
     let desk = DeadDesk {
-        parked: parked.clone(),
-        operations: Operations::new(parked),
+        queue: queue.clone(),
+        parked,
+        runs: Runs::default(),
         router: CallRouter {
             queue: queue.clone(),
             defaults: Arc::new(Defaults {
@@ -91,8 +93,11 @@ impl World {
             redriven: None,
         };
         let runtime = self.desk.policies.runtime();
-        let lane =
-            self.desk.router.route(&runtime, &event.method, &event.url, &event.labels).expect("a lane");
+        let lane = self
+            .desk
+            .router
+            .route(&runtime, &event.method, &event.url, &event.labels, Priority::High)
+            .expect("a lane");
         let new = NewEvent { lane: lane.clone(), event, dedup: None, source: EventSource::Http };
         let appended = self.queue.accept(vec![new; count]).await.expect("accepted");
         let limit = ReadLimit { entries: 10_000, bytes: usize::MAX };
@@ -138,10 +143,24 @@ impl World {
         }
     }
 
-    async fn ended(&self) -> Value {
+    /// Counts, confirms, and waits for the end; returns how many were counted, and the run.
+    async fn change(&self, verb: &str, body: Value) -> (Value, Run) {
+        let path = format!("/v1/dead-letters:{verb}");
+        let counted = self.post(&path, &body).await;
+        assert_eq!(counted.status, 200, "{}", counted.body);
+        // What was parked in the millisecond of the count is not meant.
+        self.clock.advance(Duration::from_secs(1));
+        let mut confirmed = body;
+        confirmed["confirm"] = counted.body["confirm"].clone();
+        let begun = self.post(&path, &confirmed).await;
+        assert_eq!((begun.status, &begun.body["state"]), (202, &json!("running")), "{}", begun.body);
+        (counted.body["matched"].clone(), self.ended().await)
+    }
+
+    async fn ended(&self) -> Run {
         loop {
-            let newest = self.get("/v1/dead-letters/operations").await.body["operations"][0].take();
-            if newest["state"] != "running" {
+            let newest = self.desk.runs.all().remove(0);
+            if newest.ended_at.is_some() {
                 return newest;
             }
             tokio::task::yield_now().await;
@@ -203,6 +222,7 @@ async fn a_letter_is_shown_without_query_and_headers_and_its_body_on_demand() {
     assert_eq!((&shown.body["status"], &shown.body["attempts"]), (&json!(404), &json!(3)));
     assert_eq!((&shown.body["policies"], &shown.body["body_bytes"]), (&json!(["orders"]), &json!(7)));
     assert_eq!(shown.body.get("body"), None);
+    assert_eq!(shown.body["priority"], "high");
     let whole = world.get(&format!("/v1/dead-letters/{id}?body=true")).await;
     assert_eq!(
         (&whole.body["body"], &whole.body["content_type"]),
@@ -278,6 +298,7 @@ async fn a_letter_goes_back_where_its_call_goes_now() {
         world.clock.now() + Duration::from_secs(1800),
         "a new life of the same length"
     );
+    assert_eq!(waiting.lane.priority(), Priority::High, "it keeps its priority");
     let redriven = waiting.event.redriven.expect("redriven");
     assert_eq!(redriven.from_url.as_deref(), Some("https://api.test/orders"));
     assert_eq!(world.post(&path, &json!({})).await.status, 404, "once");
@@ -297,34 +318,57 @@ async fn many_letters_are_counted_confirmed_and_redriven_or_purged() {
         );
     }
     world.clock.advance(Duration::from_secs(1));
-    let counted = world.post("/v1/dead-letters:redrive", &json!({"filter": {"policy": "orders"}})).await;
-    assert_eq!((counted.status, &counted.body["count"]), (200, &json!(700)));
+    let orders = json!({"filter": {"policy": "orders"}});
+    let counted = world.post("/v1/dead-letters:redrive", &orders).await;
+    assert_eq!((counted.status, &counted.body["matched"]), (200, &json!(700)));
     assert_eq!(world.listed("limit=1000").await.len(), 720, "nothing was changed");
     world.clock.advance(Duration::from_secs(1));
     world.die(5, "https://api.test/orders", "A", "http_404").await;
-    let filter = json!({"policy": "orders", "before": counted.body["before"]});
-    let few = world.post("/v1/dead-letters:redrive", &json!({"filter": filter, "confirm": 699})).await;
-    assert_eq!((few.status, &few.body["code"]), (409, &json!("wrong_count")));
-    let without = world
-        .post("/v1/dead-letters:redrive", &json!({"filter": {"policy": "orders"}, "confirm": 700}))
-        .await;
-    assert_eq!((without.status, &without.body["errors"][0]["pointer"]), (422, &json!("/filter/before")));
-    let begun = world.post("/v1/dead-letters:redrive", &json!({"filter": filter, "confirm": 700})).await;
+    let confirm = &counted.body["confirm"];
+    for other in [
+        json!({"all": true, "confirm": confirm}),
+        json!({"filter": {"policy": "orders"}, "new_id": true, "confirm": confirm}),
+        json!({"filter": {"policy": "orders"}, "confirm": 700}),
+    ] {
+        let refused = world.post("/v1/dead-letters:redrive", &other).await;
+        assert_eq!((refused.status, &refused.body["code"]), (409, &json!("change_not_confirmed")), "{other}");
+    }
+    let begun = json!({"filter": {"policy": "orders"}, "confirm": confirm});
+    let begun = world.post("/v1/dead-letters:redrive", &begun).await;
     assert_eq!((begun.status, &begun.body["state"]), (202, &json!("running")), "{}", begun.body);
-    let end = world.ended().await;
-    assert_eq!((&end["state"], &end["done"], &end["refused"]), (&json!("done"), &json!(700), &json!(0)));
+    let run = world.ended().await;
+    assert_eq!((run.state, run.tally.changed, run.tally.left), (RunState::Done, 700, 0));
     assert_eq!(world.listed("policy=orders").await.len(), 5, "what was parked later is not meant");
-    let counted = world.post("/v1/dead-letters:purge", &json!({"all": true})).await;
-    // What was parked in the millisecond of the count is not meant.
+    // What other policies govern cannot go to this URL, and stays.
     world.clock.advance(Duration::from_secs(1));
-    let later = world.post("/v1/dead-letters:purge", &json!({"all": true})).await;
-    assert_eq!((&counted.body["count"], &later.body["count"]), (&json!(20), &json!(25)));
-    let filter = json!({"before": later.body["before"]});
-    let begun =
-        world.post("/v1/dead-letters:purge", &json!({"all": true, "filter": filter, "confirm": 25})).await;
-    assert_eq!(begun.status, 202, "{}", begun.body);
-    assert_eq!(world.ended().await["done"], 25);
+    let elsewhere = json!({"all": true, "url": "https://api.test/v2"});
+    let (counted, run) = world.change("redrive", elsewhere).await;
+    assert_eq!((counted, run.tally.changed, run.tally.left), (json!(25), 5, 20));
+    assert!(run.tally.left_because.is_some_and(|why| why.starts_with("other policies govern")));
+    let (counted, run) = world.change("purge", json!({"all": true})).await;
+    assert_eq!((counted, run.tally.changed, run.number), (json!(20), 20, 3));
     assert_eq!(world.listed("").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_more_letters_are_changed_than_were_counted() {
+    let world = world().await;
+    world.die(600, "https://api.test/orders", "A", "http_404").await;
+    world.clock.advance(Duration::from_secs(1));
+    let counted = world.post("/v1/dead-letters:purge", &json!({"all": true})).await;
+    // Of a time before the count, and not there when it was counted.
+    let letter = world.desk.parked.page(
+        crate::store::LetterOrder::OldestFirst,
+        None,
+        ReadLimit { entries: 1, bytes: 1 },
+    );
+    let mut letter = letter.await.expect("reads").letters.remove(0).letter;
+    letter.id = EventId::new(START.as_millis(), 1 << 50);
+    world.desk.parked.turn().await.expect("a turn").import(vec![letter]).await.expect("added");
+    let begun = json!({"all": true, "confirm": counted.body["confirm"]});
+    assert_eq!(world.post("/v1/dead-letters:purge", &begun).await.status, 202);
+    assert_eq!(world.ended().await.tally.changed, 600);
+    assert_eq!(world.listed("").await.len(), 1);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::store::RunToEnd;
 
 /// What can be done to a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LetterVerb {
+pub(in crate::ops) enum LetterVerb {
     /// It is handed in again.
     Redrive,
     /// It is dropped for good.
@@ -28,7 +28,7 @@ pub(super) enum LetterVerb {
 }
 
 impl LetterVerb {
-    pub(super) fn parse(word: &str) -> Option<Self> {
+    pub(in crate::ops) fn parse(word: &str) -> Option<Self> {
         match word {
             "redrive" => Some(Self::Redrive),
             "purge" => Some(Self::Purge),

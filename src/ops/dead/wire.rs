@@ -10,8 +10,8 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::event::{Event, Lane, Redriven};
-use crate::queue::Operation;
+use crate::event::{AttemptDetail, Event, Lane, Redriven};
+use crate::ingest::{AttemptBody, attempts};
 use crate::store::{DeadLetter, record};
 
 /// An event that was parked for a person.
@@ -32,6 +32,8 @@ pub(super) struct LetterBody {
     /// The policies that governed it.
     policies: Vec<String>,
     lane: String,
+    /// `high`, `normal` or `low`; a redrive keeps it.
+    priority: &'static str,
     /// Null, like `url`, when the record does not decode.
     #[schema(required)]
     method: Option<String>,
@@ -46,6 +48,10 @@ pub(super) struct LetterBody {
     redriven: Option<RedrivenBody>,
     #[serde(flatten)]
     content: Option<ContentBody>,
+    /// The last attempts, the newest first, as far as they are kept; of a single letter alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_attempts: Option<Vec<AttemptBody>>,
 }
 
 /// The body of an event; in one of the two forms.
@@ -124,53 +130,6 @@ pub(super) struct GroupList {
     pub next_cursor: Option<String>,
 }
 
-/// What was counted, and how to confirm it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLettersCounted)]
-pub(super) struct CountedBody {
-    /// To be given as `confirm`.
-    pub count: u64,
-    /// To be given as `before`: what is parked later is not meant.
-    #[schema(format = DateTime)]
-    pub before: String,
-}
-
-/// A change of many letters.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetterOperation)]
-pub(super) struct OperationBody {
-    /// Its number since the start of the process.
-    id: u64,
-    /// `redrive` or `purge`.
-    verb: &'static str,
-    /// The filter by which its letters were chosen, as it was given.
-    about: String,
-    /// `running`, `done` or `failed`; one that failed may be started again with the same `before`.
-    state: &'static str,
-    /// Letters that were confirmed.
-    count: u64,
-    /// Letters that were redriven or purged.
-    done: u64,
-    /// Letters that could not be redriven, and stay.
-    refused: u64,
-    /// Why the first of them could not.
-    #[schema(required)]
-    refusal: Option<String>,
-    #[schema(required)]
-    error: Option<String>,
-    #[schema(format = DateTime)]
-    started_at: String,
-    #[schema(required, format = DateTime)]
-    ended_at: Option<String>,
-}
-
-/// The last operations of this process, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetterOperations)]
-pub(super) struct OperationList {
-    pub operations: Vec<OperationBody>,
-}
-
 /// An event that was handed in again.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RedrivenEvent)]
@@ -208,13 +167,20 @@ impl LetterBody {
             attempts: letter.attempts,
             policies,
             lane: letter.lane.as_str().to_owned(),
+            priority: letter.lane.priority().word(),
             method: event.as_ref().map(|event| event.method.to_string()),
             url: event.as_ref().map(|event| event.url.without_query().to_owned()),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             body_bytes: event.as_ref().map_or(0, |event| event.body.len()),
             redriven: event.as_ref().and_then(|event| event.redriven.as_deref()).map(RedrivenBody::of),
             content: event.filter(|_| with_body).map(|event| ContentBody::of(&event)),
+            last_attempts: None,
         }
+    }
+
+    /// The same with what is kept of the attempts.
+    pub(super) fn with_attempts(self, details: Vec<AttemptDetail>) -> Self {
+        Self { last_attempts: attempts(details), ..self }
     }
 }
 
@@ -239,26 +205,6 @@ impl RedrivenBody {
             by: by.clone(),
             from_url: from_url.clone(),
             from_id: is_renamed.then(|| origin.to_string()),
-        }
-    }
-}
-
-impl OperationBody {
-    pub(super) fn of(operation: Operation) -> Self {
-        let Operation { id, verb, about, state, count, done, refused, refusal, error, started_at, ended_at } =
-            operation;
-        Self {
-            id,
-            verb,
-            about,
-            state: state.word(),
-            count,
-            done,
-            refused,
-            refusal,
-            error,
-            started_at: started_at.to_string(),
-            ended_at: ended_at.map(|at| at.to_string()),
         }
     }
 }

@@ -8,8 +8,9 @@ use http::Uri;
 
 use crate::ops::desk::{OpsAnswer, json, respond};
 use crate::ops::doubts::wire::{DoubtBody, DoubtList};
-use crate::ops::doubts::{DoubtDesk, Name, doc, no_such_method, split};
+use crate::ops::doubts::{DoubtDesk, Name, doc, split};
 use crate::ops::query::{Parameters, cursor_after, invalid};
+use crate::ops::resource::DOUBTS;
 use crate::store::doubts::Doubts;
 use crate::telemetry::defect;
 
@@ -44,7 +45,7 @@ pub(in crate::ops) async fn show(State(desk): State<DoubtDesk>, name: Name) -> R
     let (id, verb) = split(&name);
     match verb {
         None => respond(desk.find(id).map(|doubt| json(&DoubtBody::of(&doubt), None))),
-        Some(verb) => no_such_method(Some(verb)),
+        Some(verb) => DOUBTS.refuse(Some(verb)),
     }
 }
 

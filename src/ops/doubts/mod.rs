@@ -23,7 +23,8 @@ use axum::routing::get;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
-use crate::ops::desk::{respond, wrong_method};
+use crate::ops::desk::respond;
+use crate::ops::resource::DOUBTS;
 use crate::problem::{Problem, codes};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::store::{Doubts, StoreError};
@@ -96,27 +97,12 @@ async fn act(State(desk): State<DoubtDesk>, name: Name, headers: HeaderMap, body
     let (id, verb) = split(&name);
     match verb.and_then(DoubtVerb::parse) {
         Some(verb) => respond(desk.act(id, verb, &headers, body).await),
-        None => no_such_method(verb),
+        None => DOUBTS.refuse(verb),
     }
 }
 
 async fn other_method(name: Name) -> Response {
-    no_such_method(split(&name).1)
-}
-
-/// A doubt and its verbs share a route and have different methods.
-fn no_such_method(verb: Option<&str>) -> Response {
-    match verb.map(DoubtVerb::parse) {
-        None => wrong_method(
-            "GET,HEAD",
-            "a doubt is only read here; POST goes to {id}:acknowledge and the other verbs",
-        ),
-        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
-        Some(None) => {
-            let detail = "no such verb; doubts have :acknowledge, :retry, :give-up and :confirm";
-            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
-        }
-    }
+    DOUBTS.refuse(split(&name).1)
 }
 
 /// The id and the verb behind the colon. What is not even text is no id.

@@ -42,7 +42,7 @@ impl DoubtVerb {
         }
     }
 
-    pub(super) fn parse(word: &str) -> Option<Self> {
+    pub(in crate::ops) fn parse(word: &str) -> Option<Self> {
         [Self::Acknowledge, Self::Retry, Self::GiveUp, Self::Confirm]
             .into_iter()
             .find(|verb| verb.word() == word)

@@ -19,36 +19,15 @@ pub(super) fn sent_now() -> Value {
 }
 
 pub(super) fn meant() -> Value {
-    json!({"policy": "orders", "labels": {"fairness_key": "shop-3"}})
+    json!({"filter": {"policy": "orders", "labels": {"fairness_key": "shop-3"}}})
 }
 
 pub(super) fn meant_later() -> Value {
-    json!({"policy": "orders", "state": "ready", "delay_seconds": 600})
+    json!({"filter": {"policy": "orders", "state": "ready"}, "delay_seconds": 600})
 }
 
-pub(super) fn counted() -> Value {
-    json!({
-        "matched": 1200,
-        "at_least": false,
-        "unread": 0,
-        "confirm": "1b8a1f3c000-4b0-9f2c51d07a9e4c4bb2f5f7c8a1d4e6b3",
-        "confirm_until": "2030-01-31T08:10:00.000Z",
-    })
-}
-
-pub(super) fn run(change: &str) -> Value {
-    json!({
-        "id": 1,
-        "change": change,
-        "state": "running",
-        "started_at": "2030-01-31T08:00:05.000Z",
-        "ended_at": null,
-        "matched": 1200,
-        "changed": 512,
-        "under_way": 3,
-        "left": 0,
-        "unread": 0,
-    })
+pub(super) fn purged() -> Value {
+    json!({"filter": {"labels": {"customer": "4711"}}})
 }
 
 fn waiting(state: &str, due_at: &str) -> Value {
@@ -56,6 +35,7 @@ fn waiting(state: &str, due_at: &str) -> Value {
         "id": ID,
         "state": state,
         "lane": "orders@1;~host=127.0.0.1:9000",
+        "priority": "normal",
         "attempts": 0,
         "due_at": due_at,
         "expires_at": "2030-01-31T14:00:00Z",

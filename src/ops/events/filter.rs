@@ -2,9 +2,10 @@
 //!
 //! Must not know: how a request says it.
 
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId, Labels, Lane, LaneKey, PolicyId};
-use crate::ops::desk::Desk;
+use crate::event::{Event, EventId, Labels, Lane, LaneKey, PolicyId, Priority};
 use crate::queue::Search;
 use crate::store::{LanePick, ScanPlace};
 
@@ -16,6 +17,7 @@ pub(super) const STATES: [&str; 3] = ["ready", "delayed", "inflight"];
 pub(super) struct Given<'r> {
     pub policy: Option<&'r str>,
     pub state: Option<&'r str>,
+    pub priority: Option<&'r str>,
     pub url_prefix: Option<&'r str>,
     pub accepted_after: Option<&'r str>,
     pub labels: Vec<(String, String)>,
@@ -33,6 +35,7 @@ pub(super) struct Broken {
 pub(super) struct Filter {
     policy: Option<PolicyId>,
     state: Option<&'static str>,
+    priority: Option<Priority>,
     /// In the order of their names.
     labels: Vec<(String, String)>,
     url_prefix: Option<String>,
@@ -56,6 +59,9 @@ impl Filter {
                 || format!("must be one of {}; events that have ended are not meant", states.join(", "));
             known.ok_or_else(|| broken("state", rule()))
         });
+        let priority = given
+            .priority
+            .map(|word| Priority::parse(word).ok_or_else(|| broken("priority", Priority::RULE.to_owned())));
         let accepted_after = given.accepted_after.map(|date| {
             let rule = || "must be an RFC 3339 date such as 2030-01-31T08:00:00Z".to_owned();
             Timestamp::parse(date).ok_or_else(|| broken("accepted_after", rule()))
@@ -65,6 +71,7 @@ impl Filter {
         Ok(Self {
             policy,
             state: state.transpose()?,
+            priority: priority.transpose()?,
             labels,
             url_prefix: given.url_prefix.map(str::to_owned),
             accepted_after: accepted_after.transpose()?,
@@ -77,9 +84,28 @@ impl Filter {
         Self { accepted_until: Some(accepted_until), ..self }
     }
 
+    /// Whether all are meant, apart from those that come later.
+    pub(super) fn names_nothing(&self) -> bool {
+        Self { accepted_until: None, ..self.clone() } == Self::default()
+    }
+
+    /// The filter in words, for people who look at a change.
+    pub(super) fn about(&self) -> String {
+        let members = [
+            ("policy", self.policy.as_ref().map(ToString::to_string)),
+            ("state", self.state.map(str::to_owned)),
+            ("priority", self.priority.map(|priority| priority.word().to_owned())),
+            ("url_prefix", self.url_prefix.clone()),
+            ("accepted_after", self.accepted_after.map(|at| at.to_string())),
+        ];
+        let labels = self.labels.iter().map(|(key, value)| format!("label.{key}={value}"));
+        let members = members.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        members.chain(labels).collect::<Vec<_>>().join(" ")
+    }
+
     /// A page of such events.
-    pub(super) fn page(&self, desk: &Desk, after: Option<ScanPlace>, most: usize) -> Search {
-        let (filter, defaults) = (self.clone(), desk.router.defaults.labels.clone());
+    pub(super) fn page(&self, defaults: &Arc<Labels>, after: Option<ScanPlace>, most: usize) -> Search {
+        let (filter, defaults) = (self.clone(), Arc::clone(defaults));
         Search {
             after,
             lanes: self.lanes(),
@@ -92,24 +118,42 @@ impl Filter {
 
     /// The lanes in which such events may stand.
     fn lanes(&self) -> LanePick {
-        let Some(policy) = self.policy.clone() else { return LanePick::new(|_| true) };
+        if self.policy.is_none() && self.priority.is_none() {
+            return LanePick::new(|_| true);
+        }
+        let (policy, priority) = (self.policy.clone(), self.priority);
         let is_governed = move |key: &LaneKey| {
-            Lane::parse(key).is_ok_and(|lane| lane.policies().iter().any(|part| part.policy == policy))
+            policy.as_ref().is_none_or(|policy| {
+                Lane::parse(key).is_ok_and(|lane| lane.policies().iter().any(|part| part.policy == *policy))
+            })
         };
-        LanePick::new(is_governed)
+        LanePick::new(move |key: &LaneKey| {
+            priority.is_none_or(|priority| key.priority() == priority) && is_governed(key)
+        })
     }
 
-    /// Whether an event is meant, apart from its policy and its state. Labels that stand for all events count where the
+    /// Whether an event is meant, apart from its policy, its priority and its state. Labels that stand for all events count where the
     /// event has none of its own.
     fn means(&self, id: EventId, event: &Event, defaults: &Labels) -> bool {
+        self.is_of_its_time(id, event) && self.means_what(event, defaults)
+    }
+
+    /// Whether an event was accepted at a time that is meant. One that was redriven was accepted when it came first, or its
+    /// present entry was: what was there at a count is meant, and nothing that came later.
+    pub(super) fn is_of_its_time(&self, id: EventId, event: &Event) -> bool {
+        let first = event.name(id).accepted_at().min(id.accepted_at());
+        self.accepted_after.is_none_or(|after| id.accepted_at() > after)
+            && self.accepted_until.is_none_or(|until| first <= until)
+    }
+
+    /// Whether an event is meant by its labels and its URL.
+    pub(super) fn means_what(&self, event: &Event, defaults: &Labels) -> bool {
         let is_so = |(key, value): &(String, String)| {
             event.labels.get(key).or_else(|| defaults.get(key)) == Some(value.as_str())
         };
         // Without the query, which may carry secrets: a search must not tell them letter by letter.
         let url = event.url.without_query();
-        self.accepted_after.is_none_or(|after| id.accepted_at() > after)
-            && self.accepted_until.is_none_or(|until| id.accepted_at() <= until)
-            && self.url_prefix.as_ref().is_none_or(|prefix| url.starts_with(prefix.as_str()))
+        self.url_prefix.as_ref().is_none_or(|prefix| url.starts_with(prefix.as_str()))
             && self.labels.iter().all(is_so)
     }
 }
@@ -172,5 +216,11 @@ mod tests {
         let filter = Filter::of(Given { policy: Some("q"), ..Given::default() }, &STATES).expect("valid");
         let has = |key: &str| filter.lanes().has(&LaneKey::new(key).expect("short"));
         assert!(has("q@1;~host=h:80") && !has("p@1;~host=h:80") && !has("-"));
+        assert!(has("q@1;~priority=low;~host=h:80"), "of any priority");
+        let low = Given { policy: Some("q"), priority: Some("low"), ..Given::default() };
+        let lanes = Filter::of(low, &STATES).expect("valid").lanes();
+        let has = |key: &str| lanes.has(&LaneKey::new(key).expect("short"));
+        assert!(has("q@1;~priority=low;~host=h:80") && has("q@1;~priority=low"));
+        assert!(!has("q@1;~host=h:80") && !has("p@1;~priority=low"));
     }
 }

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::store::ScanPlace;
 
 /// Parameters that say which events are meant, and what begins those that are labels.
-const FILTER: [&str; 4] = ["policy", "state", "url_prefix", "accepted_after"];
+const FILTER: [&str; 5] = ["policy", "state", "priority", "url_prefix", "accepted_after"];
 const LABEL: &str = "label.";
 
 /// Events that wait, a page of them.
@@ -43,6 +43,7 @@ pub(in crate::ops) struct EventsBody<'a> {
     params(
         ("policy" = Option<String>, Query, description = "A policy that governs them."),
         ("state" = Option<String>, Query, description = "`ready`, `delayed` or `inflight`."),
+        ("priority" = Option<String>, Query, description = "`high`, `normal` or `low`."),
         ("labels" = inline(Option<LabelParameters>), Query, style = Form, explode, description = "Labels that they have, each a \
             parameter of its own: `label.org=ACME`. Those that the configuration gives to all events count too."),
         ("url_prefix" = Option<String>, Query, description = "How their URL begins, as answers show it: without its query."),
@@ -63,9 +64,9 @@ pub(in crate::ops) async fn list(State(desk): State<Desk>, uri: Uri) -> Response
 
 /// Which events a request asks for.
 fn filter(parameters: &Parameters) -> Result<Filter, Box<Problem>> {
-    let [policy, state, url_prefix, accepted_after] = FILTER.map(|name| parameters.get(name));
+    let [policy, state, priority, url_prefix, accepted_after] = FILTER.map(|name| parameters.get(name));
     let labels = parameters.family(LABEL).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let given = Given { policy, state, url_prefix, accepted_after, labels };
+    let given = Given { policy, state, priority, url_prefix, accepted_after, labels };
     Filter::of(given, &STATES).map_err(|broken| invalid(broken.member, broken.rule))
 }
 
@@ -75,7 +76,7 @@ async fn page(desk: &Desk, uri: &Uri) -> OpsAnswer {
     let filter = filter(&parameters)?;
     let most = parameters.page("limit")?;
     let after = parameters.cursor("cursor")?.map(|text| place(&text)).transpose()?;
-    let search = filter.page(desk, after, most);
+    let search = filter.page(&desk.router.defaults.labels, after, most);
     let found = desk.queue.search(&search).await.map_err(|error| unreadable(&error))?;
     let runtime = desk.policies.runtime();
     let bodies = found.events.iter();
@@ -117,14 +118,14 @@ mod tests {
         for (query, name) in [
             ("policy=a%20b", "policy"),
             ("state=settled", "state"),
+            ("priority=urgent", "priority"),
             ("accepted_after=now", "accepted_after"),
             ("colour=red", "colour"),
         ] {
             let problem = read(query).expect_err(query);
             assert_eq!((problem.status, &*problem.errors[0].pointer), (400, name));
         }
-        let all =
-            "policy=p&state=ready&label.org=A%26B&url_prefix=http://h/&accepted_after=2030-01-31T08:00:00Z";
+        let all = "policy=p&state=ready&priority=low&label.org=A%26B&url_prefix=http://h/&accepted_after=2030-01-31T08:00:00Z";
         assert!(read(all).expect("valid") != Filter::default());
         assert_eq!(read("").expect("valid"), Filter::default());
     }

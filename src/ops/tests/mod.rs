@@ -5,6 +5,8 @@ mod bulk;
 mod events;
 mod explain;
 mod policies;
+mod purge;
+mod stops;
 mod usage;
 mod verbs;
 mod world;

@@ -1,6 +1,7 @@
 //! The world of the desk's tests.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,15 +19,15 @@ use tower::ServiceExt;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, DispatcherParts, PlannerOptions, Service};
-use crate::event::{Event, EventId, Outcome};
+use crate::event::{Cause, Event, EventId, Outcome};
 use crate::ingest::{AboutPolicies, CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
-use crate::ops::{Desk, Runs, desk_routes};
+use crate::ops::{Desk, Runs, StopRecord, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
 };
-use crate::queue::{NewEvent, Queue};
+use crate::queue::{NewEvent, Parked, Queue};
 use crate::store::memory::{MemoryStore, MemoryUsages};
 use crate::store::{Appended, UsageStore};
 use crate::telemetry::EventSource;
@@ -36,6 +37,7 @@ use crate::traces::Tracer;
 pub(super) struct Endpoint {
     pub(super) called: Mutex<Vec<EventId>>,
     gate: Semaphore,
+    fails: AtomicBool,
 }
 
 struct Door(Arc<Endpoint>);
@@ -46,6 +48,9 @@ impl Deliver for Door {
         async move {
             endpoint.called.lock().expect("no panic").push(call.id);
             endpoint.gate.acquire().await.expect("open").forget();
+            if endpoint.fails.load(Ordering::SeqCst) {
+                return Outcome::Retry { cause: Cause::Status(503), retry_after: None };
+            }
             Outcome::Delivered { status: 204 }
         }
         .boxed()
@@ -58,6 +63,7 @@ pub(super) struct World {
     pub(super) documents: Arc<TestDocuments>,
     pub(super) store: MemoryStore,
     pub(super) queue: Queue,
+    pub(super) parked: Parked,
     pub(super) dispatch: DispatchHandle,
     pub(super) clock: Clock,
     pub(super) usages: Arc<MemoryUsages>,
@@ -77,9 +83,15 @@ pub(super) async fn world() -> World {
     let policies = Policies::open(documents.clone(), clock.clone()).await.expect("opens");
     let store = MemoryStore::new(clock.clone());
     let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
+    let stops = StopRecord::open(documents.clone(), clock.clone(), &queue.doubts()).await;
+    let parked = Parked::open(&queue, Arc::new(store.clone()), clock.clone()).await.expect("opens");
     let usages = Arc::new(MemoryUsages::new());
     usages.open(clock.now()).await.expect("opens");
-    let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
+    let endpoint = Arc::new(Endpoint {
+        called: Mutex::default(),
+        gate: Semaphore::new(0),
+        fails: AtomicBool::new(false),
+    });
     let (service, dispatch) = Service::new(DispatcherParts {
         queue: queue.clone(),
         signals,
@@ -90,6 +102,7 @@ pub(super) async fn world() -> World {
         options: PlannerOptions::default(),
         gate: Gate::new(),
         usages: usages.clone(),
+        stops: stops.stops(),
         tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
@@ -129,8 +142,21 @@ pub(super) async fn world() -> World {
         },
         about: AboutPolicies::NOTHING,
         runs: Runs::default(),
+        stops,
+        parked: parked.clone(),
     };
-    World { router: desk_routes(desk), policies, documents, store, queue, dispatch, clock, usages, endpoint }
+    World {
+        router: desk_routes(desk),
+        policies,
+        documents,
+        store,
+        queue,
+        parked,
+        dispatch,
+        clock,
+        usages,
+        endpoint,
+    }
 }
 
 /// Two calls at once and as many in an hour as told, for each value of the label `key`.
@@ -213,6 +239,11 @@ impl World {
     /// Waits until this many calls have started.
     pub(super) async fn started(&self, calls: usize) {
         eventually(&format!("{calls} calls start"), async || self.called().len() >= calls).await;
+    }
+
+    /// From now on calls that end fail.
+    pub(super) fn fail_calls(&self) {
+        self.endpoint.fails.store(true, Ordering::SeqCst);
     }
 
     /// Lets calls end.

@@ -16,7 +16,6 @@
 
 mod finish;
 mod notes;
-mod operations;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -36,7 +35,6 @@ use crate::store::{
 };
 
 use notes::Pending;
-pub(crate) use operations::{Operation, OperationTask, OperationVerb, Operations};
 pub(crate) use turn::{Imported, Remade, Turn};
 
 /// The end of an event is on record about 100 ms after its letter; a letter that is older than this is looked at no more.
@@ -63,8 +61,9 @@ struct ParkedParts {
 /// The key under which an event is handed in again, and what is kept of the name that it goes by.
 pub(super) fn redrive_key(name: EventId, count: u16, is_renamed: bool) -> Dedup {
     // No idempotency key holds a zero byte.
+    let [kept, renamed] = Dedup::REDRIVES;
     let text = [&b"redrive\0"[..], &name.to_bytes(), &count.to_le_bytes()].concat();
-    Dedup { key: digest128(&text).to_be_bytes(), fingerprint: if is_renamed { RENAMED } else { KEPT } }
+    Dedup { key: digest128(&text).to_be_bytes(), fingerprint: if is_renamed { renamed } else { kept } }
 }
 
 /// The moment from which on a letter was fresh then.
@@ -72,10 +71,6 @@ fn just_before(then: Timestamp) -> Timestamp {
     let fresh_ms = u64::try_from(FRESH.as_millis()).unwrap_or(u64::MAX);
     Timestamp::from_millis(then.as_millis().saturating_sub(fresh_ms))
 }
-
-/// Fingerprints of the keys of redrives. They are on disk.
-const KEPT: u64 = 1;
-const RENAMED: u64 = 2;
 
 impl Parked {
     /// Opens the letters of the store under `queue`, before anything of it is handed out, and ends what a crash has left
@@ -121,6 +116,19 @@ impl Parked {
         limit: ReadLimit,
     ) -> Result<LetterPage, QueueError> {
         self.0.page(order, after, limit).await
+    }
+
+    /// The next letters that are on record, oldest first, for those who count them: also the few that may be void, for which
+    /// [`Parked::page`] asks the store one by one.
+    ///
+    /// # Errors
+    /// As [`Parked::page`].
+    pub(crate) async fn on_record(
+        &self,
+        after: Option<LetterPlace>,
+        limit: ReadLimit,
+    ) -> Result<LetterPage, QueueError> {
+        Ok(self.0.letters.list(LetterOrder::OldestFirst, after, limit).await?)
     }
 
     /// The letters of the events that are known by this id, in the order in which they were parked.

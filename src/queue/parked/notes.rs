@@ -15,8 +15,8 @@ use super::{ParkedParts, just_before, redrive_key};
 use crate::event::EventId;
 use crate::queue::QueueError;
 use crate::store::{
-    DeadLetter, DocumentStore, Expect, LETTERS_UNDER_WAY, LetterOrder, LetterPlace, PlacedLetter, ReadLimit,
-    StoreError, Version, record,
+    Appended, DeadLetter, DocumentStore, Expect, LETTERS_UNDER_WAY, LastRedrive, LetterOrder, LetterPlace,
+    PlacedLetter, ReadLimit, StoreError, Version, record,
 };
 
 const FORMAT: u32 = 1;
@@ -242,7 +242,14 @@ impl ParkedParts {
         for notes in notes.chunks(KEYS_AT_ONCE) {
             // Under whichever name: the key alone counts.
             let keys = notes.iter().map(|note| redrive_key(note.name, note.count, false)).collect();
-            known.extend(self.queue.find_keys(keys).await?.into_iter().map(|found| found.is_some()));
+            let by_key = self.queue.find_keys(keys).await?;
+            // Keys are kept for a day, and what was redriven for longer.
+            let names = notes.iter().map(|note| note.name).collect();
+            let by_name = self.entries.last_redrives(names).await?;
+            let is_known = |((note, key), last): ((&Note, Option<Appended>), Option<LastRedrive>)| {
+                key.is_some() || last.is_some_and(|last| last.redriven.count >= note.count)
+            };
+            known.extend(notes.iter().zip(by_key).zip(by_name).map(is_known));
         }
         Ok(known)
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::operations::{Busy, OperationState};
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{CanonicalUrl, Event, Labels, Lane, PolicyId, PolicyRef, Redriven, Settlement};
@@ -132,10 +131,6 @@ fn renamed(letter: &DeadLetter) -> Remade {
         redriven.is_renamed = true;
     }
     remade
-}
-
-fn everything() -> operations::Wanted {
-    Arc::new(|_| true)
 }
 
 #[tokio::test]
@@ -318,43 +313,44 @@ async fn what_was_redriven_is_found_and_changed_under_the_id_that_people_know() 
     assert!(matches!(again, Changed::Ended(_)), "{again:?}");
 }
 
-async fn ended(operations: &Operations) -> Operation {
-    loop {
-        let newest = operations.list().remove(0);
-        if newest.state != OperationState::Running {
-            return newest;
-        }
-        tokio::task::yield_now().await;
-    }
+#[tokio::test]
+async fn a_redriven_event_that_outlives_its_key_is_found_by_its_id_and_dead_no_more() {
+    let world = World::start().await;
+    let ids = world.dead(2).await;
+    let letters = world.letters().await;
+    world.redrive(&letters[..1]).await;
+    world.store.forget_keys();
+    assert_eq!((world.state(ids[0]).await, world.names().await), (Some("ready"), ids[1..].to_vec()));
+    assert!(world.parked.find(ids[0]).await.expect("reads").is_empty(), "it waits, and is nothing else");
+    let last = world.queue.last_redrive(ids[0]).await.expect("reads").expect("known");
+    assert_eq!((last.count, last.origin), (1, ids[0]));
+    let mut turn = world.parked.turn().await.expect("a turn");
+    let again = vec![letters[0].letter.clone()];
+    assert_eq!(turn.import(again).await.expect("reads"), Imported::Added(0), "nor does it come back");
+    drop(turn);
+    // Nor after the end of the entry, of which nothing is left.
+    let changed = world.queue.change(ids[0], Change::Cancel, Arc::new(TakenUp(None))).await.expect("writes");
+    assert_eq!(changed, Changed::Done);
+    assert_eq!(world.queue.last_redrive(ids[0]).await.expect("reads").map(|last| last.count), Some(1));
+    assert_eq!(world.state(ids[0]).await, Some("settled"));
+    assert_eq!(world.queue.last_redrive(ids[1]).await.expect("reads"), None, "the control");
 }
 
+/// A letter of another entry that goes by the same id came from elsewhere while the event waited here; then that one died, too.
 #[tokio::test]
-async fn an_operation_does_what_was_counted_in_batches() {
+async fn of_twins_that_are_redriven_one_after_the_other_the_second_passes_for_the_first() {
     let world = World::start().await;
-    let ids = world.dead(600).await;
-    let operations = Operations::new(world.parked.clone());
-    let half: operations::Wanted = Arc::new(|letter| letter.id.tail() % 2 == 0);
-    let count = operations.count(&half).await.expect("reads");
-    assert_eq!((count, operations.count(&everything()).await.expect("reads")), (300, 600));
-    let remake: operations::Remake =
-        Arc::new(
-            |letter| {
-                if letter.id.tail() % 100 == 0 { Err("no policy".to_owned()) } else { Ok(remade(letter)) }
-            },
-        );
-    let task = |verb, wanted, count| OperationTask { verb, wanted, count, about: "half".to_owned() };
-    let begun = operations.start(task(OperationVerb::Redrive(remake), half.clone(), count)).expect("free");
-    assert_eq!((begun.id, begun.state, begun.done), (1, OperationState::Running, 0));
-    assert_eq!(operations.start(task(OperationVerb::Purge, half.clone(), 1)).err(), Some(Busy));
-    let end = ended(&operations).await;
-    assert_eq!((end.state, end.done, end.refused), (OperationState::Done, 294, 6));
-    assert_eq!(end.refusal.as_deref(), Some("no policy"));
-    assert_eq!(world.queue.counts_of(lane().key()).expect("it waits").ready, 294);
-    assert_eq!(operations.count(&everything()).await.expect("reads"), 306);
-    // No more than were confirmed.
-    operations.start(task(OperationVerb::Purge, everything(), 10)).expect("free");
-    let end = ended(&operations).await;
-    assert_eq!((end.id, end.done, operations.list().len()), (2, 10, 2));
-    assert_eq!(operations.count(&everything()).await.expect("reads"), 296);
-    assert_eq!(ids.len(), 600);
+    let ids = world.dead(1).await;
+    let letter = world.letters().await.remove(0);
+    world.redrive(std::slice::from_ref(&letter)).await;
+    // As it is after its next death, and as it came back by an import.
+    world.die().await;
+    let own = world.letters().await.remove(0);
+    let twin = DeadLetter { id: EventId::new(START.as_millis(), 1 << 40), ..own.letter.clone() };
+    world.store.park_alone(twin);
+    assert_eq!(world.names().await, [ids[0], ids[0]]);
+    assert_eq!(world.redrive(&[own]).await, ids);
+    let left = world.letters().await;
+    assert_eq!(world.redrive(&left).await, ids, "it is told to be handed in, as a repetition");
+    assert_eq!(world.check(&ids).await, 1, "one event waits, and no letter is left");
 }

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use super::{ALL, Subject, delayed, due, keyed, lane, plain, ready, settle, texts};
 use crate::clock::Timestamp;
-use crate::event::{EventId, Limited, Reason, Settlement, Tries, Why};
+use crate::event::{EventId, Limited, Reason, Redriven, Settlement, Tries, Why};
 use crate::store::{
-    Appended, Dedup, EntryStore, GiveUp, KeptEnd, Lookup, MAX_RECORD_BYTES, ReadLimit, SettleRequest,
-    StoreError,
+    Appended, Dedup, EntryStore, GiveUp, KeptEnd, LastRedrive, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit,
+    SettleRequest, StoreError, record,
 };
 
 pub(in crate::store) async fn order_pages_and_limits(subject: &mut dyn Subject) {
@@ -233,6 +233,49 @@ pub(in crate::store) async fn keys_on_record_are_found(subject: &mut dyn Subject
     assert_eq!(texts(&ready(&*store, "a").await), ["two"], "nothing is added");
     store.close().await.expect("closes");
     assert!(matches!(store.find_keys(keys).await, Err(StoreError::Closed)));
+}
+
+pub(in crate::store) async fn the_last_redrive_of_an_event_is_known_after_its_end(subject: &mut dyn Subject) {
+    let store = subject.entries();
+    let origin = EventId::new(5, 6);
+    let redriven = |count, is_renamed| Redriven {
+        origin,
+        is_renamed,
+        count,
+        at: Timestamp::from_millis(7),
+        by: "on call".to_owned(),
+        from_url: Some("http://h.org/".to_owned()),
+    };
+    let entry = |redriven: &Redriven, key| NewEntry {
+        record: record::testing::redriven_record(redriven).into(),
+        ..keyed("", key, Dedup::REDRIVES[usize::from(redriven.is_renamed)])
+    };
+    let of = async |store: &dyn EntryStore, name| {
+        store.last_redrives(vec![name]).await.expect("reads").pop().flatten()
+    };
+    assert_eq!(of(&*store, origin).await, None, "the control");
+    let batch =
+        vec![entry(&redriven(1, false), 1), entry(&redriven(2, false), 2), entry(&redriven(3, true), 3)];
+    let answers = store.append(batch).await.expect("appends");
+    let ids: Vec<EventId> =
+        answers.iter().map(|one| if let Appended::New(id) = one { *id } else { panic!("{one:?}") }).collect();
+    let expected = [(origin, ids[1], redriven(2, false)), (ids[2], ids[2], redriven(3, true))];
+    for ends in [false, true] {
+        if ends {
+            let entries = ready(&*store, "a").await;
+            let ended = entries.iter().map(|entry| settle("a", entry, Settlement::Delivered)).collect();
+            store.settle(store.owner(), ended).await.expect("settles");
+        }
+        for (name, entry, redriven) in &expected {
+            let last = LastRedrive { entry: *entry, redriven: redriven.clone() };
+            assert_eq!(of(&*store, *name).await, Some(last), "ended: {ends}");
+        }
+    }
+    drop(store);
+    subject.crash();
+    let store = subject.entries();
+    let both = store.last_redrives(vec![ids[0], origin]).await.expect("reads");
+    assert_eq!(both, [None, Some(LastRedrive { entry: ids[1], redriven: redriven(2, false) })]);
 }
 
 pub(in crate::store) async fn everything_survives_a_crash(subject: &mut dyn Subject) {

@@ -7,6 +7,7 @@
 
 pub(super) mod dead;
 pub(super) mod documents;
+pub(super) mod ends;
 pub(super) mod entries;
 pub(super) mod scan;
 pub(super) mod usages;
@@ -88,8 +89,12 @@ macro_rules! suite {
             mod entries:
                 order_pages_and_limits, due_order_and_skip, those_before_an_entry_are_counted,
                 settlements_and_their_places, reasons_are_kept, repetitions_are_recognised, keys_on_record_are_found,
+                the_last_redrive_of_an_event_is_known_after_its_end,
                 everything_survives_a_crash, a_lane_that_is_given_up_is_lost_once_and_others_stay,
                 a_closed_store_says_so, what_an_earlier_owner_decides_is_refused;
+            mod ends:
+                ends_are_read_in_their_order_and_keep_their_places_over_crashes,
+                a_place_that_is_not_kept_is_gone;
             mod scan:
                 a_walk_comes_by_everything_once_whatever_is_settled_meanwhile,
                 steps_of_a_walk_are_bounded_and_pass_over_what_is_not_meant;

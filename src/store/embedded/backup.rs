@@ -30,7 +30,7 @@ use super::directory::DataDir;
 use super::names::{self, Role};
 use super::sealed::{self, Sealed};
 use super::verify::{self, VerifyReport};
-use super::{access, account, documents, epoch, files, format, journal};
+use super::{access, account, documents, epoch, files, format, journal, under_way};
 use crate::store::{DirectoryError, LETTERS_UNDER_WAY, StoreError, Version};
 
 /// Passes over a directory that changes all the time.
@@ -42,7 +42,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// What is copied of the rooms, in order. The mark of a record before the record.
 const ROOMS: [&str; 4] = ["journal", "dead", "limits", "documents"];
 /// Of the process that has the directory, or room and rests of replacements.
-const LEFT_OUT: [&str; 2] = ["LOCK", "index.rebuilding"];
+const LEFT_OUT: [&str; 3] = ["LOCK", "index.rebuilding", under_way::NAME];
 const UNFINISHED: [&str; 3] = [".tmp", ".link", ".new"];
 /// Says what the copy is of.
 const NOTE: &str = "backup";

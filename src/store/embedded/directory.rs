@@ -196,6 +196,12 @@ impl DataDir {
         self.root.join("limits")
     }
 
+    /// The log of ends.
+    #[must_use]
+    pub(crate) fn ends(&self) -> PathBuf {
+        self.root.join("ends")
+    }
+
     /// The index; made by its owner.
     #[must_use]
     pub(crate) fn index(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::closing;
+use super::key_census::KeyCensus;
 use super::shared::Shared;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
@@ -104,6 +105,9 @@ impl IndexThread {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }
+        if let Err(error) = shared.ends.sync() {
+            tracing::warn!(%error, "the ends are not synced; the next start makes up for it");
+        }
         // Before the closing mark, which says that the list is complete.
         closing::leave(&shared.reader, shared.dir.root(), shared.salt, shared.account.end());
         let closed =
@@ -163,6 +167,8 @@ impl IndexThread {
             if !lost.is_empty() {
                 shared.losses.report(&lost, &shared);
             }
+            // Before the rows: an index that has an end the log has not would have to be made up for by the journal.
+            shared.ends.append(&self.indexer.take_ended(), commit.accepted_ms, commit.end);
             self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
         })?;
@@ -182,8 +188,11 @@ pub(super) struct Sweeper {
     pub active: Arc<AtomicU32>,
     pub settled: HashSet<u32>,
     pub mark: Keeper,
+    pub keys: KeyCensus,
 }
 
+/// Ends are synced once in this many rounds: with the default of 100 ms that is every second.
+const ROUNDS_PER_ENDS_SYNC: u32 = 10;
 /// Disk use is measured once in this many rounds: with the default of 100 ms that is every 2 s.
 const ROUNDS_PER_MEASURE: u32 = 20;
 
@@ -208,6 +217,11 @@ impl Sweeper {
             self.note("mark of the clock", kept);
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
+                let counted = self.keys.take(&self.shared);
+                self.note("count of keys", counted);
+            }
+            if round.is_multiple_of(ROUNDS_PER_ENDS_SYNC) {
+                self.sync_ends();
             }
             round = round.wrapping_add(1);
             spare::refill();
@@ -244,7 +258,13 @@ impl Sweeper {
     fn note(&self, what: &str, written: Result<(), StoreError>) {
         if let Err(error) = written {
             self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%error, "the {what} could not be written; it is tried again");
+            tracing::debug!(%error, "the {what} could not be made; it is tried again");
+        }
+    }
+
+    fn sync_ends(&self) {
+        if self.shared.ends.is_dirty() {
+            self.note("log of ends", self.shared.ends.sync());
         }
     }
 
@@ -299,6 +319,8 @@ impl Sweeper {
         };
         if fates.iter().any(has_work) {
             self.sync_index()?;
+            // What says how their entries ended has to stay as well. That it cannot be synced keeps no file.
+            self.sync_ends();
         }
         for (segment, fate) in fates {
             // An open descriptor would keep the space of a deleted file.

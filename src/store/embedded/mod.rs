@@ -13,6 +13,7 @@
 mod access;
 pub(crate) mod account;
 mod aside;
+mod attempts;
 pub(crate) mod backup;
 mod ballast;
 mod bits;
@@ -23,20 +24,26 @@ mod commit;
 mod consumption;
 mod damaged;
 mod dead_letters;
+mod decisions;
 pub(crate) mod directory;
 mod disks;
 pub(crate) mod documents;
 mod doubts_file;
+mod endings;
+mod ends;
 mod epoch;
 mod error;
 mod fetch;
 mod files;
+mod finds;
 mod format;
 mod give_up;
 mod ids;
 mod index;
 mod indexer;
 pub(crate) mod journal;
+mod key_census;
+mod keys;
 mod letters;
 mod losses;
 mod lost;
@@ -66,6 +73,7 @@ mod start;
 mod tests;
 mod threads;
 mod tidy;
+mod under_way;
 mod unfinished;
 mod unread;
 pub(crate) mod verify;
@@ -79,13 +87,16 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::commit::PlacedSettlement;
+use self::attempts::Attempts;
 pub(crate) use self::consumption::UsageLog;
+use self::decisions::decisions;
 pub(crate) use self::disks::Disks;
 use self::documents::Documents;
 pub use self::error::DirectoryError;
+use self::finds::Find;
 use self::give_up::GivingUp;
-use self::journal::{Settled, What};
+
+pub use self::keys::{KeyRing, Keys};
 use self::letters::NewLetters;
 pub use self::options::EmbeddedOptions;
 use self::parts::{PART_BYTES, PART_ENTRIES, parts};
@@ -93,15 +104,16 @@ use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::threads::Threads;
-use self::writer::{Find, Request};
+use self::under_way::UnderWay;
+use self::writer::Request;
 use super::doubts::Doubts;
 use super::{
-    AppendTurn, Appended, DeadLetters, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss,
-    MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth,
-    StoredEntry,
+    AppendTurn, Appended, AttemptStore, DeadLetters, Dedup, DuePage, EndLog, EntryStore, FlightMarks, GiveUp,
+    LaneSummary, LastRedrive, Lookup, Loss, MAX_RECORD_BYTES, NewEntry, Owner, ReadLimit, Scan, ScanPage,
+    SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, LaneKey};
 
 /// Settlements go to the writer in parts of at most this many.
 const SETTLED_PART: usize = 4096;
@@ -117,6 +129,8 @@ pub struct EmbeddedStore {
     walk: Arc<Semaphore>,
     documents: Documents,
     usages: UsageLog,
+    attempts: Arc<Attempts>,
+    flights: Arc<UnderWay>,
     report: RecoveryReport,
 }
 
@@ -143,6 +157,8 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         spare::keep(options.spare_descriptors);
+        let attempts = Attempts::new(root, options.attempts_max_bytes, options.appends_need_bytes());
+        let boot = clock.mark().map(|mark| mark.boot_id);
         let started = start::start(root, options, clock, disks)?;
         let usages = UsageLog::watched(
             &started.shared.dir.limits(),
@@ -157,6 +173,8 @@ impl EmbeddedStore {
             walk: Arc::new(Semaphore::new(1)),
             documents: started.documents,
             usages,
+            attempts: Arc::new(attempts),
+            flights: Arc::new(UnderWay::open(root, boot.as_deref())),
             report: started.report,
         })
     }
@@ -236,7 +254,7 @@ impl EmbeddedStore {
         while !batch.is_empty() {
             // Taken in order: of two settlements of one entry the first counts.
             let later = batch.split_off(batch.len().min(SETTLED_PART));
-            let (mut decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
+            let (mut decisions, dead) = decisions(&self.shared, std::mem::replace(&mut batch, later));
             if decisions.is_empty() {
                 continue;
             }
@@ -262,46 +280,11 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// The settlements as the writer takes them, and those that need a letter.
-    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<PlacedSettlement>, Vec<SettleRequest>) {
-        let mut decisions = Vec::with_capacity(batch.len());
-        let mut dead = Vec::new();
-        let mut lane: Option<(LaneKey, Option<u32>)> = None;
-        for settle in batch {
-            if lane.as_ref().is_none_or(|(key, _)| *key != settle.lane) {
-                lane = Some((settle.lane.clone(), self.shared.lanes.number(&settle.lane)));
-            }
-            // An unknown lane is empty: its entries are settled already. An id of another store stands nowhere.
-            let Some((_, Some(lane_no))) = lane else { continue };
-            let Some(home) = ids::decode(settle.id, self.shared.salt) else { continue };
-            let settled = Settled {
-                index: home.index,
-                from_due_ms: settle.due_at.map(Timestamp::ceil_millis),
-                what: What::from(&settle.settlement),
-                why: settle.why,
-            };
-            if let Settlement::Dead { .. } = settle.settlement {
-                dead.push(settle);
-            }
-            decisions.push((lane_no, home.block, settled));
-        }
-        (decisions, dead)
-    }
-
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reads) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let closed = self.shared.figures.closed.load(Ordering::Acquire);
-        let Some(requests) = self.threads.requests().filter(|_| !closed) else {
-            return Err(StoreError::Closed);
-        };
-        let reads = Reads { shared: Arc::clone(&self.shared), requests };
-        let done = tokio::task::spawn_blocking(move || read(&reads)).await;
-        done.unwrap_or_else(|error| {
-            let path = self.shared.dir.root().display().to_string();
-            Err(StoreError::Io { operation: "read", place: path, reason: error.to_string() })
-        })
+        Reads::apart(&self.shared, &self.threads, read).await
     }
 
     fn send(&self, request: Request) -> Result<(), StoreError> {
@@ -376,7 +359,18 @@ impl EntryStore for EmbeddedStore {
                 return Err(StoreError::Closed);
             }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Find(Find { keys, reply }))?;
+            self.send(Request::Find(Find::Keys { keys, reply }))?;
+            answer.await.map_err(|_| self.gone())?
+        })
+    }
+
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Find(Find::Redrives { names, reply }))?;
             answer.await.map_err(|_| self.gone())?
         })
     }
@@ -407,7 +401,19 @@ impl EntryStore for EmbeddedStore {
         self.shared.doubts.clone()
     }
 
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        self.attempts.clone()
+    }
+
+    fn flights(&self) -> Option<Arc<dyn FlightMarks>> {
+        Some(self.flights.clone())
+    }
+
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         self
     }
 
@@ -416,6 +422,8 @@ impl EntryStore for EmbeddedStore {
             if self.shared.figures.closed.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
+            self.attempts.close().await;
+            self.flights.stopped();
             // What finds no room now is applied by the next start.
             self.shared.room.set_waits(false);
             let (reply, answer) = oneshot::channel();

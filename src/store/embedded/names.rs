@@ -2,10 +2,12 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `index.rebuilding`, `ballast`, `ballast.N` | files |
+//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `index.rebuilding`, `ballast`, `ballast.N`, `under-way` | files |
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
+//! | `attempts` | details of attempts, `NNNNNNNNNN.att`; made with the first failure |
 //! | `documents`, `limits` | small files, with the endings above |
+//! | `ends` | files `NNNNNNNNNN.ends`, and `policies` |
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
 //!
@@ -20,16 +22,18 @@ use std::path::{Path, PathBuf};
 
 use super::account::living;
 use super::journal::segment_number;
+use super::under_way;
+use super::{attempts, ends};
 use crate::store::StoreError;
 
 /// Directories that every data directory has.
-pub(super) const ROOMS: [&str; 4] = ["journal", "dead", "documents", "limits"];
+pub(super) const ROOMS: [&str; 5] = ["journal", "dead", "documents", "limits", "ends"];
 /// Where is put what is not what its name says.
 pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
 pub(super) const FOREIGN: &str = "lost+found";
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "LOCK",
     "FORMAT",
     "SALT",
@@ -43,8 +47,10 @@ const FILES: [&str; 13] = [
     "restored",
     "index.rebuilding",
     "ballast",
+    under_way::NAME,
 ];
-const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
+const DIRECTORIES: [&str; 9] =
+    ["journal", "dead", "documents", "limits", attempts::NAME, "ends", "index", "index.aside", ASIDE];
 const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 
 /// What a name in the data directory is for.
@@ -142,7 +148,9 @@ fn role_inside(room: &str, name: &str) -> Role {
         "journal" | "dead" if name == "quarantine" => return Role::Directory,
         "index" if name == "blobs" => return Role::Directory,
         "journal" | "dead" => segment_number(name).is_some(),
+        attempts::NAME => attempts::file_number(name).is_some(),
         "documents" => without_ending(name).ends_with(".json"),
+        "ends" => name == ends::POLICIES || ends::file_number(name).is_some(),
         "limits" => matches!(without_ending(name), "usage.log" | "usage.mark") || is_damaged_usages(name),
         // The library names its files as it likes.
         _ => true,
@@ -166,7 +174,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<DirectoryEntry>, StoreError> {
             continue;
         }
         let role = role_at_top(&name);
-        let is_room = ROOMS.contains(&name.as_str()) || name == "index";
+        let is_room = ROOMS.contains(&name.as_str()) || [attempts::NAME, "index"].contains(&name.as_str());
         let is_dir = meta.is_dir();
         all.push(DirectoryEntry { path: PathBuf::from(&name), role, meta });
         if is_room && is_dir {
@@ -225,6 +233,11 @@ mod tests {
             ("limits", "usage.log.tmp", Role::File),
             ("limits", "usage.damaged-1", Role::File),
             ("limits", "usage.txt", Role::Stray),
+            ("attempts", "0000000001.att", Role::File),
+            ("attempts", "1.att", Role::Stray),
+            ("ends", "0000000001.ends", Role::File),
+            ("ends", "policies", Role::File),
+            ("ends", "1.ends", Role::Stray),
             ("index", "blobs", Role::Directory),
             ("index", "db", Role::File),
         ];

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::Keys;
+
 /// How an embedded store is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedOptions {
@@ -24,6 +26,10 @@ pub struct EmbeddedOptions {
     pub dead_letters: u64,
     /// How many bytes the files of dead letters may take: beyond that the oldest one goes.
     pub dead_bytes: u64,
+    /// How many bytes the details of attempts may take: beyond that the oldest file of them goes; 0 keeps none.
+    pub attempts_max_bytes: u64,
+    /// How many bytes the ends of events may take: beyond that the oldest go.
+    pub ends_max_bytes: u64,
     /// A wall clock that is at most this much ahead of the last process is believed at the start.
     pub clock_bound: Duration,
     /// Memory of the index's cache, in bytes.
@@ -44,6 +50,8 @@ pub struct EmbeddedOptions {
     pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
     pub scrub_bytes_per_second: u64,
+    /// By which records are encrypted; without any they are not.
+    pub keys: Keys,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
 }
@@ -66,6 +74,8 @@ impl Default for EmbeddedOptions {
             dead_retention: Duration::from_secs(14 * 24 * 3600),
             dead_letters: u64::MAX,
             dead_bytes: u64::MAX,
+            attempts_max_bytes: 256 * 1024 * 1024,
+            ends_max_bytes: 1024 * 1024 * 1024,
             clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,
@@ -76,6 +86,7 @@ impl Default for EmbeddedOptions {
             spare_descriptors: 16,
             epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
+            keys: Keys::default(),
             salt: 0,
         }
     }

@@ -6,15 +6,17 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use super::fetch::{BlockFetcher, Unreadable};
 use super::ids::{self, Home};
 use super::lost::{LossSettler, decision};
 use super::shared::Shared;
+use super::threads::Threads;
 use super::writer::Request;
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Reason};
 use crate::store::embedded::index::keys::DueKey;
 use crate::store::embedded::index::read::IndexStanding;
 use crate::store::embedded::index::rows::PutOff;
@@ -66,6 +68,27 @@ impl ReadPage {
 }
 
 impl Reads {
+    /// Reads on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// Those of `read`; [`StoreError::Closed`] when the store is closed, and [`StoreError::Io`] when the thread ends.
+    pub(super) async fn apart<T: Send + 'static>(
+        shared: &Arc<Shared>,
+        threads: &Threads,
+        read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = shared.figures.closed.load(Ordering::Acquire);
+        let Some(requests) = threads.requests().filter(|_| !closed) else {
+            return Err(StoreError::Closed);
+        };
+        let reads = Self { shared: Arc::clone(shared), requests };
+        let done = tokio::task::spawn_blocking(move || read(&reads)).await;
+        done.unwrap_or_else(|error| {
+            let place = shared.dir.root().display().to_string();
+            Err(StoreError::Io { operation: "read", place, reason: error.to_string() })
+        })
+    }
+
     pub(super) fn fetcher(&self) -> BlockFetcher<'_> {
         BlockFetcher { shared: &self.shared }
     }
@@ -182,7 +205,22 @@ impl Reads {
         Ok(DuePage { entries: page.or_failed(failed)?, next_due })
     }
 
+    /// Where an event stands; what the index does not know any more, the log of ends may.
     pub(super) fn lookup(&self, id: EventId) -> Result<Lookup, StoreError> {
+        let found = self.indexed(id)?;
+        if !matches!(found, Lookup::Unknown | Lookup::Settled(None)) {
+            return Ok(found);
+        }
+        Ok(match self.shared.ends.why(id)? {
+            // That it ended for another reason says no more than that it ended.
+            Some(why) if found == Lookup::Unknown || why.reason != Reason::Other => {
+                Lookup::Settled(Some(KeptEnd { lane: None, why }))
+            }
+            _ => found,
+        })
+    }
+
+    fn indexed(&self, id: EventId) -> Result<Lookup, StoreError> {
         let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(Lookup::Unknown) };
         // First: a lost entry's block may be unreadable or gone, and the id has to be answered even so.
         if self

@@ -8,16 +8,18 @@
 //! Must not know: threads, callers.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use super::EmbeddedOptions;
 use super::closing::ListComparison;
+use super::endings::{endings, lengths, lost_by_the_index};
+use super::ends::{Ends, Replay};
+use super::finds;
 use super::missing::{FoundLosses, INDEX_OF_ANOTHER};
 use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::ReturnedSegments;
 use crate::event::LaneKey;
-use crate::store::embedded::account::compare::{self, Extent, ScanTally, Shortfall};
+use crate::store::embedded::account::compare::{self, Extent, ScanTally};
 use crate::store::embedded::account::{self, AccountDefect, AccountMark};
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::directory::DataDir;
@@ -26,8 +28,8 @@ use crate::store::embedded::index::open::{self, Opened};
 use crate::store::embedded::index::rows::Checkpoint;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{
-    self, Arrange, ArrangeFinding, BlockHead, FRAME_HEADER_BYTES, Frame, HeadState, Marked, Position,
-    RunReader, Scan, ScanReport, SegmentFile, SettledRun, What,
+    self, Arrange, ArrangeFinding, BlockHead, Frame, HeadState, Marked, Position, RunReader, Scan,
+    ScanReport, SegmentFile, SettledRun,
 };
 use crate::store::embedded::{ballast, retry};
 use crate::store::{DirectoryError, StoreError};
@@ -59,6 +61,8 @@ pub(super) struct RecoverFrom<'a> {
     pub rebuild: Option<&'a str>,
     /// Segments that came back after their entries were settled as lost.
     pub restored: &'a ReturnedSegments,
+    /// The log that takes the ends which the journal has beyond it.
+    pub ends: &'a Ends,
 }
 
 impl RecoverFrom<'_> {
@@ -134,7 +138,8 @@ fn catch_up(given: &RecoverFrom<'_>, seen_segment: &mut u32) -> Result<Result<Re
     if opened.checkpoint == Checkpoint::default() && given.holds_something()? {
         rebuilding::begin(given.dir.root())?;
     }
-    match replay(given, opened, replay_from(start, given.found)) {
+    let from = replay_from(start, given.found).min(given.ends.marked().unwrap_or(Position::MAX));
+    match replay(given, opened, from) {
         Ok(replayed) => Ok(Ok(replayed)),
         Err(ReplayError::Journal(error)) => Err(error),
         Err(ReplayError::Index(error @ IndexError::NoRoom(_))) => Err(index_failed(given.dir, &error)),
@@ -234,6 +239,7 @@ fn replay(given: &RecoverFrom<'_>, mut opened: Opened, from: Position) -> Result
     let is_new = opened.checkpoint == Checkpoint::default() && !given.restored.is_any_new();
     let listed = if is_new { ListComparison::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
     let mut listed = listed.map_err(ReplayError::Journal)?;
+    let ends = Replay::new(given.ends, &given.dir.journal(), given.salt, &given.options.keys);
     let mut tally = ScanTally::new(mark);
     let mut living = None;
     let mut broken = None;
@@ -252,16 +258,21 @@ fn replay(given: &RecoverFrom<'_>, mut opened: Opened, from: Position) -> Result
             (Frame::Block(_), Some(listed)) => listed.living(at)?,
             _ => Bits::first(u16::MAX),
         };
+        let mut ends_read = Ok(());
         let applied = guarded(|| {
             // A batch may be written in the middle of a frame: the checkpoint then names this frame, which is applied
             // again.
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
-                Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
-                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed, given.restored),
+                Frame::Block(head) => block(&mut opened, at, &head, living, given),
+                Frame::Settlements(runs) => {
+                    ends_read = settlements(&mut opened, at, runs, is_listed, given.restored, &ends)?;
+                    Ok(())
+                }
                 Frame::Dead(_) => Ok(()),
             }
         });
+        ends_read?;
         applied.map_err(|error| {
             broken = Some(error);
             // Ends the scan; `broken` is what counts.
@@ -290,7 +301,7 @@ fn block(
     at: Position,
     head: &BlockHead<'_>,
     living: Bits,
-    salt: u64,
+    given: &RecoverFrom<'_>,
 ) -> Result<(), IndexError> {
     let lane = LaneKey::new(head.lane).map_err(|_| IndexError::Corrupt("lane key in the journal"))?;
     let (lane_no, count, accepted_ms) = (head.lane_no, head.count, head.accepted_ms);
@@ -305,13 +316,7 @@ fn block(
             opened.indexer.lanes.add(&lane, living.count().into());
         }
     }
-    for row in head.dedup() {
-        if let (Ok(index), None) = (u8::try_from(row.index), opened.dedup.find(&row.dedup)?) {
-            let home = super::ids::Home { block: at, index };
-            let id = super::ids::encode(accepted_ms, home, salt);
-            opened.dedup.insert(&row.dedup, id)?;
-        }
-    }
+    finds::replay(head, at, (given.salt, &given.options.keys), &mut opened.dedup)?;
     Ok(())
 }
 
@@ -321,7 +326,8 @@ fn settlements(
     runs: RunReader<'_>,
     is_listed: bool,
     restored: &ReturnedSegments,
-) -> Result<(), IndexError> {
+    ends: &Replay<'_>,
+) -> Result<Result<(), StoreError>, IndexError> {
     for mut run in runs {
         restored.void(at, &mut run);
         if is_listed {
@@ -329,8 +335,15 @@ fn settlements(
         } else {
             opened.indexer.settle(at.segment, &run)?;
         }
+        let newly = opened.indexer.take_ended();
+        let now_ms = opened.indexer.rows.checkpoint().newest_ms;
+        let indexer = &opened.indexer;
+        let taken = ends.run(at, &run, newly, now_ms, |index| indexer.lives(&run, index))?;
+        if taken.is_err() {
+            return Ok(taken);
+        }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn finish(
@@ -364,82 +377,7 @@ fn finish(
     Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended, defects })
 }
 
-/// The length of each segment's file.
-type Lengths = BTreeMap<u32, u64>;
-
-fn lengths(dir: &DataDir) -> Result<Lengths, StoreError> {
-    let mut lengths = Lengths::new();
-    for file in journal::list(&dir.journal())? {
-        let meta = fs::symlink_metadata(&file.path);
-        let length = meta.map_err(|error| StoreError::io("read", &file.path, error))?.len();
-        lengths.insert(file.number, length);
-    }
-    Ok(lengths)
-}
-
-/// The endings of what the index has where no frame can be: lost, or settled long ago where the account knows better
-/// than an index that is older. What lies within a segment but does not decode is found when it is read.
-fn endings(
-    given: &RecoverFrom<'_>,
-    opened: &Opened,
-    report: &ScanReport,
-    lengths: &Lengths,
-) -> Result<Vec<SettledRun>, StoreError> {
-    let lies_within = |at: Position| {
-        let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
-        let is_beyond =
-            report.start_beyond.is_some_and(|(segment, used)| at.segment == segment && at.offset >= used);
-        !is_beyond && lengths.get(&at.segment).is_some_and(|length| end <= *length)
-    };
-    let mut short = BTreeMap::new();
-    for segment in opened.indexer.segments.too_short(lies_within) {
-        short.insert(segment, journal::sound_frames(&given.dir.journal(), segment, given.salt)?);
-    }
-    if short.is_empty() {
-        return Ok(Vec::new());
-    }
-    let is_there = |at: Position| short.get(&at.segment).is_none_or(|sound| sound.contains(&at.offset));
-    let is_ended = |at: Position| {
-        given.found.mark.as_ref().is_some_and(|mark| {
-            at < mark.end && mark.segments.get(&at.segment).is_none_or(|row| row.living == 0)
-        })
-    };
-    let failed = |error: IndexError| index_failed(given.dir, &error);
-    let endings = |what, ended| opened.reader.endings(|at| !is_there(at) && is_ended(at) == ended, what);
-    let mut runs = endings(What::Lost, false).map_err(failed)?;
-    runs.extend(endings(What::Cancelled, true).map_err(failed)?);
-    Ok(runs)
-}
-
-/// What the index knows exactly takes the place of what the account bounds. Without an account the counts of the
-/// frames around a damage are all there is.
-fn lost_by_the_index(verdict: &mut Shortfall, ended: &[SettledRun], journal: &ScanReport, has_account: bool) {
-    let mut segments = BTreeMap::new();
-    for run in ended {
-        let lost = run.entries.iter().filter(|entry| entry.what == What::Lost).count() as u64;
-        if lost > 0 {
-            *segments.entry(run.block.segment).or_insert(0) += lost;
-        }
-    }
-    for (segment, lost) in segments {
-        let is_damaged = journal.walked.get(&segment).is_some_and(|walked| walked.damaged > 0);
-        verdict.damaged += u64::from(!is_damaged && !verdict.missing.contains(&segment));
-        *verdict.lost.entry(segment).or_default() += lost;
-        if let Some(most) = verdict.uncertain.get_mut(&segment) {
-            *most = most.saturating_sub(lost);
-        }
-    }
-    verdict.uncertain.retain(|_, most| *most > 0);
-    if !has_account {
-        verdict.damaged += journal.damaged;
-        if journal.lost_entries > 0 {
-            let first = journal.damages.iter().find(|damage| !damage.torn).map_or(0, |damage| damage.segment);
-            *verdict.lost.entry(first).or_default() += journal.lost_entries;
-        }
-    }
-}
-
-fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {
+pub(super) fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {
     let (operation, path, reason) = ("write", dir.index().display().to_string(), error.to_string());
     match error {
         IndexError::NoRoom(_) => StoreError::Directory(DirectoryError::NoRoom { operation, path, reason }),

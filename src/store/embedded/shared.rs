@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
+use super::ends::Ends;
 use super::losses::UnreportedLosses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
@@ -24,7 +25,7 @@ use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{self, BlockReader, Letters};
 use crate::store::embedded::operations::{Operation, Operations};
-use crate::store::{DirectoryError, Owner, StoreError, StoreHealth};
+use crate::store::{DirectoryError, KeyUse, Owner, StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
 /// in this order.
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub unread: Unread,
     pub losses: UnreportedLosses,
     pub letters: Letters,
+    pub ends: Arc<Ends>,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are distinguished from others.
@@ -152,6 +154,7 @@ pub(super) struct StoreFigures {
     pub newest_at_start_ms: AtomicU64,
     pub errors: AtomicU64,
     pub operations: Operations,
+    keys: Mutex<Arc<[KeyUse]>>,
     poisoned: Mutex<Option<String>>,
 }
 
@@ -176,6 +179,11 @@ impl StoreFigures {
             StoreError::Poisoned { reason } => self.poison(reason),
             other => self.poison(&other.to_string()),
         }
+    }
+
+    /// See [`StoreHealth::keys`].
+    pub(super) fn set_keys(&self, keys: Vec<KeyUse>) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }
 
     /// Notes whether settlements wait to be written.
@@ -216,6 +224,7 @@ impl StoreFigures {
             dead_entries: self.dead_entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             held: doubts.store_held(),
+            keys: Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::cache::BlockCache;
 use super::clock_mark::{self, Keeper};
 use super::closing;
 use super::damaged::DamagedBlocks;
+use super::ends::Ends;
 use super::epoch::Epoch;
 use super::losses::UnreportedLosses;
 use super::missing;
@@ -63,11 +64,11 @@ pub(super) fn start(
     let (journal, dead) = open_logs(&begun, &options, &mut recovered, now, disks.journal, disks.dead)?;
     let Recovered { mut opened, report, files, newest_ms, mark, .. } = recovered;
     let settled = files.iter().filter(|file| file.settled).map(|file| file.number).collect();
-    take_up(&mut opened, &journal, &begun.dir)?;
+    take_up(&mut opened, &journal, &begun)?;
     let mark = next_mark(mark, &journal, &dead, &opened.indexer.segments);
     let (figures, owner, account) = go_on(&begun, &options, mark, &dead, &report, now)?;
     figures.newest_at_start_ms.store(newest_ms, Ordering::Relaxed);
-    let StartInputs { doubts, salt, book, documents, id, dir, .. } = begun;
+    let StartInputs { doubts, salt, book, documents, id, dir, ends, .. } = begun;
     let Opened { db, indexer, reader, dedup, room, .. } = opened;
     let shared = Arc::new(Shared {
         reader,
@@ -75,12 +76,19 @@ pub(super) fn start(
         room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: BlockReader::over(&dir.journal(), salt, disks.reads, options.open_segments),
+        blocks: BlockReader::over(
+            &dir.journal(),
+            salt,
+            disks.reads,
+            options.open_segments,
+            options.keys.clone(),
+        ),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
         losses: UnreportedLosses::default(),
         letters: dead.letters(),
+        ends: Arc::new(ends),
         clock,
         options,
         salt,
@@ -114,14 +122,15 @@ struct StartInputs {
     /// The epoch that this start takes; `None` when the directory may be an older copy.
     epoch: Option<Epoch>,
     restored: ReturnedSegments,
+    ends: Ends,
     dir: DataDir,
 }
 
 impl StartInputs {
     /// What the recovery starts from: an index that is there is used.
     fn given<'a>(&'a self, options: &'a EmbeddedOptions) -> RecoverFrom<'a> {
-        let Self { dir, salt, found, restored, .. } = self;
-        RecoverFrom { dir, options, salt: *salt, found, rebuild: None, restored }
+        let Self { dir, salt, found, restored, ends, .. } = self;
+        RecoverFrom { dir, options, salt: *salt, found, rebuild: None, restored, ends }
     }
 
     fn epochs<'a>(&'a self, options: &'a EmbeddedOptions) -> Epochs<'a> {
@@ -154,7 +163,28 @@ fn begin(root: &Path, options: &EmbeddedOptions, clock: &Clock) -> Result<StartI
     doubts.found_against(found.version);
     let look = || ReturnedSegments::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = retry::reading(look)?;
-    Ok(StartInputs { doubts, salt, found, operations, book, documents, id, epoch, restored, dir })
+    let ends = open_ends(&dir, options, salt, found.exists, clock.now())?;
+    Ok(StartInputs { doubts, salt, found, operations, book, documents, id, epoch, restored, ends, dir })
+}
+
+/// The log of ends. Only in a directory that never held anything a new one has all ends there are.
+fn open_ends(
+    dir: &DataDir,
+    options: &EmbeddedOptions,
+    salt: u64,
+    has_account: bool,
+    now: Timestamp,
+) -> Result<Ends, StoreError> {
+    let journal = journal::list(&dir.journal())?;
+    let is_new = !has_account && !dir.has_run() && journal.is_empty();
+    let before = if is_new { Timestamp::ZERO } else { now };
+    let ends = retry::reading(|| Ends::open(&dir.ends(), salt, options.ends_max_bytes, before))?;
+    // A segment goes only when the mark is beyond it. If that of the mark is gone, so are the ends behind it.
+    let is_gone = |at: Position| journal.iter().all(|file| file.number != at.segment);
+    if ends.marked().is_some_and(is_gone) {
+        ends.leave_gap(now.as_millis());
+    }
+    Ok(ends)
 }
 
 /// Recovers journal and index, begins the line of time, and raises what is missing. Returns the time as of then.
@@ -207,8 +237,8 @@ fn open_logs(
     };
     // The index may have used what was made free before.
     dir.release_for_start()?;
-    let mut journal =
-        Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, journal_disk)?;
+    let (seen, keys) = (recovered.seen_segment, options.keys.clone());
+    let mut journal = Journal::open_on(&dir.journal(), journal_options, seen, now, journal_disk, keys)?;
     let dead = open_dead(&begun.given(options), journal_options, doubts, now, dead_disk)?;
     // A loss is on record before the account no longer expects what is lost.
     doubts.save(dir.root())?;
@@ -218,8 +248,10 @@ fn open_logs(
 }
 
 /// Has the index go on from where the journal begins to be written.
-fn take_up(opened: &mut Opened, journal: &Journal, dir: &DataDir) -> Result<(), StoreError> {
-    let (indexer, end) = (&mut opened.indexer, journal.end());
+fn take_up(opened: &mut Opened, journal: &Journal, begun: &StartInputs) -> Result<(), StoreError> {
+    let (indexer, end, dir) = (&mut opened.indexer, journal.end(), &begun.dir);
+    let ended = indexer.take_ended();
+    begun.ends.append(&ended, indexer.rows.checkpoint().newest_ms.max(begun.ends.last_ms()), end);
     indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
         operation: "write",
@@ -306,6 +338,7 @@ fn open_dead(
         bytes: given.options.dead_bytes,
     };
     let letters = retry::reading(|| FoundLetters::scan(&dir, options.salt, marked))?;
+    let letters = letters.with_keys(given.options.keys.clone());
     let (dead, report) = DeadLog::open_on(&dir, options, retention, now, letters, above, disk)?;
     missing::letters(doubts, found, &report, &dead.by_segment(), now);
     Ok(dead)
@@ -343,7 +376,9 @@ pub(super) fn rebuild(
     doubts.found_against(found.version);
     let look = || ReturnedSegments::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = &retry::reading(look)?;
-    let given = RecoverFrom { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
+    let ends = &open_ends(&dir, options, salt, found.exists, now)?;
+    let rebuild = Some("as asked");
+    let given = RecoverFrom { dir: &dir, options, salt, found: &found, rebuild, restored, ends };
     let mut recovered = recover::recover(&given)?;
     restored.found_again(&mut recovered, &doubts);
     missing::raise(&doubts, &recovered, now);

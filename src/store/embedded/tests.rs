@@ -5,6 +5,7 @@ mod closing;
 mod conformance;
 mod damage;
 mod dead;
+mod encryption;
 mod full;
 mod give_up;
 mod held;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use super::journal::{Disk, OsDisk, OsSource};
 use super::*;
-use crate::event::Tries;
+use crate::event::{Settlement, Tries};
 use crate::store::conformance::{lane, plain, texts};
 use crate::store::memory::MemoryStore;
 

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::clock_mark::Keeper;
 use super::indexer::{IndexThread, Sweeper};
+use super::key_census::KeyCensus;
 use super::owed::QueuedSettlements;
 use super::reads::Reads;
 use super::scrub::Scrub;
@@ -110,7 +111,7 @@ pub(super) fn launch(shared: &Arc<Shared>, parts: ThreadParts) -> Result<Threads
         dedup,
         indexer: work.clone(),
         newest_ms,
-        group: FrameGroup::default(),
+        group: FrameGroup::of(shared.options.keys.first().is_some()),
         pending: PendingRequests::default(),
         owed: QueuedSettlements::default(),
         upkeep_done: Timestamp::ZERO,
@@ -127,8 +128,11 @@ pub(super) fn launch(shared: &Arc<Shared>, parts: ThreadParts) -> Result<Threads
         bytes_per_second: shared.options.scrub_bytes_per_second,
         active: Arc::clone(&active),
     };
+    let mut keys = KeyCensus::default();
+    // Before the first round: a key that is missing is to be said at once.
+    keys.take(shared)?;
     let sweeper =
-        Sweeper { shared: Arc::clone(shared), work: work.clone(), active, settled, mark: clock_mark };
+        Sweeper { shared: Arc::clone(shared), work: work.clone(), active, settled, mark: clock_mark, keys };
     // At once, not after the first round: a disk that is full at the start has to refuse appends from the beginning.
     sweeper.measure_room();
     let handles = vec![

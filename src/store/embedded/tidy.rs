@@ -151,7 +151,8 @@ mod tests {
     use crate::store::embedded::directory::DataDir;
 
     const FILES: [&str; 6] = ["LOCK", "FORMAT", "SALT", "epoch", "account.a", "doubts"];
-    const DIRECTORIES: [&str; 6] = ["journal", "dead", "documents", "limits", "index", ASIDE];
+    const DIRECTORIES: [&str; 8] =
+        ["journal", "dead", "documents", "limits", "attempts", "ends", "index", ASIDE];
     const INSIDE: [&str; 5] = [
         "journal/0000000001.seg",
         "dead/0000000001.settled",

@@ -77,7 +77,7 @@ impl Unread {
             kind: DoubtKind::Unread,
             subject: segment_name(at.segment),
             detail: format!("{blocks} blocks of waiting events cannot be read: {error}"),
-            way_out: "the lanes wait and the reads are repeated; when the device is in order again this ends by itself; \
+            way_out: "the lanes wait and the reads are repeated; when the device is in order or the key back this ends by itself; \
                       :retry repeats them now, :give-up settles the events as lost"
                 .to_owned(),
             events,

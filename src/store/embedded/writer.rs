@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::commit::{self, AppendReply, Draft, PlacedSettlement};
 use super::dead_letters::LetterRequest;
+use super::finds::{self, Find};
 use super::indexer::{Commit, Work};
 use super::owed::{QueuedSettlements, Settling};
 use super::shared::Shared;
@@ -25,7 +26,7 @@ use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::{guarded, room};
 use crate::store::embedded::journal::{DeadLog, FrameGroup, Journal, Position};
 use crate::store::embedded::operations::Operation;
-use crate::store::{AppendTurn, Appended, DeadLetter, Dedup, NewEntry, StoreError};
+use crate::store::{AppendTurn, Appended, DeadLetter, NewEntry, StoreError};
 use crate::telemetry::{LettersRemoved, defect};
 
 /// A request to the writer thread. A reply that is dropped unanswered means that the thread ended or the store is
@@ -48,12 +49,6 @@ pub(super) enum Request {
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
-}
-
-/// Asks which of these keys are on record. The writer answers, because it alone owns the index of keys.
-pub(super) struct Find {
-    pub keys: Vec<Dedup>,
-    pub reply: oneshot::Sender<Result<Vec<Option<Appended>>, StoreError>>,
 }
 
 /// A commit takes no more requests beyond these. Requests are bounded parts, so that the last one taken cannot
@@ -161,15 +156,6 @@ pub(super) fn with_ballast<T>(
     if may_release { ballast::with_room(shared.dir.root(), ballast::FOR_DOCUMENTS, work) } else { work() }
 }
 
-fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, StoreError> {
-    let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
-    found.map_err(|error| StoreError::Io {
-        operation: "read",
-        place: "index".to_owned(),
-        reason: error.to_string(),
-    })
-}
-
 impl Writer {
     /// Until the store is closed or dropped. Settlements that wait are written before.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
@@ -203,10 +189,7 @@ impl Writer {
             }
             // Appends that were answered have their keys on record by now. Those still pending have not: nothing of
             // them is durable.
-            for Find { keys, reply } in std::mem::take(&mut self.pending.finds) {
-                // The caller may have gone away.
-                let _ = reply.send(find(&keys, &self.dedup));
-            }
+            std::mem::take(&mut self.pending.finds).into_iter().for_each(|find| find.answer(&self.dedup));
             let patience = self.pending.patience(now, self.shared.options.settle_delay);
             let received = match patience.into_iter().chain(self.owed.patience(now)).min() {
                 Some(Duration::ZERO) => return true,
@@ -359,21 +342,12 @@ impl Writer {
         if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
             // An insert that finds no room makes the library refuse everything until it is opened again.
             self.shared.room.wait_for(room::BATCH_BYTES);
-        }
-        defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
-        for (block, at) in draft.blocks.iter().zip(positions) {
-            for row in &block.dedup {
-                let Ok(index) = u8::try_from(row.index) else {
-                    defect!("a key of an entry that no id can name");
-                    continue;
-                };
-                let id = super::ids::encode(newest_ms, super::ids::Home { block: *at, index }, salt);
-                if let Err(error) = guarded(|| self.dedup.insert(&row.dedup, id)) {
-                    // The entries are durable and will be answered; nothing is accepted after them.
-                    self.shared.figures.poison(&error.to_string());
-                }
+            if let Err(error) = finds::note(&draft, positions, newest_ms, &self.shared, &mut self.dedup) {
+                // The entries are durable and will be answered; nothing is accepted after them.
+                self.shared.figures.poison(&error.to_string());
             }
         }
+        defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
         let mut replies = Vec::with_capacity(draft.appends.len());
         for append in draft.appends {
             let answers: Option<Vec<Appended>> = append

@@ -3,15 +3,17 @@
 //! Must not know: failures, waiting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement, Tries, Why};
+use crate::event::{EventId, Lane, LaneKey, Reason, Settlement, Tries, Why};
+use crate::store::ends::attempts;
 use crate::store::{
-    Appended, DeadLetter, Dedup, DuePage, KeptEnd, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup,
-    Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace, Scanned, SettleRequest, StoredEntry,
-    Version,
+    Appended, DeadLetter, Dedup, DuePage, EndRecord, KeptEnd, LaneSummary, LastRedrive, LetterOrder,
+    LetterPage, LetterPlace, Lookup, Loss, NewEntry, PlacedLetter, ReadLimit, Scan, ScanPage, ScanPlace,
+    Scanned, SettleRequest, StoredEntry, Version, record,
 };
 
 /// What a crash leaves.
@@ -24,9 +26,13 @@ pub(super) struct Contents {
     /// Why they ended, of successes without the status.
     whys: BTreeMap<EventId, KeptEnd>,
     pub(super) lost: BTreeSet<EventId>,
+    /// In the order in which they came.
+    pub(super) ends: Vec<EndRecord>,
     /// Not yet taken by whoever counts them.
     pub(super) losses: Vec<Loss>,
     dedup: BTreeMap<[u8; 16], (u64, EventId)>,
+    /// The last one of each event that was redriven.
+    redrives: BTreeMap<EventId, LastRedrive>,
     /// By the order in which they were parked.
     pub(super) dead: BTreeMap<u64, DeadLetter>,
     parked: u64,
@@ -109,6 +115,15 @@ impl Contents {
         })
     }
 
+    /// As after the time for which keys are kept.
+    pub(super) fn forget_keys(&mut self) {
+        self.dedup.clear();
+    }
+
+    pub(super) fn last_redrive(&self, name: EventId) -> Option<LastRedrive> {
+        self.redrives.get(&name).cloned()
+    }
+
     fn insert(&mut self, entry: &NewEntry, now_ms: u64) -> EventId {
         let id = match self.last {
             Some(last) => {
@@ -128,6 +143,9 @@ impl Contents {
         self.homes.insert(id, entry.lane.clone());
         if let Some(dedup) = entry.dedup {
             self.dedup.insert(dedup.key, (dedup.fingerprint, id));
+            if let Some(redriven) = record::redriven(&entry.record).filter(|_| dedup.is_of_redrive()) {
+                self.redrives.insert(record::name(&entry.record, id), LastRedrive { entry: id, redriven });
+            }
         }
         id
     }
@@ -170,6 +188,7 @@ impl Contents {
             }
             _ => {}
         }
+        self.ends.push(end(settle, row.tries, now_ms));
         rows.entries.remove(&settle.id);
         if rows.entries.is_empty() {
             self.lanes.remove(&settle.lane);
@@ -303,6 +322,25 @@ impl Contents {
             oldest: rows.entries.keys().next().map(|id| id.accepted_at()),
         };
         self.lanes.iter().map(summary).collect()
+    }
+}
+
+fn end(settle: &SettleRequest, tries: Tries, now_ms: u64) -> EndRecord {
+    let reason = match Reason::of(&settle.settlement) {
+        _ if matches!(settle.settlement, Settlement::Dead { .. }) => Reason::Other,
+        reason => reason.unwrap_or(Reason::Other),
+    };
+    let why = settle.why.unwrap_or(Why { reason, status: None, limited: None });
+    let names = |lane: Lane| -> Arc<str> {
+        let names: Vec<&str> = lane.policies().iter().map(|part| part.policy.as_str()).collect();
+        names.join("+").into()
+    };
+    EndRecord {
+        id: settle.id,
+        ended_at: Timestamp::from_millis(now_ms.max(settle.id.accepted_at().as_millis())),
+        why,
+        attempts: Some(attempts(tries, &why)),
+        policies: Lane::parse(&settle.lane).ok().map(names),
     }
 }
 

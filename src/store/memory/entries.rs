@@ -12,8 +12,9 @@ use super::{FailPoint, MemoryStore, injected};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, DeadLetters, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry,
-    Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, AttemptStore, DeadLetters, Dedup, Doubts, DuePage, EndLog, EntryStore, GiveUp, LaneSummary,
+    LastRedrive, Lookup, Loss, NewEntry, Owner, ReadLimit, Scan, ScanPage, SettleRequest, StoreError,
+    StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -80,6 +81,15 @@ impl EntryStore for MemoryStore {
         })
     }
 
+    fn last_redrives(
+        &self,
+        names: Vec<EventId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<LastRedrive>>, StoreError>> {
+        Box::pin(async move {
+            self.read(|contents| names.iter().map(|name| contents.last_redrive(*name)).collect())
+        })
+    }
+
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(async move {
             if self.lock().fail.remove(&FailPoint::Lookup) {
@@ -123,7 +133,15 @@ impl EntryStore for MemoryStore {
         self.doubts.clone()
     }
 
+    fn attempts(&self) -> Arc<dyn AttemptStore> {
+        self.attempts.clone()
+    }
+
     fn letters(self: Arc<Self>) -> Arc<dyn DeadLetters> {
+        self
+    }
+
+    fn ends(self: Arc<Self>) -> Arc<dyn EndLog> {
         self
     }
 

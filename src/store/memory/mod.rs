@@ -3,18 +3,21 @@
 //!
 //! Must not know: files, threads, the index.
 
+mod attempts;
 mod conformance;
 mod consumption;
 mod contents;
 mod dead;
 mod documents;
+mod ends;
 mod entries;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use self::attempts::MemoryAttempts;
 pub(crate) use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
 use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, Owner, SettleRequest, StoreError};
@@ -51,6 +54,9 @@ pub(crate) struct MemoryStore {
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
     doubts: Doubts,
+    attempts: Arc<MemoryAttempts>,
+    /// Tells the number of the next end.
+    grown: watch::Sender<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -74,7 +80,14 @@ impl MemoryStore {
     /// An empty store whose ids take their time from `clock`.
     #[must_use]
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), released: Arc::default(), doubts: Doubts::default() }
+        Self {
+            clock,
+            state: Arc::default(),
+            released: Arc::default(),
+            doubts: Doubts::default(),
+            attempts: Arc::default(),
+            grown: watch::Sender::new(0),
+        }
     }
 
     /// The store as it would be found after a crash now: what calls have returned for is there, settlements
@@ -88,12 +101,15 @@ impl MemoryStore {
         drop(state);
         self.released.notify_waiters();
         let newest_at_start = contents.newest();
+        let grown = watch::Sender::new(contents.ends.len() as u64);
         let state = State { contents, newest_at_start, crashes, ..State::default() };
         Self {
             clock: self.clock.clone(),
             state: Arc::new(Mutex::new(state)),
             released: Arc::default(),
             doubts: self.doubts.clone(),
+            attempts: Arc::clone(&self.attempts),
+            grown,
         }
     }
 
@@ -138,6 +154,11 @@ impl MemoryStore {
     /// Parks a letter and leaves its entry where it is, as a crash between the two does.
     pub(crate) fn park_alone(&self, letter: DeadLetter) {
         self.lock().contents.park(letter);
+    }
+
+    /// As after the time for which keys are kept.
+    pub(crate) fn forget_keys(&self) {
+        self.lock().contents.forget_keys();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -202,6 +223,7 @@ impl MemoryStore {
         for settle in batch {
             state.contents.settle(settle, now_ms);
         }
+        self.grown.send_replace(state.contents.ends.len() as u64);
         Ok(())
     }
 

@@ -14,6 +14,19 @@ pub(in crate::telemetry) const LEDGER_EVENTS: Metric = gauge(
      delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
      inflight (their calls have started). A difference is a defect.",
 );
+pub(in crate::telemetry) const DISPATCH_STOPS: Metric = gauge(
+    "tidegate_dispatch_stops",
+    Some(Unit::Count),
+    &["target"],
+    "Emergency stops in force, by what they stop (everything, host, organisation).",
+);
+pub(in crate::telemetry) const PRIORITY_EVENTS: Metric = gauge(
+    "tidegate_priority_events",
+    Some(Unit::Count),
+    &["priority"],
+    "Events that have not ended and are not put off, by priority (high, normal, low): those that wait for their turn and those \
+     taken up.",
+);
 pub(in crate::telemetry) const EVENT_LIFETIME: Metric = histogram(
     "tidegate_event_lifetime_seconds",
     Buckets::Waits,
@@ -86,6 +99,36 @@ pub(in crate::telemetry) const ENDPOINT_HELD: Metric = gauge(
     &["policy", "reason"],
     "1 while at least one lane is held for this reason, else 0: retry_after, busy, breaker or paused.",
 );
+pub(in crate::telemetry) const LANES_SLOWED: Metric = gauge(
+    "tidegate_lanes_slowed",
+    Some(Unit::Count),
+    &["policy", "reason"],
+    "Lanes that start fewer calls than their limits allow: reduced (their endpoint answered 429 or 503) or ramp (their breaker \
+     has closed a short time ago).",
+);
+pub(in crate::telemetry) const SLOWED_RATE: Metric = gauge(
+    "tidegate_slowed_calls_per_second",
+    None,
+    &["policy"],
+    "Calls that the slowest of the lanes may start in a second that start fewer than their limits allow; absent while none does.",
+);
+pub(in crate::telemetry) const RATE_HALVINGS: Metric = counter(
+    "tidegate_rate_halvings_total",
+    &[],
+    "Times that the rate of a lane was halved because its endpoint answered 429 or 503.",
+);
+pub(in crate::telemetry) const TOKEN_REQUESTS: Metric = counter(
+    "tidegate_token_requests_total",
+    &["result"],
+    "Questions for tokens that the calls to endpoints carry, by result: granted, refused, unreadable, unreachable, timeout, \
+     blocked, shortage or setup.",
+);
+pub(in crate::telemetry) const ENDPOINTS_WITHOUT_TOKEN: Metric = gauge(
+    "tidegate_endpoints_without_token",
+    Some(Unit::Count),
+    &[],
+    "Endpoint blocks whose calls wait because no token could be had.",
+);
 pub(in crate::telemetry) const POLICIES: Metric = gauge(
     "tidegate_policies",
     Some(Unit::Count),
@@ -126,10 +169,15 @@ pub(in crate::telemetry) const DEAD_LETTERS_REMOVED: Metric = counter(
     &["how"],
     "Dead letters that are gone: redriven, purged, or let go by the retention.",
 );
+pub(in crate::telemetry) const OUTCOME_POSTS: Metric = counter(
+    "tidegate_outcome_posts_total",
+    &["result"],
+    "Posts of the ends of events to outcomes.url, by what they came to; a failed one is repeated.",
+);
 pub(in crate::telemetry) const EVENTS_CHANGED: Metric = counter(
     "tidegate_events_changed_total",
     &["change"],
-    "Events that waited and that an operator cancelled, delayed or sent ahead of their turn; a purge of a policy does not count.",
+    "Events that waited and that an operator cancelled, delayed, sent ahead of their turn or purged; a purge of a policy does not count.",
 );
 pub(in crate::telemetry) const POLICY_INFO: Metric = gauge(
     "tidegate_policy_info",
@@ -144,6 +192,13 @@ pub(in crate::telemetry) const STORE_LOST_EVENTS: Metric = gauge(
     &[],
     "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
      a segment that was missing is back.",
+);
+pub(in crate::telemetry) const STORE_RECORDS: Metric = gauge(
+    "tidegate_store_records",
+    Some(Unit::Count),
+    &["key"],
+    "Waiting events and dead letters at rest, by the key that encrypts them: first (of store.key_file), other (of it), missing \
+     (they wait until it is back), none (not encrypted; counted while anything is).",
 );
 pub(in crate::telemetry) const STORE_RECOVERED_EVENTS: Metric = counter(
     "tidegate_store_recovered_events_total",

@@ -145,6 +145,7 @@ fn the_rows_have_their_order_and_no_two_panels_overlap() {
         "Queue and store",
         "Ledger",
         "Process",
+        "Endpoints",
     ];
     assert_eq!(rows, expected);
     let mut taken = std::collections::HashSet::new();

@@ -69,6 +69,10 @@ async fn the_reserve_answers_all_but_events_and_then_there_is_no_room() {
     let refused = server.raw(events).await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("too_many_connections"), "{refused}");
     assert!(refused.contains("connection: close") && refused.contains("retry-after: 1"), "{refused}");
+    // An operator's verb for one event is none of them: it reaches the routes, which here take no other method.
+    let cancel = b"DELETE /v1/events/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = server.raw(cancel).await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     // The probe's own connection is of the reserve too, and goes on serving probes.
     ask(&mut probe).await;
     let _first = busy(&server).await;

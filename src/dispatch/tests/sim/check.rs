@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::AttemptReport;
-use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement, Tries};
+use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Priority, Settlement, Tries};
 use crate::policy::Window;
 use crate::telemetry::LaneSeries;
 
@@ -62,7 +62,7 @@ impl Checker {
         if at >= facts.expires_at {
             return Err(format!("{id} started at {at} after its expiry {}", facts.expires_at));
         }
-        if self.left_alone.get(lane.key()).is_some_and(|until| at < *until) {
+        if self.left_alone.get(&endpoint_of(lane)).is_some_and(|until| at < *until) {
             return Err(format!("{id} started at {at} while its endpoint wants to be left alone"));
         }
         let first = self.ever_started.insert(id);
@@ -121,13 +121,14 @@ impl Checker {
             | Outcome::Reject { .. }
             | Outcome::Unprocessed { .. }
             | Outcome::Shortage { .. }
+            | Outcome::TokenRefused { .. }
             | Outcome::Withheld => None,
         };
         self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
         let Some(lane) = self.under_way.remove(&id) else { return };
         let has_endpoint = !lane.policies().is_empty() || lane.key().host().is_some();
         if let Some(asked) = asked.filter(|_| has_endpoint) {
-            let until = self.left_alone.entry(lane.key().clone()).or_default();
+            let until = self.left_alone.entry(endpoint_of(&lane)).or_default();
             *until = (*until).max(now + asked);
         }
     }
@@ -166,6 +167,11 @@ impl Checker {
             Err(format!("{id} settled wrongly at {now}: {how:?} {facts:?} {tried} {over}"))
         }
     }
+}
+
+/// What a lane has in common with those that differ from it in their priority alone.
+fn endpoint_of(lane: &Lane) -> LaneKey {
+    lane.key().with_priority(Priority::Normal).expect("shorter")
 }
 
 /// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait,
@@ -276,9 +282,18 @@ mod tests {
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
         ] {
             let series = LaneSeries::named(&LaneKey::new("-").expect("short"));
-            let (is_ambiguous, asks_too_much) = (false, false);
+            let (is_ambiguous, asks_too_much, is_halved) = (false, false, false);
             let took = Duration::ZERO;
-            let attempt = AttemptReport { cause: Some(cause), is_ambiguous, took, series, asks_too_much };
+            let facts = crate::dispatch::follows::AttemptFacts::default();
+            let attempt = AttemptReport {
+                cause: Some(cause),
+                is_ambiguous,
+                took,
+                series,
+                asks_too_much,
+                facts,
+                is_halved,
+            };
             for tries in [before, before.and_free(), before.and_attempt()] {
                 let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
                 let found = add_up(before, Some(&attempt), &how);

@@ -82,5 +82,5 @@ pub(super) fn planner(
         sends_per_step,
         ..PlannerOptions::default()
     };
-    Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
+    Planner::new(gate, (runtime, Arc::default()), options, fastrand::Rng::with_seed(seed), now)
 }

@@ -16,7 +16,7 @@ use crate::dispatch::tests::sim::store::ModelQueue;
 use crate::dispatch::{DueShare, Effect, Endpoints, Input, Planner, SettledEntry, Ticket};
 use crate::event::testing::{API_LIMIT, NEXT_MESSAGE};
 use crate::event::{
-    Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
+    Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Priority, Shortage, Wait,
 };
 use crate::limit::{Consumed, Gate, HistoryGap, Reservation, Rules};
 use crate::policy::{Book, GenerationState, Origin, Put, Runtime, testing};
@@ -267,6 +267,8 @@ impl World {
             2 => governed.at("other.org:443"),
             _ => governed.shared_at("further.org:443"),
         };
+        let priority = self.rng.choice(Priority::ALL).unwrap_or_default();
+        let lane = lane.of_priority(priority).expect("short");
         for _ in 0..self.rng.u64(1..40) {
             let due_at = (self.rng.u8(..6) == 0)
                 .then(|| Timestamp::from_millis((self.now + ms(self.rng.u64(..3_000))).ceil_millis()));

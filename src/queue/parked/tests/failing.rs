@@ -155,12 +155,7 @@ async fn of_two_letters_that_go_by_one_redrive_one_is_sent_and_the_other_stays()
         Some(Box::new(Redriven { origin, is_renamed: false, count: 0, at: START, by, from_url: None }));
     twin.record = record::encode(&other).expect("encodes");
     world.store.park_alone(twin.clone());
-    let operations = Operations::new(world.parked.clone());
-    let (verb, about) = (OperationVerb::Redrive(Arc::new(|letter| Ok(remade(letter)))), String::new());
-    let task = OperationTask { verb, wanted: everything(), count: 2, about };
-    operations.start(task).expect("free");
-    let end = ended(&operations).await;
-    assert_eq!((end.state, end.done, end.refused), (OperationState::Done, 1, 1));
+    assert_eq!(world.redrive(&world.letters().await).await, ids);
     assert_eq!(world.store.dead_letters(), [twin]);
     assert_eq!(world.state(ids[0]).await, Some("ready"));
 }

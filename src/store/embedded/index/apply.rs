@@ -14,8 +14,9 @@ use super::open::Noted;
 use super::rows::{BlockRow, PutOff};
 use super::segments::Segments;
 use super::whys::WhyBlocks;
-use crate::event::LaneKey;
+use crate::event::{LaneKey, Tries};
 use crate::store::embedded::bits::Bits;
+use crate::store::embedded::ends::Ended;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
 use crate::telemetry::defect;
 
@@ -46,6 +47,8 @@ pub(in crate::store::embedded) struct Indexer {
     why_blocks: WhyBlocks,
     /// What ended as lost and was not taken yet.
     lost: Vec<LostEntry>,
+    /// What ended and was not taken yet, in order.
+    ended: Vec<Ended>,
 }
 
 impl Indexer {
@@ -56,12 +59,33 @@ impl Indexer {
         noted: Noted,
     ) -> Self {
         let (lost_blocks, why_blocks) = (LostBlocks::new(noted.lost), WhyBlocks::new(noted.whys));
-        Self { rows, lanes, segments, replays: false, lost_blocks, why_blocks, lost: Vec::new() }
+        Self {
+            rows,
+            lanes,
+            segments,
+            replays: false,
+            lost_blocks,
+            why_blocks,
+            lost: Vec::new(),
+            ended: Vec::new(),
+        }
     }
 
     /// What ended as lost since the last call: each entry once.
     pub(in crate::store::embedded) fn take_lost(&mut self) -> Vec<LostEntry> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// What ended in whatever way since the last call, in the order of the settlements: each entry once.
+    pub(in crate::store::embedded) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Whether the entry `index` of a run's block is owed an end.
+    pub(in crate::store::embedded) fn lives(&self, run: &SettledRun, index: u8) -> Result<bool, IndexError> {
+        let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(false) };
+        let row = self.block_row(lane, run.block)?;
+        Ok(row.is_some_and(|(_, row)| row.living().has(index)))
     }
 
     /// Adds a block. Whether it was new: only then are its entries to be counted for the lane.
@@ -157,9 +181,11 @@ impl Indexer {
         let Some((was_ready, mut row)) = self.block_row(lane, run.block)? else { return Ok(()) };
         let before = row;
         let (mut lost, mut ends) = (Vec::new(), Vec::new());
+        let key = self.lanes.key(lane);
         for settled in part {
             // Two who met the same damage may both have settled an entry: the first of them counts.
             let had_ended = row.settled.has(settled.index);
+            let tries = self.tries(lane, run.block, settled)?;
             self.settle_one(lane, run.block, &mut row, settled)?;
             let ended = row.settled.has(settled.index) && !had_ended;
             if ended && settled.what == What::Lost {
@@ -167,6 +193,13 @@ impl Indexer {
             }
             if ended {
                 ends.push(*settled);
+                self.ended.extend(key.clone().map(|lane| Ended {
+                    lane,
+                    block: run.block,
+                    accepted_ms: row.accepted_ms,
+                    settled: *settled,
+                    tries: Some(tries),
+                }));
             }
         }
         self.why_blocks.note(&mut self.rows, run.block, ends.iter())?;
@@ -205,6 +238,17 @@ impl Indexer {
     fn has_row(&self, run: &SettledRun) -> Result<bool, IndexError> {
         let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(false) };
         Ok(self.block_row(lane, run.block)?.is_some())
+    }
+
+    /// The tries on record of an entry that is to end: one in plain order was never put off.
+    fn tries(&self, lane: u32, block: Position, settled: &Settled) -> Result<Tries, IndexError> {
+        let Some(due_ms) = settled.from_due_ms.filter(|_| !matches!(settled.what, What::Reschedule { .. }))
+        else {
+            return Ok(Tries::NONE);
+        };
+        let due = Key::Due(DueKey { lane, due_ms, block, index: settled.index });
+        let put_off = self.rows.get(due)?.map(|value| PutOff::decode(&value)).transpose()?;
+        Ok(put_off.map_or(Tries::NONE, |put_off| put_off.tries))
     }
 
     fn note_lost(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::IndexError;
 use super::database::{Database, Tree};
+use super::redrives::RedriveIndex;
 use crate::clock::{self, Correction, Timestamp};
 use crate::event::EventId;
 use crate::store::{Appended, Dedup};
@@ -26,6 +27,8 @@ pub(in crate::store::embedded) struct DedupIndex {
     span_ms: u64,
     /// By number of the span of acceptance times that they cover.
     trees: BTreeMap<u64, Tree>,
+    /// The last redrives, which outlast their keys.
+    pub(in crate::store::embedded) redrives: RedriveIndex,
 }
 
 impl DedupIndex {
@@ -46,7 +49,8 @@ impl DedupIndex {
                 _ => db.drop_tree(name)?,
             }
         }
-        Ok(Self { db, window_ms, span_ms, trees })
+        let redrives = RedriveIndex::open(db.clone())?;
+        Ok(Self { db, window_ms, span_ms, trees, redrives })
     }
 
     /// What was handed in under this key, newest first.

@@ -16,7 +16,7 @@
 //! | `8 segment offset` | which entries of this block are lost: [`Bits`](super::bits::Bits) |
 //! | `9 segment offset` | why entries of this block ended: [`whys`] |
 //!
-//! Beside it stand the trees of [`dedup`], which the check leaves out.
+//! Beside it stand the trees of [`dedup`] and of [`redrives`], which the check leaves out.
 //!
 //! Must not know: threads, callers, what a record means. No type of sled leaves this room.
 
@@ -29,6 +29,7 @@ pub(super) mod lanes;
 pub(super) mod lost;
 pub(super) mod open;
 pub(super) mod read;
+pub(super) mod redrives;
 pub(super) mod room;
 pub(super) mod rows;
 pub(super) mod segments;

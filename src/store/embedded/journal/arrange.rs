@@ -101,8 +101,8 @@ impl ArrangePass<'_> {
                     "it is a second copy of its segment; moved to quarantine/".into(),
                     Move::Quarantine(path),
                 )),
-                HeadState::Sound { number, salt, damaged: true } => {
-                    let head = HeadFields { segment: number, salt };
+                HeadState::Sound { number, salt, key, damaged: true } => {
+                    let head = HeadFields { segment: number, salt, key };
                     Some(("one copy of its head was damaged; written anew".into(), Move::Heal(path, head)))
                 }
                 HeadState::Sound { .. } => None,
@@ -167,11 +167,12 @@ impl ArrangePass<'_> {
         let file =
             files::read(&path).and_then(|file| file.ok_or(io::ErrorKind::NotFound.into())).map_err(failed)?;
         // A guess until a frame passes its sum with it.
-        let head = HeadFields { segment: one.file.number, salt: self.options.salt };
-        let walk = Walk::new(&file, HEAD_BYTES, head.salt, head.segment).map_err(failed)?;
+        let (segment, salt) = (one.file.number, self.options.salt);
+        let walk = || Walk::new(&file, HEAD_BYTES, salt, segment);
         // Nothing but zeros.
-        let is_empty = walk.used_end() == 0;
-        if walk.has_frames().map_err(failed)? {
+        let is_empty = walk().map_err(failed)?.used_end() == 0;
+        if walk().and_then(Walk::has_frames).map_err(failed)? {
+            let head = HeadFields { segment, salt, key: walk().and_then(Walk::key).map_err(failed)? };
             return Ok(Some(("its head was destroyed; written anew".to_owned(), Move::Heal(path, head))));
         }
         // Without frames nothing proves that it is ours; only a number that never was makes it foreign.

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
+use super::Position;
 use super::codec::{PayloadReader, len_u16, len_u32};
-use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameError};
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameError, FramePlace};
+use super::sealing::{Opener, SealedPart};
 use crate::event::LaneKey;
+use crate::store::embedded::keys::{KeyId, Keys, Sealer};
 use crate::store::{Dedup, MAX_RECORD_BYTES, StoreError};
 use crate::telemetry::defect;
 
@@ -21,6 +24,8 @@ const HEAD_BYTES: usize = 24;
 const DELAYED: u8 = 1;
 /// Flag: the body is an LZ4 block.
 const LZ4: u8 = 2;
+/// Flag: the body is encrypted.
+const SEALED: u8 = 4;
 /// Entry (2), key (16), fingerprint (8).
 const DEDUP_ROW_BYTES: usize = 26;
 /// Shorter bodies are left as they are: what could be saved is lost again in padding.
@@ -70,15 +75,22 @@ pub(super) fn most_entries(bytes: usize) -> u64 {
     bytes.div_ceil(MIN_FRAME_BYTES).saturating_mul(MAX_BLOCK_ENTRIES) as u64
 }
 
-/// Appends the payload of `block` to `out`.
-pub(super) fn encode(block: &NewBlock<'_>, packer: &mut Packer, out: &mut Vec<u8>) -> Result<(), StoreError> {
+/// Appends the payload of `block` to `out`, with room for what encryption adds when it is `sealed`. Returns the byte of
+/// `out` at which the body begins.
+pub(super) fn encode(
+    block: &NewBlock<'_>,
+    sealed: bool,
+    packer: &mut Packer,
+    out: &mut Vec<u8>,
+) -> Result<usize, StoreError> {
     let raw_bytes = check(block)?;
     let delayed = !block.due_ms.is_empty();
     let key = block.lane.as_str().as_bytes();
     out.extend_from_slice(&block.lane_no.to_le_bytes());
     out.extend_from_slice(&len_u16(block.records.len()).to_le_bytes());
     let flags_at = out.len();
-    out.extend_from_slice(&[if delayed { DELAYED } else { 0 }, 0]);
+    let flags = if delayed { DELAYED } else { 0 } | if sealed { SEALED } else { 0 };
+    out.extend_from_slice(&[flags, 0]);
     out.extend_from_slice(&block.accepted_ms.to_le_bytes());
     out.extend_from_slice(&len_u32(raw_bytes).to_le_bytes());
     out.extend_from_slice(&len_u16(key.len()).to_le_bytes());
@@ -91,6 +103,10 @@ pub(super) fn encode(block: &NewBlock<'_>, packer: &mut Packer, out: &mut Vec<u8
         out.extend_from_slice(&row.index.to_le_bytes());
         out.extend_from_slice(&row.dedup.key);
         out.extend_from_slice(&row.dedup.fingerprint.to_le_bytes());
+    }
+    let body_at = out.len();
+    if sealed {
+        Sealer::begin(out);
     }
     packer.plain.clear();
     let plain = &mut packer.plain;
@@ -109,7 +125,10 @@ pub(super) fn encode(block: &NewBlock<'_>, packer: &mut Packer, out: &mut Vec<u8
     } else {
         out.extend_from_slice(plain);
     }
-    Ok(())
+    if sealed {
+        Sealer::end(out);
+    }
+    Ok(body_at)
 }
 
 /// Appends the compressed body when that saves an eighth.
@@ -164,6 +183,7 @@ pub struct BlockHead<'a> {
     due: &'a [u8],
     dedup: &'a [u8],
     body: &'a [u8],
+    sealed: Option<SealedPart<'a>>,
 }
 
 impl<'a> BlockHead<'a> {
@@ -185,7 +205,7 @@ impl<'a> BlockHead<'a> {
         if raw_bytes > MAX_BLOCK_BYTES || key_bytes == 0 || key_bytes > LaneKey::MAX_BYTES {
             return Err(FrameError::Payload("lengths out of bounds"));
         }
-        if flags & !(DELAYED | LZ4) != 0 {
+        if flags & !(DELAYED | LZ4 | SEALED) != 0 {
             return Err(FrameError::Payload("unknown flags"));
         }
         let lane = input.text(key_bytes)?;
@@ -193,18 +213,10 @@ impl<'a> BlockHead<'a> {
         let due = input.take(if delayed { entries * 8 } else { 0 })?;
         let dedup = input.take(rows * DEDUP_ROW_BYTES)?;
         let packed = flags & LZ4 != 0;
-        Ok(Self {
-            lane_no,
-            lane,
-            accepted_ms,
-            count,
-            delayed,
-            packed,
-            raw_bytes,
-            due,
-            dedup,
-            body: input.rest(),
-        })
+        let body = input.rest();
+        let body_at = payload.len() - body.len();
+        let sealed = (flags & SEALED != 0).then(|| SealedPart::split(payload, body_at)).transpose()?;
+        Ok(Self { lane_no, lane, accepted_ms, count, delayed, packed, raw_bytes, due, dedup, body, sealed })
     }
 
     /// Whether every entry has a due time.
@@ -226,19 +238,37 @@ impl<'a> BlockHead<'a> {
         self.dedup.chunks_exact(DEDUP_ROW_BYTES).filter_map(dedup_row).filter(move |row| row.index < count)
     }
 
-    /// Unpacks the records and checks that their lengths add up.
-    pub(super) fn unpack(&self) -> Result<Block, FrameError> {
+    /// The key that its records need; `None` when they are not encrypted.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.sealed.as_ref().map(SealedPart::key)
+    }
+
+    /// As [`BlockHead::unpack`], of a block that stands at `at` in the journal with this salt.
+    pub(in crate::store::embedded) fn unpack_at(
+        &self,
+        at: Position,
+        salt: u64,
+        keys: &Keys,
+    ) -> Result<Block, FrameError> {
+        let place = FramePlace { salt, segment: at.segment, offset: at.offset };
+        self.unpack(Opener { keys, place })
+    }
+
+    /// Decrypts and unpacks the records and checks that their lengths add up.
+    pub(super) fn unpack(&self, opener: Opener<'_>) -> Result<Block, FrameError> {
+        let opened = self.sealed.as_ref().map(|part| part.open(opener)).transpose()?;
+        let stored = opened.as_deref().unwrap_or(self.body);
         let body = if self.packed {
             // Bounded by `decode`: a damaged length cannot ask for more than 4 MiB.
             let mut out = vec![0; self.raw_bytes];
-            let got = lz4_flex::block::decompress_into(self.body, &mut out)
+            let got = lz4_flex::block::decompress_into(stored, &mut out)
                 .map_err(|_| FrameError::Payload("body does not unpack"))?;
             if got != self.raw_bytes {
                 return Err(FrameError::Payload("body has another length"));
             }
             out
-        } else if self.body.len() == self.raw_bytes {
-            self.body.to_vec()
+        } else if stored.len() == self.raw_bytes {
+            opened.unwrap_or_else(|| self.body.to_vec())
         } else {
             return Err(FrameError::Payload("body has another length"));
         };

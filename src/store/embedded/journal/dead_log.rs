@@ -15,6 +15,7 @@ use super::{
     SettledRun, What, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
+use crate::store::embedded::keys::Keys;
 use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
@@ -45,6 +46,7 @@ pub(crate) struct DeadLog {
 pub(crate) struct FoundLetters {
     stand: LetterIndex,
     report: ScanReport,
+    keys: Keys,
 }
 
 impl FoundLetters {
@@ -53,9 +55,27 @@ impl FoundLetters {
     /// # Errors
     /// As [`scan()`].
     pub(crate) fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
+        Self::find(dir, Scan { repair: true, salt: Some(salt), marked, ..Scan::default() })
+    }
+
+    /// Records are read, and those of further letters written, with these keys.
+    #[must_use]
+    pub(crate) fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The letters of `dir`, which nobody writes to: nothing is changed.
+    ///
+    /// # Errors
+    /// As [`scan()`].
+    pub(crate) fn at_rest(dir: &Path, salt: u64, keys: Keys) -> Result<Letters, StoreError> {
+        let found = Self::find(dir, Scan { salt: Some(salt), ..Scan::default() })?;
+        Ok(Letters::new(dir, salt, keys, LetterIndex { end: Position::MAX, ..found.stand }))
+    }
+
+    fn find(dir: &Path, how: Scan) -> Result<Self, StoreError> {
         let mut stand = LetterIndex::default();
-        let salt = Some(salt);
-        let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
+        let report = scan(dir, how, |position, frame| {
             match frame {
                 Frame::Dead(letter) => {
                     stand.kept.entry(position.segment).or_default().add(letter.at.as_millis());
@@ -66,7 +86,7 @@ impl FoundLetters {
             }
             Ok(())
         })?;
-        Ok(Self { stand, report })
+        Ok(Self { stand, report, keys: Keys::default() })
     }
 }
 
@@ -100,12 +120,13 @@ impl DeadLog {
         above: u32,
         disk: Box<dyn Disk>,
     ) -> Result<(Self, ScanReport), StoreError> {
-        let FoundLetters { mut stand, report } = found;
+        let FoundLetters { mut stand, report, keys } = found;
         cut(dir, &report)?;
-        let journal = Journal::open_on(dir, options, above, now, disk)?;
+        let group = FrameGroup::of(keys.first().is_some());
+        let journal = Journal::open_on(dir, options, above, now, disk, keys.clone())?;
         stand.end = journal.end();
-        let letters = Letters::new(dir, options.salt, stand);
-        let log = Self { dir: dir.to_owned(), journal, group: FrameGroup::default(), retention, letters };
+        let letters = Letters::new(dir, options.salt, keys, stand);
+        let log = Self { dir: dir.to_owned(), journal, group, retention, letters };
         Ok((log, report))
     }
 

@@ -10,9 +10,14 @@ use super::frame::FrameError;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Tries};
-use crate::store::{DeadLetter, Dedup};
+use crate::store::embedded::keys::Keys;
+use crate::store::{DeadLetter, Dedup, StoreError};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+fn opener(keys: &Keys) -> sealing::Opener<'_> {
+    sealing::Opener { keys, place: frame::FramePlace { salt: 0, segment: 1, offset: 64 } }
+}
 
 fn lane() -> LaneKey {
     LaneKey::new("a@1").expect("valid")
@@ -23,9 +28,10 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = BlockHead::decode(&bytes).and_then(|head| head.unpack());
+        let _ = BlockHead::decode(&bytes).and_then(|head| head.unpack(opener(&Keys::default())));
         let _ = RunReader::decode(&bytes);
-        let _ = dead::decode(&bytes);
+        let _ = dead::without_keys(&bytes, false);
+        let _ = dead::without_keys(&bytes, true);
         let opened = frame::open(&bytes, frame::FramePlace { salt: 0, segment: 1, offset: 0 });
         prop_assert!(matches!(opened, Err(FrameError::Mark | FrameError::Short | FrameError::Length | FrameError::Checksum)));
     }
@@ -36,13 +42,13 @@ proptest! {
         let due: Vec<u64> = (0..records.len() as u64).collect();
         let mut payload = Vec::new();
         let block = NewBlock { lane_no: 1, lane: &lane(), accepted_ms: 1, records: &records, due_ms: &due, dedup: &[] };
-        block::encode(&block, &mut block::Packer::default(), &mut payload).expect("encodes");
-        let read = BlockHead::decode(&payload).expect("decodes").unpack().expect("unpacks");
+        block::encode(&block, false, &mut block::Packer::default(), &mut payload).expect("encodes");
+        let read = BlockHead::decode(&payload).expect("decodes").unpack(opener(&Keys::default())).expect("unpacks");
         prop_assert_eq!(&read.due_ms, &due);
         let back: Vec<Bytes> = (0..read.count()).filter_map(|at| read.record(at)).collect();
         prop_assert_eq!(back, records);
         for cut in (0..payload.len()).step_by(61) {
-            let cut = BlockHead::decode(&payload[..cut]).and_then(|head| head.unpack());
+            let cut = BlockHead::decode(&payload[..cut]).and_then(|head| head.unpack(opener(&Keys::default())));
             prop_assert!(cut.is_err() || payload[6] & 2 != 0);
         }
     }
@@ -99,4 +105,18 @@ fn this_version_writes_the_fixture_byte_for_byte() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format_v1/journal/0000000001.seg");
     let written = fs::read(temp.path().join("0000000001.seg")).expect("reads");
     assert_eq!(written, fs::read(&fixture).expect("the fixture"));
+}
+
+#[test]
+fn a_newer_version_is_refused_by_name() {
+    let temp = tempfile::tempdir().expect("temp");
+    let mut head = head::HeadFields { segment: 1, salt: 0, key: None }.encode();
+    for copy in head.chunks_exact_mut(32) {
+        copy[8] = 3;
+        let crc = crc32c::crc32c(&copy[..28]);
+        copy[28..].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs::write(temp.path().join("0000000001.seg"), head).expect("writes");
+    let newer = scan(temp.path(), Scan { repair: true, ..Scan::default() }, |_, _| Ok(()));
+    assert!(matches!(newer, Err(StoreError::Format { found: 3, known: 2, .. })));
 }

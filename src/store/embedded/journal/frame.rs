@@ -1,6 +1,7 @@
 //! Frames: the header and its sum. Knows nothing of what a payload means.
 
 use super::codec::{PayloadReader, len_u32};
+use crate::store::embedded::keys::KeyId;
 
 /// Length of a frame's header in bytes; the payload follows it.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
@@ -12,6 +13,8 @@ pub(super) const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 pub(super) const MARK: [u8; 4] = [0xf7, 0x74, 0x67, 0x1e];
 
 const VERSION: u8 = 1;
+/// Of frames whose records are encrypted: versions that do not know how refuse them.
+const SEALED_VERSION: u8 = 2;
 /// Flag: the frame begins a group, so that everything before it was synced.
 const FIRST_OF_GROUP: u8 = 1;
 /// Byte of the header at which its sum stands.
@@ -62,6 +65,9 @@ pub enum FrameError {
     /// The payload breaks the form of its kind.
     #[error("malformed payload: {0}")]
     Payload(&'static str),
+    /// Sound, and encrypted with a key that is not there: no damage.
+    #[error("its key {0} is not in store.key_file")]
+    Locked(KeyId),
 }
 
 /// What goes into the sum beside the bytes: binds a frame to its place.
@@ -72,10 +78,25 @@ pub(super) struct FramePlace {
     pub(super) offset: u32,
 }
 
+impl FramePlace {
+    /// The place as sums and encryption take it.
+    pub(super) fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0_u8; 16];
+        let (salt, rest) = bytes.split_at_mut(8);
+        let (segment, offset) = rest.split_at_mut(4);
+        salt.copy_from_slice(&self.salt.to_le_bytes());
+        segment.copy_from_slice(&self.segment.to_le_bytes());
+        offset.copy_from_slice(&self.offset.to_le_bytes());
+        bytes
+    }
+}
+
 /// A header whose frame has passed the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: FrameKind,
+    /// Its records are encrypted.
+    pub(super) sealed: bool,
     pub(super) first_of_group: bool,
     pub(super) entries_before: u32,
     pub(super) entries: u16,
@@ -98,7 +119,7 @@ impl Header {
         let [b0, b1, b2, b3] = self.entries_before.to_le_bytes();
         let [e0, e1] = self.entries.to_le_bytes();
         rest.copy_from_slice(&[
-            VERSION,
+            if self.sealed { SEALED_VERSION } else { VERSION },
             self.kind.code(),
             flags,
             0,
@@ -125,13 +146,7 @@ impl Header {
 fn finish_crc(payload_crc: u32, fields: &[u8], place: FramePlace) -> u32 {
     // The payload first: its sum is known before the place, which a group gets only when it is written.
     let crc = crc32c::crc32c_append(payload_crc, fields);
-    let mut tail = [0_u8; 16];
-    let (salt, rest) = tail.split_at_mut(8);
-    let (segment, offset) = rest.split_at_mut(4);
-    salt.copy_from_slice(&place.salt.to_le_bytes());
-    segment.copy_from_slice(&place.segment.to_le_bytes());
-    offset.copy_from_slice(&place.offset.to_le_bytes());
-    crc32c::crc32c_append(crc, &tail)
+    crc32c::crc32c_append(crc, &place.bytes())
 }
 
 /// The length of the payload that a header claims, unverified: how much to read before [`open`].
@@ -173,9 +188,11 @@ pub(super) fn open(bytes: &[u8], place: FramePlace) -> Result<(Header, &[u8]), F
 pub(super) fn parse(fields: &[u8], payload_bytes: usize) -> Result<Header, FrameError> {
     let mut input = PayloadReader::new(fields);
     let version = input.u8()?;
-    if version != VERSION {
-        return Err(FrameError::Version(version));
-    }
+    let sealed = match version {
+        VERSION => false,
+        SEALED_VERSION => true,
+        newer => return Err(FrameError::Version(newer)),
+    };
     let kind = match input.u8()? {
         1 => FrameKind::Block,
         2 => FrameKind::Settlements,
@@ -186,5 +203,5 @@ pub(super) fn parse(fields: &[u8], payload_bytes: usize) -> Result<Header, Frame
     input.take(5)?;
     let entries_before = input.u32()?;
     let entries = input.u16()?;
-    Ok(Header { kind, first_of_group, entries_before, entries, payload_bytes })
+    Ok(Header { kind, sealed, first_of_group, entries_before, entries, payload_bytes })
 }

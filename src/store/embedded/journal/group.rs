@@ -7,6 +7,7 @@ use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameKind, FramePlace, Header, MAX
 use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun, WHY_BYTES};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
+use crate::store::embedded::keys::{NoRandom, SEALED_EXTRA_BYTES, Sealer};
 use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
@@ -16,7 +17,7 @@ pub(crate) const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
 /// A settlements frame is closed at this length and the next run starts another.
 const SETTLEMENTS_FRAME_BYTES: usize = 1024 * 1024;
 /// What a block can need beside its body: header, lane key, due times, dedup rows, and LZ4's worst case.
-const BLOCK_OVERHEAD_BYTES: usize = 64 + LaneKey::MAX_BYTES + 256 * (8 + 26);
+const BLOCK_OVERHEAD_BYTES: usize = 64 + SEALED_EXTRA_BYTES + LaneKey::MAX_BYTES + 256 * (8 + 26);
 
 /// Frames for one [`super::Journal::append`]. Keep one and use it again: it keeps its memory.
 #[derive(Default)]
@@ -26,10 +27,16 @@ pub struct FrameGroup {
     /// Frames that get a position: all but settlements.
     numbered: usize,
     packer: Packer,
+    /// Whether records get room for what encryption adds.
+    sealed: bool,
+    /// The group as it is written, where records are encrypted: `bytes` stays, for another place if need be.
+    written: Vec<u8>,
 }
 
 struct OpenFrame {
     at: usize,
+    /// Where the part to be encrypted begins.
+    sealed_at: Option<usize>,
     kind: FrameKind,
     entries: u16,
     payload_bytes: usize,
@@ -37,6 +44,17 @@ struct OpenFrame {
 }
 
 impl FrameGroup {
+    /// For a journal that encrypts records, or for one that does not.
+    #[must_use]
+    pub fn of(sealed: bool) -> Self {
+        Self { sealed, ..Self::default() }
+    }
+
+    /// Whether it holds records that are to be written as they are.
+    pub(super) fn has_plain(&self) -> bool {
+        !self.sealed && self.numbered > 0
+    }
+
     /// Bytes of the frames added so far, padding included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -66,11 +84,13 @@ impl FrameGroup {
             return Err(StoreError::TooLarge { bytes: raw_bytes });
         }
         let at = self.begin();
-        let entries = match block::encode(block, &mut self.packer, &mut self.bytes) {
-            Ok(()) => len_u16(block.records.len()),
-            Err(error) => return Err(self.give_up(at, error)),
-        };
-        Ok(self.finish(at, FrameKind::Block, entries))
+        match block::encode(block, self.sealed, &mut self.packer, &mut self.bytes) {
+            Ok(body_at) => {
+                let entries = len_u16(block.records.len());
+                Ok(self.finish(at, self.sealed.then_some(body_at), FrameKind::Block, entries))
+            }
+            Err(error) => Err(self.give_up(at, error)),
+        }
     }
 
     /// Adds settlements, in as few frames as their number allows.
@@ -96,7 +116,7 @@ impl FrameGroup {
             }
             let at = self.begin();
             now.iter().for_each(|run| settlements::encode(run, &mut self.bytes));
-            self.finish(at, FrameKind::Settlements, 0);
+            self.finish(at, None, FrameKind::Settlements, 0);
             rest = later;
         }
         Ok(())
@@ -111,8 +131,8 @@ impl FrameGroup {
             return Err(StoreError::TooLarge { bytes: letter.record.len() });
         }
         let at = self.begin();
-        match dead::encode(letter, &mut self.bytes) {
-            Ok(()) => Ok(self.finish(at, FrameKind::Dead, 1)),
+        match dead::encode(letter, self.sealed, &mut self.bytes) {
+            Ok(record_at) => Ok(self.finish(at, self.sealed.then_some(record_at), FrameKind::Dead, 1)),
             Err(error) => Err(self.give_up(at, error)),
         }
     }
@@ -138,23 +158,33 @@ impl FrameGroup {
         error
     }
 
-    fn finish(&mut self, at: usize, kind: FrameKind, entries: u16) -> usize {
+    fn finish(&mut self, at: usize, sealed_at: Option<usize>, kind: FrameKind, entries: u16) -> usize {
         defect!(unless at + FRAME_HEADER_BYTES <= self.bytes.len(), "a frame without room for its header");
         let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
         // Summed here, once: a group that is refused and sealed again at another place sums only its headers anew.
-        let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
+        let payload_bytes = payload.len();
+        let payload_crc = if sealed_at.is_some() { 0 } else { crc32c::crc32c(payload) };
         defect!(unless payload_bytes <= MAX_PAYLOAD_BYTES, "a payload that no reader would believe");
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
-        self.frames.push(OpenFrame { at, kind, entries, payload_bytes, payload_crc });
+        self.frames.push(OpenFrame { at, sealed_at, kind, entries, payload_bytes, payload_crc });
         let number = self.numbered;
         self.numbered += usize::from(kind != FrameKind::Settlements);
         defect!(unless self.bytes.len() <= MAX_GROUP_BYTES, "a group that is longer than it may be");
         number
     }
 
-    /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
-    /// dead letters, the bytes to write and the entries in them.
-    pub(super) fn seal(&mut self, place: FramePlace, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
+    /// Encrypts the records for the place where the group will lie, fills in the headers, and returns the positions of
+    /// its blocks or dead letters, the bytes to write and the entries in them.
+    pub(super) fn seal(
+        &mut self,
+        place: FramePlace,
+        entries_before: u32,
+        sealer: Option<&mut Sealer>,
+    ) -> Result<(Vec<Position>, &[u8], u32), NoRandom> {
+        if self.sealed {
+            self.encrypt(place, sealer.ok_or(NoRandom)?)?;
+        }
+        let bytes = if self.sealed { &mut self.written } else { &mut self.bytes };
         let is_aligned = (place.offset as usize).is_multiple_of(ALIGN);
         defect!(unless is_aligned, "a group that begins off its alignment");
         let mut positions = Vec::with_capacity(self.frames.len());
@@ -163,12 +193,13 @@ impl FrameGroup {
             let offset = place.offset + len_u32(frame.at);
             let header = Header {
                 kind: frame.kind,
+                sealed: frame.sealed_at.is_some(),
                 first_of_group: number == 0,
                 entries_before: entries_before.saturating_add(total),
                 entries: frame.entries,
                 payload_bytes: frame.payload_bytes,
             };
-            match self.bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
+            match bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
                 Some(out) => header.seal(out, frame.payload_crc, FramePlace { offset, ..place }),
                 None => defect!("a frame of a group behind its end"),
             }
@@ -178,7 +209,25 @@ impl FrameGroup {
             total = total.saturating_add(u32::from(frame.entries));
         }
         defect!(unless positions.len() == self.numbered, "frames of a group without a position");
-        (positions, &self.bytes, total)
+        Ok((positions, bytes.as_slice(), total))
+    }
+
+    /// Makes the group anew as it is written at this place. What was pushed stays as it is.
+    fn encrypt(&mut self, place: FramePlace, sealer: &mut Sealer) -> Result<(), NoRandom> {
+        self.written.clear();
+        self.written.extend_from_slice(&self.bytes);
+        for frame in &mut self.frames {
+            let Some(sealed_at) = frame.sealed_at else { continue };
+            let place = FramePlace { offset: place.offset + len_u32(frame.at), ..place };
+            let payload_at = frame.at + FRAME_HEADER_BYTES;
+            let end = payload_at + frame.payload_bytes;
+            // Each is within the bytes: `finish` has measured them.
+            let whole = self.written.get_mut(payload_at..end).ok_or(NoRandom)?;
+            let (clear, part) = whole.split_at_mut_checked(sealed_at - payload_at).ok_or(NoRandom)?;
+            sealer.seal(part, &[&place.bytes(), clear])?;
+            frame.payload_crc = crc32c::crc32c(whole);
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::codec::PayloadReader;
 use crate::store::StoreError;
+use crate::store::embedded::keys::KeyId;
 
 /// Both copies of the head: where the first frame starts.
 pub(crate) const HEAD_BYTES: usize = 64;
@@ -10,12 +11,16 @@ pub(crate) const HEAD_BYTES: usize = 64;
 const COPY_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"TIDEGATE";
 const VERSION: u16 = 1;
+/// Of segments whose records are encrypted: versions that do not know how refuse them at the start.
+const SEALED_VERSION: u16 = 2;
 
 /// What a head says of its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HeadFields {
     pub(super) segment: u32,
     pub(super) salt: u64,
+    /// By which its records are encrypted, if they are.
+    pub(super) key: Option<KeyId>,
 }
 
 /// What the first bytes of a file were found to be.
@@ -33,11 +38,12 @@ impl HeadFields {
     pub(super) fn encode(self) -> [u8; HEAD_BYTES] {
         let mut copy = Vec::with_capacity(COPY_BYTES);
         copy.extend_from_slice(&MAGIC);
-        copy.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.key.is_some() { SEALED_VERSION } else { VERSION };
+        copy.extend_from_slice(&version.to_le_bytes());
         copy.extend_from_slice(&[0; 2]);
         copy.extend_from_slice(&self.segment.to_le_bytes());
         copy.extend_from_slice(&self.salt.to_le_bytes());
-        copy.extend_from_slice(&[0; 4]);
+        copy.extend_from_slice(&self.key.map_or([0; 4], KeyId::to_bytes));
         let crc = crc32c::crc32c(&copy);
         copy.extend_from_slice(&crc.to_le_bytes());
         let mut out = [0; HEAD_BYTES];
@@ -68,7 +74,7 @@ impl HeadFields {
         let found: Vec<Option<(u16, HeadFields)>> = copies.map(decode_copy).collect();
         let sound = found.iter().flatten().next().copied();
         match sound {
-            Some((version, _)) if version != VERSION => FileStart::Newer(version),
+            Some((version, _)) if version > SEALED_VERSION => FileStart::Newer(version),
             Some((_, head)) => {
                 // Two sound copies that differ are damage as well: one of them is not what was written here.
                 let damaged = found.len() < 2 || found.iter().any(|copy| *copy != sound);
@@ -86,10 +92,13 @@ fn decode_copy(copy: &[u8]) -> Option<(u16, HeadFields)> {
     (input.array().ok()? == MAGIC).then_some(())?;
     let version = input.u16().ok()?;
     input.u16().ok()?;
-    Some((version, HeadFields { segment: input.u32().ok()?, salt: input.u64().ok()? }))
+    let (segment, salt) = (input.u32().ok()?, input.u64().ok()?);
+    let key = KeyId::from_bytes(input.array().ok()?);
+    let key = (version == SEALED_VERSION).then_some(key);
+    Some((version, HeadFields { segment, salt, key }))
 }
 
 /// The error for a head or frame of a newer version.
 pub(super) fn newer(what: String, found: u32) -> StoreError {
-    StoreError::Format { what, found, known: u32::from(VERSION) }
+    StoreError::Format { what, found, known: u32::from(SEALED_VERSION) }
 }

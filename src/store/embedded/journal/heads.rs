@@ -10,6 +10,7 @@ use super::head::{self, FileStart, HEAD_BYTES, HeadFields};
 use super::segment::{self, SegmentFile};
 use crate::store::StoreError;
 use crate::store::embedded::files;
+use crate::store::embedded::keys::KeyId;
 
 /// What the first 64 bytes of a segment's file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) enum HeadState {
         number: u32,
         /// The salt of the directory that it belongs to.
         salt: u64,
+        /// By which its records are encrypted, if they are.
+        key: Option<KeyId>,
         /// One of the two copies is not sound.
         damaged: bool,
     },
@@ -102,6 +105,7 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
         FileStart::Sound { head, damaged } => HeadState::Sound {
             number: head.segment,
             salt: head.salt,
+            key: head.key,
             // A file of one copy alone was cut, though that copy is sound.
             damaged: damaged || bytes.len() < HEAD_BYTES,
         },

@@ -8,11 +8,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::{FrameError, FrameKind};
+use super::dead::LetterFrame;
+use super::frame::{FrameError, FrameKind, FramePlace};
+use super::sealing::Opener;
 use super::walk::{Walk, WalkStep};
-use super::{HEAD_BYTES, Position, dead, segment};
+use super::{HEAD_BYTES, Position, head, segment};
 use crate::event::EventId;
 use crate::store::embedded::files;
+use crate::store::embedded::keys::Keys;
 use crate::store::{DeadLetter, LetterOrder, ReadLimit, StoreError};
 
 /// The letters of a directory, for readers on any thread. Clones share what is known of them.
@@ -22,6 +25,7 @@ pub(crate) struct Letters(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     salt: u64,
+    keys: Keys,
     stand: Mutex<LetterIndex>,
     /// Held over a walk: one at a time, so that the disk is the writer's. What is in it is known of earlier walks.
     walking: Mutex<VecDeque<Resume>>,
@@ -90,7 +94,7 @@ pub(crate) struct LettersRead {
     pub letters: Vec<(Position, DeadLetter)>,
     /// After which the next page begins; `None` when there is none.
     pub next: Option<Position>,
-    /// Letters that are missing in the segments that this page has left behind.
+    /// Letters that are missing in the segments that this page has left behind, or whose key is.
     pub unreadable: u64,
     /// Segments with damage, each with the letters that are missing there.
     pub damaged: Vec<(u32, u64)>,
@@ -137,15 +141,17 @@ struct View {
 #[derive(Debug, Clone, Copy, Default)]
 struct Met {
     letters: u64,
+    /// Those among them whose key is not there.
+    locked: u64,
     is_damaged: bool,
 }
 
 type FrameVisit = Result<ControlFlow<()>, FrameError>;
 
 impl Letters {
-    pub(super) fn new(dir: &Path, salt: u64, stand: LetterIndex) -> Self {
+    pub(super) fn new(dir: &Path, salt: u64, keys: Keys, stand: LetterIndex) -> Self {
         let (dir, stand, walking) = (dir.to_owned(), Mutex::new(stand), Mutex::default());
-        Self(Arc::new(Inner { dir, salt, stand, walking }))
+        Self(Arc::new(Inner { dir, salt, keys, stand, walking }))
     }
 
     pub(super) fn stand(&self) -> MutexGuard<'_, LetterIndex> {
@@ -157,6 +163,12 @@ impl Letters {
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.stand().kept.values().map(SegmentLetters::left).sum()
+    }
+
+    /// How many are kept and not taken, by segment.
+    #[must_use]
+    pub(crate) fn left(&self) -> BTreeMap<u32, u64> {
+        self.stand().kept.iter().map(|(number, kept)| (*number, kept.left())).collect()
     }
 
     /// Whether the letter at this place is kept and not taken.
@@ -211,9 +223,9 @@ impl Letters {
         for segment in numbers {
             let Some(view) = self.view(segment) else { continue };
             let mut met = Met::default();
-            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, payload| {
-                if dead::name(payload)? == name && !view.taken.contains(&offset) {
-                    read.letters.push((Position { segment, offset }, dead::decode(payload)?));
+            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, frame, opener| {
+                if frame.name() == name && !view.taken.contains(&offset) {
+                    read.letters.push((Position { segment, offset }, frame.letter(opener)?));
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -237,12 +249,12 @@ impl Letters {
             let (from, mut met) =
                 known.map_or((HEAD_BYTES, Met::default()), |known| (known.from as usize, known.met));
             let mut stopped_at = None;
-            self.walk(segment, &view, from, &mut met, |offset, payload| {
+            self.walk(segment, &view, from, &mut met, |offset, frame, opener| {
                 let place = Position { segment, offset };
                 if place <= after || view.taken.contains(&offset) {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let letter = dead::decode(payload)?;
+                let letter = frame.letter(opener)?;
                 if !page.fits(1, letter.record.len()) {
                     stopped_at = Some(offset);
                     return Ok(ControlFlow::Break(()));
@@ -275,12 +287,12 @@ impl Letters {
             let Some(view) = self.view(segment) else { continue };
             let (mut last, mut bytes, mut is_cut) = (VecDeque::new(), 0_usize, false);
             let mut met = Met::default();
-            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, payload| {
+            self.walk(segment, &view, HEAD_BYTES, &mut met, |offset, frame, opener| {
                 let place = Position { segment, offset };
                 if place >= below || view.taken.contains(&offset) {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let letter = dead::decode(payload)?;
+                let letter = frame.letter(opener)?;
                 bytes = bytes.saturating_add(letter.record.len());
                 // Frames can only be walked forwards, so that the last letters below `below` are kept as a bounded
                 // tail.
@@ -318,7 +330,7 @@ impl Letters {
         Some(View { letters: kept.letters, taken: kept.taken.clone(), end })
     }
 
-    /// Shows where each letter of a segment begins, from this place on, and its payload, until `show` ends the walk; `met`
+    /// Shows where each letter of a segment begins, from this place on, and its frame, until `show` ends the walk; `met`
     /// counts what it went past. A payload that breaks its form is damage.
     fn walk(
         &self,
@@ -326,7 +338,7 @@ impl Letters {
         view: &View,
         from: usize,
         met: &mut Met,
-        mut show: impl FnMut(u32, &[u8]) -> FrameVisit,
+        mut show: impl FnMut(u32, &LetterFrame<'_>, Opener<'_>) -> FrameVisit,
     ) -> Result<(), StoreError> {
         let path = self.0.dir.join(segment::name(number, false));
         let failed = |error: std::io::Error| StoreError::io("read", &path, error);
@@ -344,16 +356,24 @@ impl Letters {
                 // A group that is being written right now may look like damage.
                 WalkStep::Frame { offset, .. } | WalkStep::Bad { offset, .. } if !is_durable(offset) => break,
                 WalkStep::Frame { offset, header, payload } if header.kind == FrameKind::Dead => {
-                    match show(offset, payload) {
+                    let place = FramePlace { salt: self.0.salt, segment: number, offset };
+                    let opener = Opener { keys: &self.0.keys, place };
+                    let frame = LetterFrame::decode(payload, header.sealed);
+                    match frame.and_then(|frame| show(offset, &frame, opener)) {
                         Ok(ControlFlow::Continue(())) => met.letters += 1,
                         Ok(ControlFlow::Break(())) => return Ok(()),
+                        // It is there, and is listed when its key is.
+                        Err(FrameError::Locked(_)) => {
+                            met.letters += 1;
+                            met.locked += 1;
+                        }
                         Err(_) => met.is_damaged = true,
                     }
                 }
                 WalkStep::Frame { .. } => {}
                 WalkStep::Bad { .. } => met.is_damaged = true,
                 WalkStep::Newer(found) => {
-                    return Err(StoreError::Format { what: path.display().to_string(), found, known: 1 });
+                    return Err(head::newer(path.display().to_string(), found));
                 }
             }
         }
@@ -363,6 +383,7 @@ impl Letters {
     /// Compares what a whole walk met with what is on record.
     fn judge(&self, number: u32, view: &View, met: Met, read: &mut LettersRead) {
         let missing = view.letters.saturating_sub(met.letters);
+        read.unreadable = read.unreadable.saturating_add(met.locked);
         // One that has outlived its time meanwhile is gone in good order.
         if (missing > 0 || met.is_damaged) && self.view(number).is_some() {
             read.unreadable = read.unreadable.saturating_add(missing);

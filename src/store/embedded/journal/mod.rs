@@ -1,5 +1,5 @@
 //! The journal: the truth of the store. Append-only segments of checksummed frames, one fdatasync per group.
-//! This head is the complete specification of format version 1. All numbers are little-endian.
+//! This head is the complete specification of format versions 1 and 2. All numbers are little-endian.
 //!
 //! # Files
 //! `journal/NNNNNNNNNN.seg` (ten decimal digits, from 1, at most 2^24 - 1) holds what was accepted and decided;
@@ -14,11 +14,11 @@
 //! | at | bytes | content |
 //! |---|---|---|
 //! | 0 | 8 | `TIDEGATE` |
-//! | 8 | 2 | format version, 1 |
+//! | 8 | 2 | format version, 1; 2 when its records are encrypted |
 //! | 10 | 2 | zero |
 //! | 12 | 4 | segment number, equal to that of the file name |
 //! | 16 | 8 | salt, drawn at random for each data directory |
-//! | 24 | 4 | zero |
+//! | 24 | 4 | zero; in version 2 the id of the key that all its records need |
 //! | 28 | 4 | CRC-32C of bytes 0..28 |
 //!
 //! Frames follow from byte 64 on, each starting at a multiple of 8 below 2^26 (padding is zero, after the payload).
@@ -27,7 +27,7 @@
 //! | at | bytes | content |
 //! |---|---|---|
 //! | 0 | 4 | mark `F7 74 67 1E` |
-//! | 4 | 1 | frame version, 1 |
+//! | 4 | 1 | frame version, 1; 2 when its records are encrypted |
 //! | 5 | 1 | kind: 1 block, 2 settlements, 3 dead letter (in `dead/` alone) |
 //! | 6 | 1 | flags: bit 0 = first frame of its group |
 //! | 7 | 1 | zero |
@@ -46,7 +46,7 @@
 //! |---|---|
 //! | 4 | lane number |
 //! | 2 | entries, n |
-//! | 1 | flags: bit 0 delayed, bit 1 body is an LZ4 block |
+//! | 1 | flags: bit 0 delayed, bit 1 body is an LZ4 block, bit 2 body is encrypted |
 //! | 1 | zero |
 //! | 8 | accepted, Unix ms (never decreasing over the journal) |
 //! | 4 | length of the body before compression, at most 4 MiB |
@@ -81,6 +81,20 @@
 //! letter, and delete the record with a segment that holds no younger letter. A letter that was taken may then be
 //! listed again; none is ever lost by it. A segment with records lives as long as any segment that they name.
 //!
+//! ## Encrypted records (frame version 2)
+//! What is encrypted ends the payload: the body of a block, compressed before; of a dead letter the record, before which the
+//! id stands (16) by which its event is known.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 4 | id of the key |
+//! | 16 | seed: with it HKDF-SHA-256 derives the key of the segment from that one (see `keys`) |
+//! | 12 | nonce, random for each frame |
+//! | n | ciphertext of AES-256-GCM |
+//! | 16 | tag |
+//!
+//! Bound to it: salt (8), segment (4), offset (4) of the frame, and the payload before it. A key that is not there is no damage.
+//!
 //! # Bounds
 //! A record is at most `MAX_RECORD_BYTES`; a longer one is refused with `TooLarge`. A block's body is at most 4 MiB and
 //! 256 entries; a fuller one is refused with `TooLarge`: split it ([`FrameGroup::fits`]). A group is at most 32 MiB; a
@@ -104,7 +118,7 @@
 //! below the mark they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows,
 //! and they are *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut()`], when the account
 //! goes on. A last segment without two valid heads and without frames is one whose creation was cut short and is
-//! removed. A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to
+//! removed. A version above 2, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to
 //! judge.
 
 mod arrange;
@@ -126,6 +140,7 @@ mod prefix;
 mod reader;
 mod salts;
 mod scan;
+mod sealing;
 mod segment;
 mod settlements;
 mod source;

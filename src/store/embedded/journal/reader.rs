@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Block, BlockHead};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameError, FrameKind, FramePlace};
+use super::sealing::Opener;
 use super::source::BlockSource;
 #[cfg(any(test, feature = "testkit"))]
 use super::source::OsSource;
 use super::{Position, head, segment};
 use crate::store::StoreError;
+use crate::store::embedded::keys::Keys;
 use crate::store::embedded::spare;
 
 /// Files kept open at most, unless fewer are asked for.
@@ -71,6 +73,7 @@ struct Inner {
     dir: PathBuf,
     salt: u64,
     source: Arc<dyn BlockSource>,
+    keys: Keys,
     /// How many files are kept open.
     keeps: usize,
     /// The segments kept open, the most recently used last.
@@ -88,13 +91,14 @@ impl BlockReader {
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn new(dir: &Path, salt: u64) -> Self {
-        Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES)
+        Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES, Keys::default())
     }
 
-    /// As `BlockReader::new`, with the reads made by `source`, and at most `keeps` files kept open.
+    /// As `BlockReader::new`, with the reads made by `source`, at most `keeps` files kept open, and records
+    /// decrypted with these keys.
     #[must_use]
-    pub fn over(dir: &Path, salt: u64, source: Arc<dyn BlockSource>, keeps: usize) -> Self {
-        Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, keeps, open: Mutex::new(Vec::new()) }))
+    pub fn over(dir: &Path, salt: u64, source: Arc<dyn BlockSource>, keeps: usize, keys: Keys) -> Self {
+        Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, keys, keeps, open: Mutex::new(Vec::new()) }))
     }
 
     /// The block at `position`, checked and unpacked. Two reads of the file; waits for the disk.
@@ -126,7 +130,7 @@ impl BlockReader {
         let place = FramePlace { salt: self.0.salt, segment: position.segment, offset: position.offset };
         let opened = frame::open(&bytes, place).and_then(|(header, payload)| match header.kind {
             // Only blocks are asked for: another kind at this place is treated as damage.
-            FrameKind::Block => BlockHead::decode(payload)?.unpack(),
+            FrameKind::Block => BlockHead::decode(payload)?.unpack(Opener { keys: &self.0.keys, place }),
             _ => Err(FrameError::Payload("not a block")),
         });
         opened.map_err(|error| match error {
@@ -137,6 +141,13 @@ impl BlockReader {
             FrameError::Kind(kind) => {
                 head::newer(self.path(position.segment).display().to_string(), kind.into()).into()
             }
+            // Nothing is known of it until its key is back.
+            FrameError::Locked(_) => StoreError::Unread {
+                operation: "decrypt",
+                place: self.path(position.segment).display().to_string(),
+                reason: error.to_string(),
+            }
+            .into(),
             error => ReadError::Damaged { position, error },
         })
     }

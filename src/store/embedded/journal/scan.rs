@@ -70,7 +70,7 @@ pub enum Frame<'a> {
     Block(BlockHead<'a>),
     /// Decisions about entries of earlier blocks, or of dead letters.
     Settlements(RunReader<'a>),
-    /// An entry parked for a person; in `dead/` alone.
+    /// An entry parked for a person; in `dead/` alone. Of an encrypted one the record is left out.
     Dead(DeadLetter),
 }
 
@@ -316,7 +316,7 @@ impl ScanPass<'_> {
         let frame = match header.kind {
             FrameKind::Block => BlockHead::decode(payload).map(Frame::Block),
             FrameKind::Settlements => RunReader::decode(payload).map(Frame::Settlements),
-            FrameKind::Dead => dead::decode(payload).map(Frame::Dead),
+            FrameKind::Dead => dead::without_keys(payload, header.sealed).map(Frame::Dead),
         };
         let frame = match frame {
             Ok(frame) => frame,

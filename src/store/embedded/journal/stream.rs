@@ -61,7 +61,7 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
         }
         let Some((_, header, payload)) = frames.next()? else { break };
         // A frame may pass its sum and break its form: the other pass counts that as damage.
-        if !decodes(header.kind, payload) {
+        if !decodes(header, payload) {
             return Ok(None);
         }
         counted = header.entries_before.saturating_add(header.entries.into());
@@ -73,11 +73,11 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
     Ok(is_blank.then_some(Survey { salt, segment, before, end, length }))
 }
 
-fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
-    match kind {
+fn decodes(header: Header, payload: &[u8]) -> bool {
+    match header.kind {
         FrameKind::Block => BlockHead::decode(payload).is_ok(),
         FrameKind::Settlements => RunReader::decode(payload).is_ok(),
-        FrameKind::Dead => dead::decode(payload).is_ok(),
+        FrameKind::Dead => dead::without_keys(payload, header.sealed).is_ok(),
     }
 }
 

@@ -11,10 +11,13 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 
+use super::block::BlockHead;
 use super::codec::len_u32;
-use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, FramePlace, Header, MARK};
+use super::dead::LetterFrame;
+use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, FrameKind, FramePlace, Header, MARK};
 use super::scan::MAX_FILE_BYTES;
 use super::window::FileWindow;
+use crate::store::embedded::keys::KeyId;
 use crate::telemetry::defect;
 
 /// Damaged places that a report names; more are only counted.
@@ -196,6 +199,27 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// The key of the first frame whose records are encrypted: that of the whole segment.
+    ///
+    /// # Errors
+    /// What the system says when it does not read.
+    pub(super) fn key(mut self) -> io::Result<Option<KeyId>> {
+        while let Some(step) = self.next()? {
+            let WalkStep::Frame { header, payload, .. } = step else { continue };
+            let key = match header.kind {
+                FrameKind::Block => BlockHead::decode(payload).ok().and_then(|head| head.key()),
+                FrameKind::Dead => {
+                    LetterFrame::decode(payload, header.sealed).ok().and_then(|frame| frame.key())
+                }
+                FrameKind::Settlements => None,
+            };
+            if key.is_some() {
+                return Ok(key);
+            }
+        }
+        Ok(None)
     }
 
     /// Takes over how many entries lie before the starting point.

@@ -17,6 +17,7 @@ use super::head::{HEAD_BYTES, HeadFields};
 use super::segment::{self, MAX_SEGMENT};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
+use crate::store::embedded::keys::{Keys, NoRandom, Sealer};
 use crate::telemetry::defect;
 
 /// When a segment is closed and the next begun, and the salt that goes into every sum.
@@ -55,6 +56,11 @@ pub struct Journal {
     size_bytes: u64,
     entries: u32,
     begun: Timestamp,
+    keys: Keys,
+    /// What encrypts the records of the present segment.
+    sealer: Option<Sealer>,
+    /// When there was no room for a segment with another key.
+    rekey_refused: Option<Timestamp>,
     failed: Option<String>,
 }
 
@@ -71,10 +77,10 @@ impl Journal {
         seen_segment: u32,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        Self::open_on(dir, options, seen_segment, now, Box::new(OsDisk))
+        Self::open_on(dir, options, seen_segment, now, Box::new(OsDisk), Keys::default())
     }
 
-    /// As `Journal::open` on another disk.
+    /// As `Journal::open` on another disk, with records encrypted by the first of the keys, if there is one.
     ///
     /// # Errors
     /// As `Journal::open`.
@@ -84,6 +90,7 @@ impl Journal {
         seen_segment: u32,
         now: Timestamp,
         mut disk: Box<dyn Disk>,
+        keys: Keys,
     ) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
         if let Some(parent) = dir.parent() {
@@ -94,7 +101,8 @@ impl Journal {
         options.segment_bytes = options.segment_bytes.clamp(4096, JournalOptions::MAX_SEGMENT_BYTES);
         let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
         let number = next_number(highest)?;
-        let head = HeadFields { segment: number, salt: options.salt };
+        let sealer = keys.sealer();
+        let head = HeadFields { segment: number, salt: options.salt, key: sealer.as_ref().map(Sealer::id) };
         let (file, size_bytes) = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
         let end = HEAD_BYTES as u64;
         let dir = dir.to_owned();
@@ -109,6 +117,9 @@ impl Journal {
             size_bytes,
             entries: 0,
             begun: now,
+            keys,
+            sealer,
+            rekey_refused: None,
             failed: None,
         })
     }
@@ -143,7 +154,8 @@ impl Journal {
         // An empty segment takes any group: a group longer than a segment gets one of its own.
         let used = self.end > HEAD_BYTES as u64;
         let full = self.end + group.len() as u64 > self.size_bytes;
-        if !used || !(full || now.since(self.begun) >= self.options.segment_age) {
+        let due = now.since(self.begun) >= self.options.segment_age;
+        if !(self.is_rekeyed(now) || used && (full || due)) {
             return Ok(());
         }
         match self.rotate(now) {
@@ -151,11 +163,19 @@ impl Journal {
             Err(error) if !full && error.is_refusal() => {
                 // Tried again after another age, not at each group: each try is a failing call of the system.
                 self.begun = now;
+                // The segment keeps its key: it is in memory, whatever has become of the file.
+                self.rekey_refused = Some(now);
                 Ok(())
             }
             Err(error) if error.is_refusal() => Err(error),
             rotated => rotated.map_err(|error| self.fail(error)),
         }
+    }
+
+    /// Whether the present segment is encrypted by another key than the next one would be.
+    fn is_rekeyed(&self, now: Timestamp) -> bool {
+        let refused = self.rekey_refused.is_some_and(|at| now.since(at) < self.options.segment_age);
+        self.keys.first() != self.sealer.as_ref().map(Sealer::id) && !refused
     }
 
     fn sound(&self) -> Result<(), StoreError> {
@@ -223,11 +243,18 @@ impl Journal {
 
     fn write(&mut self, group: &mut FrameGroup) -> Result<Vec<Position>, StoreError> {
         let place = FramePlace { salt: self.options.salt, segment: self.number, offset: self.end().offset };
-        let (positions, bytes, entries) = group.seal(place, self.entries);
         let failed = |operation| {
             let path = self.dir.join(segment::name(self.number, false));
             move |error: std::io::Error| StoreError::io(operation, &path, error)
         };
+        let is_plain = self.sealer.is_some() && group.has_plain();
+        defect!(unless !is_plain, "records without room for their encryption");
+        let sealed =
+            if is_plain { Err(NoRandom) } else { group.seal(place, self.entries, self.sealer.as_mut()) };
+        // Nothing may be written that should be encrypted and is not.
+        let refused =
+            |NoRandom| failed("encrypt")(std::io::Error::other("the system gave no random numbers"));
+        let (positions, bytes, entries) = sealed.map_err(refused)?;
         if let Err(error) = self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write")) {
             // What was written of the group is taken back, or it might be found behind a later, shorter one.
             // The length stays: a last segment that is shorter than it was made has been cut.
@@ -252,12 +279,15 @@ impl Journal {
 
     fn rotate(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let number = next_number(self.number)?;
-        let head = HeadFields { segment: number, salt: self.options.salt };
+        let sealer = self.keys.sealer();
+        let key = sealer.as_ref().map(Sealer::id);
+        let head = HeadFields { segment: number, salt: self.options.salt, key };
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");
         // Kept open: its preallocation is given back later, when the account knows where it ends.
         self.full = Some((std::mem::replace(&mut self.file, next), self.end));
+        (self.sealer, self.rekey_refused) = (sealer, None);
         self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;

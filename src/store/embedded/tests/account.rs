@@ -370,7 +370,9 @@ pub(super) fn start_cut_short(root: &Path) {
     let found = crate::store::embedded::account::read(root).expect("reads");
     doubts.found_against(found.version);
     let (options, salt) = (options(), found.salt().expect("whole"));
+    let ends = ends::Ends::open(&dir.ends(), salt, 1 << 20, Timestamp::ZERO).expect("opens");
     let given = recover::RecoverFrom {
+        ends: &ends,
         dir: &dir,
         options: &options,
         salt,

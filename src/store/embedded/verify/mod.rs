@@ -9,6 +9,7 @@ mod account;
 mod documents;
 mod format;
 mod index;
+mod keys;
 mod names;
 mod records;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(super) use self::format::salt;
 use super::account::compare::ScanTally;
 use super::directory::DataDir;
 use super::journal::{self, Scan, ScanReport};
+use super::keys::Keys;
 use crate::store::StoreError;
 
 /// Something that does not add up.
@@ -102,11 +104,24 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// Checks `root`, which no process may have, and `epoch_file` beside it if there is to be one.
+/// Checks `root`, which no process may have, and `epoch_file` beside it if there is to be one. What is encrypted is
+/// checked by its sums alone.
 ///
 /// # Errors
 /// [`StoreError`] when the directory is in use or cannot be listed; everything else is in the report.
 pub(crate) fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyReport, StoreError> {
+    verify_with(root, epoch_file, None)
+}
+
+/// As [`verify`], and what is encrypted is decrypted: a key that is not among these is a finding.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verify_with(
+    root: &Path,
+    epoch_file: Option<&Path>,
+    opens: Option<&Keys>,
+) -> Result<VerifyReport, StoreError> {
     let _held = DataDir::hold(root)?;
     let mut report = VerifyReport::default();
     names::check(root, &mut report)?;
@@ -116,9 +131,12 @@ pub(crate) fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyRep
     let found = account::read(root, &mut report);
     let index = index::open_copy(root, &mut report);
     let mut blocks = index::Blocks::new(index.as_ref());
+    let salt = salt(root).unwrap_or_default();
+    let mut needed = keys::Needed::new(root, salt, opens);
     let mut tally = ScanTally::new(found.as_ref().and_then(|found| found.mark.as_ref()));
     let scanned = journal::scan(&root.join("journal"), account::scan(found.as_ref()), |at, frame| {
         blocks.add(at, &frame);
+        needed.add(at, &frame, &mut report);
         tally.add(at, &frame);
         Ok(())
     });
@@ -133,6 +151,8 @@ pub(crate) fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyRep
     }
     let dead = journal::scan(&root.join("dead"), Scan::default(), |_, _| Ok(()));
     report.dead = report.take("dead", dead).unwrap_or_default();
+    needed.letters(&mut report);
+    needed.tell(&mut report);
     documents::check(root, found.as_ref().map_or(0, |found| found.base().book), &mut report);
     usages::check(root, &mut report);
     Ok(report)

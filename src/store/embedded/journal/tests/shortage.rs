@@ -9,7 +9,8 @@ fn a_segment_that_cannot_be_begun_for_a_shortage_leaves_the_journal_sound() {
         let temp = tempfile::tempdir().expect("temp");
         // After the head and the group of the first segment comes the head of the second.
         let disk = Failing { fail_write: Some(2), write_errno, ..Failing::default() };
-        let mut journal = Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk)).expect("opens");
+        let mut journal =
+            Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk), Keys::default()).expect("opens");
         let mut group = FrameGroup::default();
         let whole = options().segment_bytes as usize;
         push(&mut group, &[noise(0, whole)]);
