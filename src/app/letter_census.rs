@@ -71,9 +71,11 @@ impl LetterCensus {
     }
 
     /// How many letters there are, and how many have died: whatever changes the one or the other changes a count, but for an
-    /// import and a purge of as many.
-    fn letters(&self) -> (u64, u64) {
-        (self.queue.store_health().dead_entries, self.queue.completed().dead)
+    /// import and a purge of as many. And how many records lack their key: with the key their letters can be counted.
+    fn letters(&self) -> (u64, u64, u64) {
+        let health = self.queue.store_health();
+        let locked = health.keys.iter().filter(|key| !key.present).map(|key| key.records).sum();
+        (health.dead_entries, self.queue.completed().dead, locked)
     }
 
     /// Walks over all letters.

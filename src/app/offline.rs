@@ -38,8 +38,10 @@ pub(crate) fn verify_store(config: &Config) -> Result<Findings, AppError> {
 /// Makes the index anew from the journal.
 ///
 /// # Errors
-/// [`AppError`] when there is no such directory or it cannot be used.
+/// [`AppError`] when there is no such directory or it cannot be used, or when the keys cannot be read.
 pub(crate) fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
+    // Before anything is made anew: what encrypted records say of redrives would be missing from the index.
+    keys::use_keys(config)?;
     // Opening makes what is missing: a mistyped directory would come out empty and sound.
     drop(DataDir::hold(&config.store.data_dir)?);
     let now = Clock::system().now();

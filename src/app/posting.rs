@@ -132,7 +132,12 @@ impl Posting {
                 Ok(EndsRead::Gone) => {
                     let kept = self.parts.ends.kept();
                     warn!(known_since = ?kept.known_since, "ends that were not posted are kept no longer");
+                    let is_the_same = self.place == kept.first;
                     (self.place, self.missed_before) = (kept.first, kept.known_since);
+                    // It may not be read from yet, and asking again at once says the same.
+                    if is_the_same {
+                        tokio::time::sleep(MAX_WAIT).await;
+                    }
                 }
                 Err(error) => {
                     warn!(%error, "ends cannot be read to be posted; it is tried again");

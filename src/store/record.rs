@@ -169,6 +169,14 @@ pub(crate) fn redriven_part(record: &[u8]) -> Option<&[u8]> {
     record.get(..record.len().checked_sub(rest.len())?)
 }
 
+/// As [`redriven_part`], without what people wrote and without the URL, which is private where records are encrypted.
+pub(crate) fn bare_redriven_part(record: &[u8]) -> Option<Vec<u8>> {
+    let redriven = redriven(record)?;
+    let mut part = Vec::new();
+    encode_redriven(&Redriven { by: String::new(), from_url: None, ..redriven }, &mut part).ok()?;
+    Some(part)
+}
+
 fn encode_redriven(redriven: &Redriven, out: &mut Vec<u8>) -> Result<(), RecordError> {
     let from_url = redriven.from_url.as_deref().unwrap_or_default();
     let length = |text: &str| u16::try_from(text.len()).map_err(malformed);

@@ -21,6 +21,7 @@ mod tests;
 mod turn;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ struct ParkedParts {
     letters: Arc<dyn DeadLetters>,
     documents: Arc<dyn DocumentStore>,
     clock: Clock,
+    /// At the start there were letters that could not be read: whether their events live on was not asked, however old they
+    /// are, and they may be readable by now.
+    has_unasked: AtomicBool,
     /// Letters of events that live on, or of which that is not known.
     hidden: Mutex<HashSet<LetterPlace>>,
     /// Held for reading over a page: what a page has read is hidden until it was looked through.
@@ -90,6 +94,7 @@ impl Parked {
             entries,
             documents,
             clock,
+            has_unasked: AtomicBool::new(false),
             hidden: Mutex::default(),
             showing: RwLock::default(),
             turn: tokio::sync::Mutex::default(),
@@ -180,7 +185,8 @@ impl ParkedParts {
         self.leave_out_hidden(&mut letters);
         // A settlement for which there was no room, or no descriptor, may be missing however old its letter is.
         let health = self.entries.health();
-        let since = if health.no_room.is_some() || health.owes_settlements {
+        let has_unasked = self.has_unasked.load(Ordering::Acquire);
+        let since = if health.no_room.is_some() || health.owes_settlements || has_unasked {
             Timestamp::ZERO
         } else {
             just_before(self.clock.now())

@@ -7,6 +7,7 @@
 //! Must not know: who redrives what.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -198,8 +199,12 @@ impl ParkedParts {
         loop {
             let page = self.letters.list(LetterOrder::NewestFirst, after, READ_AT_ONCE).await?;
             let before = suspects.len();
-            let is_recent =
-                page.letters.is_empty() || page.letters.iter().any(|placed| placed.letter.at >= copied_from);
+            if page.unreadable > 0 {
+                self.has_unasked.store(true, Ordering::Release);
+            }
+            let is_recent = page.unreadable > 0
+                || page.letters.is_empty()
+                || page.letters.iter().any(|placed| placed.letter.at >= copied_from);
             for PlacedLetter { place, letter } in page.letters {
                 // Also when it cannot be read: the next look decides.
                 if !matches!(self.has_ended(letter.id).await, Ok(true)) {

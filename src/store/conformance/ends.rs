@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::event::{Limited, Reason, Settlement, Tries, Why};
 use crate::store::{EndLog, EndPlace, EndRecord, EndsPage, EndsRead, EntryStore, SettleRequest, StoredEntry};
 
-const LANE: &str = "crm@3+org@1;;~host=h:80";
+const LANE: &str = "crm@3+org@1;~host=h:80";
 
 async fn page(log: &dyn EndLog, from: Option<EndPlace>, most: usize) -> EndsPage {
     match log.read(from, most).await.expect("reads") {

@@ -52,6 +52,7 @@ pub(super) fn note(
     known: &mut DedupIndex,
 ) -> Result<(), IndexError> {
     let (salt, journal) = (shared.salt, shared.dir.journal());
+    let bare = shared.options.keys.first().is_some();
     let mut is_there = once_each(|segment| {
         [false, true].into_iter().any(|settled| journal.join(segment_name(segment, settled)).exists())
     });
@@ -66,7 +67,7 @@ pub(super) fn note(
             if let Some(record) = record {
                 // First: where the key is on record, so is the redrive.
                 guarded(|| {
-                    known.redrives.note(id, record, |entry| {
+                    known.redrives.note(id, (record, bare), |entry| {
                         ids::decode(entry, salt).is_some_and(|home| is_there(home.block.segment))
                     })
                 })?;
@@ -86,17 +87,26 @@ pub(super) fn replay(
 ) -> Result<(), IndexError> {
     let mut unpacked = None;
     for row in head.dedup() {
-        let (Ok(index), None) = (u8::try_from(row.index), known.find(&row.dedup)?) else { continue };
+        let Ok(index) = u8::try_from(row.index) else { continue };
+        let is_known = known.find(&row.dedup)?.is_some();
+        // A redrive is looked at also when its key is known: without the key of its block only that could be noted, which says
+        // that the event was handed in. A replay that has the key makes up for the rest.
+        if is_known && !row.dedup.is_of_redrive() {
+            continue;
+        }
         let id = ids::encode(head.accepted_ms, Home { block: at, index }, salt);
         if row.dedup.is_of_redrive() {
             // What does not unpack is damaged or lacks its key: whoever reads it finds that out and says so.
             let block: &Option<Block> = unpacked.get_or_insert_with(|| head.unpack_at(at, salt, keys).ok());
             let record = block.as_ref().and_then(|block| block.record(usize::from(index)));
             if let Some(record) = record {
-                known.redrives.note(id, &record, |_| true)?;
+                let bare = head.key().is_some() || keys.first().is_some();
+                known.redrives.note(id, (&record, bare), |_| true)?;
             }
         }
-        known.insert(&row.dedup, id)?;
+        if !is_known {
+            known.insert(&row.dedup, id)?;
+        }
     }
     Ok(())
 }

@@ -157,7 +157,8 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         spare::keep(options.spare_descriptors);
-        let attempts = Attempts::new(root, options.attempts_max_bytes, options.appends_need_bytes());
+        let attempts = Attempts::new(root, options.attempts_max_bytes, options.appends_need_bytes())
+            .beside(&options.keys);
         let boot = clock.mark().map(|mark| mark.boot_id);
         let started = start::start(root, options, clock, disks)?;
         let usages = UsageLog::watched(
@@ -422,7 +423,6 @@ impl EntryStore for EmbeddedStore {
             if self.shared.figures.closed.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
-            self.attempts.close().await;
             self.flights.stopped();
             // What finds no room now is applied by the next start.
             self.shared.room.set_waits(false);
@@ -431,6 +431,8 @@ impl EntryStore for EmbeddedStore {
                 return self.shared.figures.sound();
             }
             let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
+            // Last: it may wait for its disk, and what counts is durable by now.
+            self.attempts.close().await;
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
             let ended = move || {

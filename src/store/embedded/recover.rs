@@ -338,10 +338,7 @@ fn settlements(
         let newly = opened.indexer.take_ended();
         let now_ms = opened.indexer.rows.checkpoint().newest_ms;
         let indexer = &opened.indexer;
-        let taken = ends.run(at, &run, newly, now_ms, |index| indexer.lives(&run, index))?;
-        if taken.is_err() {
-            return Ok(taken);
-        }
+        ends.run(at, &run, newly, now_ms, |index| indexer.lives(&run, index))?;
     }
     Ok(Ok(()))
 }

@@ -42,13 +42,23 @@ impl AttemptLog {
         let numbers = numbers(dir)?;
         for number in numbers {
             log.next = number.saturating_add(1);
-            match segment::open(&log.path(number))? {
+            // What cannot be opened is left as it is, like a file of another version.
+            let found = segment::open(&log.path(number)).unwrap_or_else(|error| {
+                tracing::warn!(number, %error, "a file of attempts cannot be opened; it is passed over");
+                Found::Foreign
+            });
+            match found {
                 Found::Foreign => {}
                 Found::Full(full) => log.full.push((number, full)),
                 // Of several the newest is gone on with.
                 Found::Open(open) => {
                     if let Some((number, open)) = log.open.replace((number, open)) {
-                        log.full.push((number, open.fill()?));
+                        match open.fill() {
+                            Ok(full) => log.full.push((number, full)),
+                            Err(error) => {
+                                tracing::warn!(number, %error, "a file of attempts cannot be completed");
+                            }
+                        }
                     }
                 }
             }
@@ -72,7 +82,13 @@ impl AttemptLog {
         if self.open.as_ref().is_some_and(|(_, open)| u64::from(open.end()) >= self.file_bytes())
             && let Some((number, open)) = self.open.take()
         {
-            self.full.push((number, open.fill()?));
+            match open.fill() {
+                Ok(full) => self.full.push((number, full)),
+                Err(error) => {
+                    self.reopen(number);
+                    return Err(error);
+                }
+            }
         }
         if self.open.is_none() {
             self.begin()?;
@@ -88,8 +104,10 @@ impl AttemptLog {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        self.open = Some((self.next, Open::create(&self.path(self.next))?));
-        self.next = self.next.saturating_add(1);
+        let number = self.next;
+        // Before the file is made: one that was made in part must not stand in the way of the next.
+        self.next = number.saturating_add(1);
+        self.open = Some((number, Open::create(&self.path(number))?));
         self.bound();
         Ok(())
     }
@@ -105,18 +123,21 @@ impl AttemptLog {
 
     /// After a failure a file may end in the middle of a frame: it is gone on with only when it was opened again.
     fn settle(&mut self, result: io::Result<()>) -> io::Result<()> {
-        if result.is_err() {
-            let reopened = self.open.take().and_then(|(number, open)| {
-                drop(open);
-                Some((number, segment::open(&self.path(number)).ok()?))
-            });
-            match reopened {
-                Some((number, Found::Open(open))) => self.open = Some((number, open)),
-                Some((number, Found::Full(full))) => self.full.push((number, full)),
-                Some((_, Found::Foreign)) | None => {}
-            }
+        if result.is_err()
+            && let Some((number, open)) = self.open.take()
+        {
+            drop(open);
+            self.reopen(number);
         }
         result
+    }
+
+    fn reopen(&mut self, number: u32) {
+        match segment::open(&self.path(number)) {
+            Ok(Found::Open(open)) => self.open = Some((number, open)),
+            Ok(Found::Full(full)) => self.full.push((number, full)),
+            Ok(Found::Foreign) | Err(_) => {}
+        }
     }
 
     /// The last attempts of an event, the newest first.

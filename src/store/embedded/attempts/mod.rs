@@ -24,6 +24,7 @@ use tracing::warn;
 
 use self::log::AttemptLog;
 pub(in crate::store::embedded) use self::log::file_number;
+use super::keys::Keys;
 use crate::event::{AttemptDetail, EventId};
 use crate::store::attempts::AttemptStore;
 use crate::telemetry::AttemptsNoted;
@@ -52,6 +53,8 @@ pub(in crate::store::embedded) struct Attempts {
     thread: OnceLock<Option<Sender<Message>>>,
     waiting: Arc<AtomicUsize>,
     is_closed: AtomicBool,
+    /// Where records are encrypted, answers of receivers are not kept: they may repeat what they were sent.
+    keys: Keys,
 }
 
 impl Attempts {
@@ -65,7 +68,13 @@ impl Attempts {
             thread: OnceLock::new(),
             waiting: Arc::default(),
             is_closed: AtomicBool::new(false),
+            keys: Keys::default(),
         }
+    }
+
+    /// In a directory whose records are encrypted by these keys.
+    pub(in crate::store::embedded) fn beside(self, keys: &Keys) -> Self {
+        Self { keys: keys.clone(), ..self }
     }
 
     /// Whether the message was handed over.
@@ -165,9 +174,12 @@ fn fail(has_failed: &mut bool, error: &std::io::Error) {
 }
 
 impl AttemptStore for Attempts {
-    fn note(&self, attempt: AttemptDetail) {
+    fn note(&self, mut attempt: AttemptDetail) {
         if self.max_bytes == 0 {
             return;
+        }
+        if let Some(noticed) = attempt.noticed.as_mut().filter(|_| self.keys.first().is_some()) {
+            noticed.answer = None;
         }
         let had_room = self.waiting.fetch_add(1, Ordering::AcqRel) < WAITING_MAX;
         if !had_room || !self.send(Message::Note(Box::new(attempt))) {
@@ -193,7 +205,8 @@ impl AttemptStore for Attempts {
             let is_asked = was_started && self.send(Message::Close(done));
             self.is_closed.store(true, Ordering::Release);
             if is_asked {
-                let _ended = is_done.await;
+                // A disk that hangs must not keep the process from its end.
+                let _ended = tokio::time::timeout(ANSWER_WAIT, is_done).await;
             }
         })
     }

@@ -16,8 +16,8 @@ use super::names::PolicyNames;
 use super::record::{Ended, KeptRecord};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::embedded::files;
 use crate::store::embedded::journal::Position;
+use crate::store::embedded::{files, retry};
 use crate::store::{EndPlace, EndsKept};
 
 /// The bound is shared out among at least this many files, so that little goes at a time.
@@ -98,7 +98,7 @@ impl Ends {
 
     fn take_up(dir: &Path, salt: u64, max_bytes: u64, before: Timestamp) -> io::Result<Self> {
         let found = find(dir, salt)?;
-        let names = PolicyNames::open(dir)?;
+        let names = PolicyNames::open(dir);
         let capacity = capacity(max_bytes);
         // A log is told from others by its beginning.
         let log = salt.rotate_left(17) ^ before.as_millis();
@@ -166,6 +166,7 @@ impl Ends {
     pub(in crate::store::embedded) fn append(&self, ended: &[Ended], ended_ms: u64, applied: Position) {
         let mut state = self.lock();
         let mut failed = Ok(());
+        let before = state.next();
         for one in ended {
             let policies = state.names.number(&one.lane).unwrap_or_else(|error| {
                 failed = Err(error);
@@ -185,7 +186,8 @@ impl Ends {
         }
         // A segment is deleted only when the mark is beyond it.
         state.is_dirty |= state.applied.segment != state.mark.1.segment;
-        if !ended.is_empty() || written.is_err() {
+        // A commit without ends may write those that had to wait.
+        if !ended.is_empty() || written.is_err() || state.next() != before {
             self.note(written);
             self.grown.send_replace(state.next());
         }
@@ -247,13 +249,16 @@ impl Ends {
             && let Some(oldest) = state.sealed.pop_front()
         {
             bytes -= file::full_bytes(oldest.count);
-            files::remove(&oldest.path)?;
+            // First: what is not complete any more is never taken for complete, whether the file goes or stays.
             let (next, before_ms) =
                 state.sealed.front().map_or((state.active.head.first, state.active.head.before_ms), |file| {
                     (file.head.first, file.head.before_ms)
                 });
             if next > state.complete_from {
                 (state.complete_from, state.before_ms) = (next, before_ms);
+            }
+            if let Err(error) = files::remove(&oldest.path) {
+                tracing::warn!(%error, "an old file of ends cannot be deleted; the next start tries it again");
             }
         }
         Ok(())
@@ -281,7 +286,7 @@ impl Ends {
         let has_new_file = std::mem::take(&mut state.has_new_file);
         state.is_dirty = false;
         drop(state);
-        let synced = sync_all(&unsynced, &active, &names, has_new_file.then_some(&*self.dir))
+        let synced = sync_all(&unsynced, &active, names.as_deref(), has_new_file.then_some(&*self.dir))
             .and_then(|()| file::write_mark(&active, (turn, applied), self.salt))
             .and_then(|()| active.sync_data());
         let mut state = self.lock();
@@ -311,8 +316,8 @@ impl Ends {
     }
 }
 
-fn sync_all(sealed: &[Arc<File>], active: &File, names: &File, dir: Option<&Path>) -> io::Result<()> {
-    names.sync_data()?;
+fn sync_all(sealed: &[Arc<File>], active: &File, names: Option<&File>, dir: Option<&Path>) -> io::Result<()> {
+    names.map_or(Ok(()), File::sync_data)?;
     for file in sealed {
         file.sync_data()?;
     }
@@ -348,13 +353,18 @@ fn find(dir: &Path, salt: u64) -> io::Result<FoundFiles> {
     let mut found = FoundFiles { sealed: VecDeque::new(), last: None, mark: None, highest: 0 };
     for number in numbers {
         found.highest = number;
-        let (opened, mark) = file::open(dir, number, salt)?;
+        // An end that cannot be read keeps nobody from sending: it is unknown, and readers are told.
+        let open = || file::open(dir, number, salt).map_err(|error| StoreError::io("open", dir, error));
+        let (opened, mark) = retry::reading(open).unwrap_or_else(|error| {
+            tracing::warn!(number, %error, "a file of ends cannot be opened");
+            (Opened::Foreign, None)
+        });
         found.mark = found.mark.max(mark);
         match opened {
             Opened::Sealed(sealed) => found.sealed.push_back(sealed),
             Opened::Open(active) => {
                 if let Some(before) = found.last.replace(active) {
-                    found.sealed.push_back(before.seal()?);
+                    found.sealed.extend(seal(&before));
                 }
                 continue;
             }
@@ -367,10 +377,18 @@ fn find(dir: &Path, salt: u64) -> io::Result<FoundFiles> {
         }
         // Only the last file is written.
         if let Some(before) = found.last.take() {
-            let sealed = before.seal()?;
-            let at = found.sealed.partition_point(|file| file.head.number < sealed.head.number);
-            found.sealed.insert(at, sealed);
+            if let Some(sealed) = seal(&before) {
+                let at = found.sealed.partition_point(|file| file.head.number < sealed.head.number);
+                found.sealed.insert(at, sealed);
+            }
         }
     }
     Ok(found)
+}
+
+/// `None` where the system refuses: the file is left as it is, for a later start.
+fn seal(file: &ActiveFile) -> Option<SealedFile> {
+    let number = file.head.number;
+    let warn = |error: &io::Error| tracing::warn!(number, %error, "a file of ends cannot be completed");
+    file.seal().inspect_err(warn).ok()
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::{Lane, LaneKey};
-use crate::store::embedded::files;
+use crate::store::StoreError;
+use crate::store::embedded::{files, retry};
 
 /// The file's name.
 pub(in crate::store::embedded) const NAME: &str = "policies";
@@ -22,7 +23,11 @@ const HEAD_BYTES: usize = 6;
 /// The sets by number, from 1 on.
 #[derive(Debug)]
 pub(super) struct PolicyNames {
-    file: Arc<File>,
+    /// `None` when it cannot be read or written: no number is known, and none is given.
+    file: Option<Arc<File>>,
+    /// Something follows the last sound text. Its number may be in use, so that no further ones are given: an end of unknown
+    /// policies is better than one of the wrong ones.
+    is_closed: bool,
     length: usize,
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u16>,
@@ -31,28 +36,53 @@ pub(super) struct PolicyNames {
 }
 
 impl PolicyNames {
-    /// Takes up the file, or makes one. What follows a text that is not sound is left out.
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    /// Takes up the file, or makes one. Where a text is not sound, it and what follows are left as they are, and further sets
+    /// are not known; where the system refuses, none is.
+    pub(super) fn open(dir: &Path) -> Self {
         let path = dir.join(NAME);
-        let file = match files::create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::write(&path)?,
+        let open = || Self::take_up(&path).map_err(|error| StoreError::io("open", &path, error));
+        let names = match retry::reading(open) {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "the policies of ends cannot be read; until the next start they are not known");
+                return Self::unknown();
+            }
+        };
+        if names.is_closed {
+            tracing::warn!(
+                "the file of the policies of ends is damaged; those of further sets are not known"
+            );
+        }
+        names
+    }
+
+    fn unknown() -> Self {
+        let (texts, numbers) = (Vec::new(), HashMap::new());
+        Self { file: None, is_closed: true, length: 0, texts, numbers, last: None }
+    }
+
+    fn take_up(path: &Path) -> io::Result<Self> {
+        let mut names = Self::unknown();
+        let file = match files::create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::write(path)?,
             made => made?,
         };
-        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0).min(MAX_BYTES)];
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(MAX_BYTES)];
         file.read_exact_at(&mut bytes, 0)?;
-        let mut names =
-            Self { file: Arc::new(file), length: 0, texts: Vec::new(), numbers: HashMap::new(), last: None };
         let mut rest = bytes.as_slice();
         while let Some((text, behind)) = split(rest) {
             names.note(text.into());
             names.length += rest.len() - behind.len();
             rest = behind;
         }
+        names.is_closed = names.length < length;
+        names.file = Some(Arc::new(file));
         Ok(names)
     }
 
-    pub(super) fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.clone()
     }
 
     pub(super) fn text(&self, number: u16) -> Option<Arc<str>> {
@@ -78,13 +108,14 @@ impl PolicyNames {
         if let Some(number) = self.numbers.get(text) {
             return Ok(*number);
         }
+        let Some(file) = self.file.as_ref().filter(|_| !self.is_closed) else { return Ok(0) };
         let is_full =
             self.length + HEAD_BYTES + text.len() > MAX_BYTES || self.texts.len() >= usize::from(u16::MAX);
         let Some(length) = u16::try_from(text.len()).ok().filter(|_| !is_full) else { return Ok(0) };
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend_from_slice(&sum(text.as_bytes()).to_le_bytes());
         bytes.extend_from_slice(text.as_bytes());
-        self.file.write_all_at(&bytes, self.length as u64)?;
+        file.write_all_at(&bytes, self.length as u64)?;
         self.length += bytes.len();
         Ok(self.note(text.into()))
     }
@@ -122,10 +153,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_keep_their_numbers_and_a_torn_one_is_written_anew() {
+    fn sets_keep_their_numbers_and_behind_a_torn_one_none_is_used_again() {
         let temp = tempfile::tempdir().expect("temp");
         let lane = |text: &str| LaneKey::new(text).expect("a key");
-        let mut names = PolicyNames::open(temp.path()).expect("opens");
+        let mut names = PolicyNames::open(temp.path());
         assert_eq!(names.number(&lane("crm@3+org@1;org=A")).expect("writes"), 1);
         assert_eq!(names.number(&lane("crm@4+org@1;org=B")).expect("writes"), 1, "another generation");
         assert_eq!(names.number(&lane("-")).expect("writes"), 2, "of no policy");
@@ -134,9 +165,14 @@ mod tests {
         let path = temp.path().join(NAME);
         let length = std::fs::metadata(&path).expect("there").len();
         File::options().write(true).open(&path).expect("opens").set_len(length - 1).expect("cuts");
-        let mut names = PolicyNames::open(temp.path()).expect("opens");
+        let mut names = PolicyNames::open(temp.path());
         assert_eq!(names.text(1).as_deref(), Some("crm+org"));
         assert_eq!((names.text(2).as_deref(), names.text(3), names.text(0)), (Some(""), None, None));
-        assert_eq!(names.number(&lane("web@1")).expect("writes"), 3);
+        assert_eq!(names.number(&lane("web@1")).expect("writes"), 0, "an end may say 3 and mean another");
+        assert_eq!(names.number(&lane("crm@9+org@9")).expect("known"), 1);
+        std::fs::remove_file(&path).expect("removes");
+        std::fs::create_dir(&path).expect("makes");
+        let mut names = PolicyNames::open(temp.path());
+        assert_eq!((names.number(&lane("crm@1")).expect("not known"), names.text(1)), (0, None));
     }
 }

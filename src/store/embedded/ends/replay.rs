@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use super::log::Ends;
 use super::record::Ended;
-use crate::event::LaneKey;
-use crate::store::StoreError;
 use crate::store::embedded::ids::Home;
 use crate::store::embedded::journal::{BlockReader, OsSource, Position, Settled, SettledRun, What};
 use crate::store::embedded::keys::Keys;
@@ -36,7 +34,7 @@ impl<'e> Replay<'e> {
     /// `lives` says whether they live on in it.
     ///
     /// # Errors
-    /// [`StoreError`] when the log cannot be read; `E` of `lives`.
+    /// `E` of `lives`. Where the log cannot be read, it leaves a gap.
     pub(in crate::store::embedded) fn run<E>(
         &self,
         at: Position,
@@ -44,9 +42,9 @@ impl<'e> Replay<'e> {
         newly: Vec<Ended>,
         now_ms: u64,
         lives: impl Fn(u8) -> Result<bool, E>,
-    ) -> Result<Result<(), StoreError>, E> {
+    ) -> Result<(), E> {
         if self.from.is_some_and(|from| at < from) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let mut taken = Vec::new();
         for settled in run.entries.iter().filter(|settled| !matches!(settled.what, What::Reschedule { .. })) {
@@ -60,25 +58,35 @@ impl<'e> Replay<'e> {
             match self.ends.find(home) {
                 Ok(Some(_)) => continue,
                 Ok(None) => {}
-                Err(error) => return Ok(Err(StoreError::io("read", &self.ends.dir, error))),
+                // Whether it is there already is unknown: it is left out, and readers are told.
+                Err(error) => {
+                    tracing::warn!(%error, "a file of ends cannot be read");
+                    self.leave_gap(now_ms);
+                    continue;
+                }
             }
             match known.cloned().or_else(|| self.again(run.block, settled)) {
                 Some(one) => taken.push(one),
-                // Once for a start: what follows is complete again.
-                None if !self.has_gap.replace(true) => self.ends.leave_gap(now_ms),
-                None => {}
+                None => self.leave_gap(now_ms),
             }
         }
         if !taken.is_empty() {
             self.ends.append(&taken, now_ms.max(self.ends.last_ms()), Position::default());
         }
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// Once for a start: what follows is complete again.
+    fn leave_gap(&self, now_ms: u64) {
+        if !self.has_gap.replace(true) {
+            self.ends.leave_gap(now_ms);
+        }
     }
 
     /// The end of an entry of which the index has no row any more: its block says the rest.
     fn again(&self, at: Position, settled: &Settled) -> Option<Ended> {
-        let block = self.blocks.read_block(at).ok()?;
-        let lane: LaneKey = block.lane.clone();
-        Some(Ended { lane, block: at, accepted_ms: block.accepted_ms, settled: *settled, tries: None })
+        // Its head is in the clear: no key is needed.
+        let (lane, accepted_ms) = self.blocks.read_head(at).ok()?;
+        Some(Ended { lane, block: at, accepted_ms, settled: *settled, tries: None })
     }
 }

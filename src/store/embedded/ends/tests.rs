@@ -20,7 +20,7 @@ fn ended(number: u32) -> Ended {
     let why = Some(Why { reason: Reason::Delivered, status: Some(200), limited: None });
     let index = u8::try_from(number % 256).expect("fits");
     Ended {
-        lane: LaneKey::new("crm@1;;~host=h:80").expect("a key"),
+        lane: LaneKey::new("crm@1;~host=h:80").expect("a key"),
         block: Position { segment: 1 + number / 25_600, offset: 64 + 8 * (number / 256 % 100) },
         accepted_ms: 1_000,
         settled: Settled { index, from_due_ms: None, what: What::Delivered, why },
@@ -129,18 +129,18 @@ fn a_torn_end_is_cut_and_the_replay_brings_each_missing_end_once() {
     let run = SettledRun { lane_no: 1, block: newly[0].block, entries };
     let lives = |_| Ok::<_, ()>(false);
     let before = Position::default();
-    replay.run(before, &run, newly.clone(), 2_000, lives).expect("ours").expect("reads");
+    replay.run(before, &run, newly.clone(), 2_000, lives).expect("ours");
     assert_eq!(all(&ends, None).map(|ends| ends.len()), Some(8), "what lies before the mark is there");
     for _ in 0..2 {
-        replay.run(marked, &run, newly.clone(), 2_000, lives).expect("ours").expect("reads");
+        replay.run(marked, &run, newly.clone(), 2_000, lives).expect("ours");
         let ids = |ends: &[EndRecord]| ends.iter().map(|end| end.id).collect::<Vec<_>>();
         assert_eq!(ids(&all(&ends, None).expect("kept")), ids(&whole), "each once, in order");
     }
     // What lives on was not ended, and what is known from nowhere leaves a gap.
     let other = SettledRun { block: ended(300).block, ..run };
-    replay.run(marked, &other, Vec::new(), 2_000, |_| Ok::<_, ()>(true)).expect("ours").expect("reads");
+    replay.run(marked, &other, Vec::new(), 2_000, |_| Ok::<_, ()>(true)).expect("ours");
     assert_eq!(ends.kept_now().known_since, None);
-    replay.run(marked, &other, Vec::new(), 2_000, lives).expect("ours").expect("reads");
+    replay.run(marked, &other, Vec::new(), 2_000, lives).expect("ours");
     assert!(ends.kept_now().known_since.is_some(), "it says that ends may be missing");
     assert_eq!(all(&ends, None), Some(Vec::new()));
     assert!(ends.why(id(3)).expect("reads").is_some(), "what is there is found");
@@ -148,7 +148,7 @@ fn a_torn_end_is_cut_and_the_replay_brings_each_missing_end_once() {
 
 #[test]
 fn a_file_that_is_missing_or_damaged_is_told_and_never_passed_over() {
-    for damage in ["missing", "damaged"] {
+    for damage in ["missing", "damaged", "unreadable"] {
         let temp = tempfile::tempdir().expect("temp");
         let dir = temp.path();
         let ends = open(dir, LIMIT);
@@ -157,6 +157,11 @@ fn a_file_that_is_missing_or_damaged_is_told_and_never_passed_over() {
         let path = dir.join("0000000003.ends");
         match damage {
             "missing" => fs::remove_file(&path).expect("removes"),
+            // What is no plain file does not open.
+            "unreadable" => {
+                fs::remove_file(&path).expect("removes");
+                fs::create_dir(&path).expect("makes");
+            }
             _ => fs::write(&path, vec![7; 4096]).expect("writes"),
         }
         let ends = open(dir, LIMIT);

@@ -5,6 +5,7 @@
 //!
 //! Must not know: lanes, who hands in what.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::IndexError;
@@ -54,14 +55,19 @@ impl RedriveIndex {
     }
 
     /// Notes the redrive that a record tells of, if it does. `keeps` says whether the segment of an entry is still there: of a
-    /// tree that is dropped to make room those rows stay.
+    /// tree that is dropped to make room those rows stay. A `bare` row says neither by whom it was nor the URL before: records
+    /// are encrypted, and rows are not.
     pub(in crate::store::embedded) fn note(
         &mut self,
         entry: EventId,
-        bytes: &[u8],
+        (bytes, bare): (&[u8], bool),
         keeps: impl FnMut(EventId) -> bool,
     ) -> Result<(), IndexError> {
-        let Some(part) = record::redriven_part(bytes) else { return Ok(()) };
+        let part = match bare {
+            true => record::bare_redriven_part(bytes).map(Cow::Owned),
+            false => record::redriven_part(bytes).map(Cow::Borrowed),
+        };
+        let Some(part) = part else { return Ok(()) };
         let name = record::name(bytes, entry);
         // A replay comes by it once more, maybe after a later one.
         if self.find(name)?.is_some_and(|known| known.entry >= entry) {
@@ -74,7 +80,7 @@ impl RedriveIndex {
             None => self.begin(0, keeps)?,
         };
         let Some((tree, rows)) = self.trees.get_mut(&number) else { return Ok(()) };
-        let row = [&entry.to_bytes()[..], part].concat();
+        let row = [&entry.to_bytes()[..], &part[..]].concat();
         *rows += usize::from(tree.insert(name.to_bytes(), row)?.is_none());
         Ok(())
     }
@@ -139,7 +145,7 @@ mod tests {
 
     fn note(index: &mut RedriveIndex, name: u64, count: u16, entry: u64, keeps: bool) {
         let record = redriven_record(&redriven(name, count));
-        index.note(id(entry), &record, |_| keeps).expect("writes");
+        index.note(id(entry), (&record, false), |_| keeps).expect("writes");
     }
 
     fn open(path: &std::path::Path) -> RedriveIndex {
@@ -155,12 +161,16 @@ mod tests {
         note(&mut index, 1, 2, 101, true);
         // A replay.
         note(&mut index, 1, 1, 100, true);
-        index.note(id(102), b"\x01plain", |_| true).expect("writes");
+        index.note(id(102), (b"\x01plain", false), |_| true).expect("writes");
+        index.note(id(103), (&redriven_record(&redriven(3, 1)), true), |_| true).expect("writes");
         drop(index);
         let index = open(temp.path());
         let found = index.find(id(1)).expect("reads").expect("known");
         assert_eq!(found, LastRedrive { entry: id(101), redriven: redriven(1, 2) });
         assert_eq!(index.find(id(102)).expect("reads"), None);
+        let bare = Redriven { by: String::new(), from_url: None, ..redriven(3, 1) };
+        let found = index.find(id(3)).expect("reads").expect("known");
+        assert_eq!(found, LastRedrive { entry: id(103), redriven: bare }, "beside encrypted records");
     }
 
     #[test]

@@ -50,9 +50,14 @@ impl FrameGroup {
         Self { sealed, ..Self::default() }
     }
 
+    /// Whether it holds records, and not settlements alone.
+    pub(super) fn has_records(&self) -> bool {
+        self.numbered > 0
+    }
+
     /// Whether it holds records that are to be written as they are.
     pub(super) fn has_plain(&self) -> bool {
-        !self.sealed && self.numbered > 0
+        !self.sealed && self.has_records()
     }
 
     /// Bytes of the frames added so far, padding included.

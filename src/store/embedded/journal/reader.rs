@@ -18,6 +18,7 @@ use super::source::BlockSource;
 #[cfg(any(test, feature = "testkit"))]
 use super::source::OsSource;
 use super::{Position, head, segment};
+use crate::event::LaneKey;
 use crate::store::StoreError;
 use crate::store::embedded::keys::Keys;
 use crate::store::embedded::spare;
@@ -125,12 +126,38 @@ impl BlockReader {
         self.cache().retain(|open| open.number != segment);
     }
 
+    /// The lane of the block at `position` and when its entries were accepted, which need no key. As expensive as
+    /// [`BlockReader::read_block`].
+    ///
+    /// # Errors
+    /// As [`BlockReader::read_block`], and [`ReadError::Damaged`] for a lane that is none.
+    pub(in crate::store::embedded) fn read_head(
+        &self,
+        position: Position,
+    ) -> Result<(LaneKey, u64), ReadError> {
+        let file = self.segment(position.segment)?;
+        self.decode_with(&file, position, false, |head, _| {
+            let lane = LaneKey::new(head.lane).map_err(|_| FrameError::Payload("no lane"))?;
+            Ok((lane, head.accepted_ms))
+        })
+    }
+
     fn read_with(&self, file: &File, position: Position, afresh: bool) -> Result<Block, ReadError> {
+        self.decode_with(file, position, afresh, |head, opener| head.unpack(opener))
+    }
+
+    fn decode_with<T>(
+        &self,
+        file: &File,
+        position: Position,
+        afresh: bool,
+        take: impl FnOnce(BlockHead<'_>, Opener<'_>) -> Result<T, FrameError>,
+    ) -> Result<T, ReadError> {
         let bytes = self.read_frame(file, position, afresh)?;
         let place = FramePlace { salt: self.0.salt, segment: position.segment, offset: position.offset };
         let opened = frame::open(&bytes, place).and_then(|(header, payload)| match header.kind {
             // Only blocks are asked for: another kind at this place is treated as damage.
-            FrameKind::Block => BlockHead::decode(payload)?.unpack(Opener { keys: &self.0.keys, place }),
+            FrameKind::Block => take(BlockHead::decode(payload)?, Opener { keys: &self.0.keys, place }),
             _ => Err(FrameError::Payload("not a block")),
         });
         opened.map_err(|error| match error {

@@ -155,12 +155,12 @@ impl Journal {
         let used = self.end > HEAD_BYTES as u64;
         let full = self.end + group.len() as u64 > self.size_bytes;
         let due = now.since(self.begun) >= self.options.segment_age;
-        if !(self.is_rekeyed(now) || used && (full || due)) {
+        if !(self.is_rekeyed(group, now) || used && (full || due)) {
             return Ok(());
         }
         match self.rotate(now) {
             // The present segment has room that was put aside for it: without room for another it stays in use.
-            Err(error) if !full && error.is_refusal() => {
+            Err(error) if !full && error.is_refusal() && self.may_go_on(group) => {
                 // Tried again after another age, not at each group: each try is a failing call of the system.
                 self.begun = now;
                 // The segment keeps its key: it is in memory, whatever has become of the file.
@@ -173,9 +173,17 @@ impl Journal {
     }
 
     /// Whether the present segment is encrypted by another key than the next one would be.
-    fn is_rekeyed(&self, now: Timestamp) -> bool {
-        let refused = self.rekey_refused.is_some_and(|at| now.since(at) < self.options.segment_age);
+    fn is_rekeyed(&self, group: &FrameGroup, now: Timestamp) -> bool {
+        let refused = self.rekey_refused.is_some_and(|at| now.since(at) < self.options.segment_age)
+            && self.may_go_on(group);
         self.keys.first() != self.sealer.as_ref().map(Sealer::id) && !refused
+    }
+
+    /// Whether the group may go into the present segment though another key encrypts by now: nothing is encrypted by a key
+    /// that was taken out of the file, since nobody could read it any more.
+    fn may_go_on(&self, group: &FrameGroup) -> bool {
+        let has_key = self.sealer.as_ref().is_none_or(|sealer| self.keys.has(sealer.id()));
+        has_key || !group.has_records()
     }
 
     fn sound(&self) -> Result<(), StoreError> {
