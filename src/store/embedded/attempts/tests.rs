@@ -171,3 +171,32 @@ proptest! {
         prop_assert_eq!(again.last(id(77)), [attempt(77, 1)]);
     }
 }
+
+#[tokio::test]
+async fn beside_encrypted_records_no_answer_is_kept() {
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let keys = Keys::new(crate::store::embedded::KeyRing::parse(key).expect("a key"));
+    for keys in [Keys::default(), keys] {
+        let temp = tempfile::tempdir().expect("temp");
+        let attempts = Attempts::new(temp.path(), PLENTY, 0).beside(&keys);
+        attempts.note(long(1, 1));
+        let found = attempts.last(id(1)).await;
+        let noticed = found.first().and_then(|one| one.noticed.clone()).expect("noticed");
+        // The control: without a key it is there.
+        assert_eq!(noticed.answer.is_some(), keys.first().is_none());
+        assert!(noticed.named.is_some(), "the time that was named is kept");
+    }
+}
+
+#[test]
+fn a_file_that_does_not_open_is_passed_over_and_a_name_that_is_taken_is_not_tried_again() {
+    let temp = tempfile::tempdir().expect("temp");
+    let dir = temp.path().join(NAME);
+    fs::create_dir_all(dir.join("0000000001.att")).expect("makes");
+    let mut log = AttemptLog::open(&dir, PLENTY).expect("opens");
+    fs::create_dir(dir.join("0000000002.att")).expect("makes");
+    log.add(&attempt(1, 1)).expect_err("the name is taken");
+    log.add(&attempt(1, 2)).expect("the next is not");
+    log.write().expect("writes");
+    assert_eq!(log.last(id(1)), [attempt(1, 2)]);
+}
