@@ -204,3 +204,29 @@ fn an_encrypted_segment_of_the_first_version_reads() {
     let key = keys.ring().ids().nth(1);
     assert!(matches!(head, head::FileStart::Sound { head, damaged: false } if head.key == key), "{head:?}");
 }
+
+#[test]
+fn without_room_for_a_segment_a_key_that_is_still_in_the_file_goes_on_and_one_that_was_removed_does_not() {
+    for is_kept in [true, false] {
+        let temp = tempfile::tempdir().expect("temp");
+        let keys = Keys::new(ring(&[OLD]));
+        // The head, the first group, and then the head of the next segment, for which there is no room.
+        let disk = Failing { fail_write: Some(2), write_errno: 28, ..Failing::default() };
+        let mut journal =
+            Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk), keys.clone()).expect("opens");
+        write(&mut journal, "one");
+        keys.replace(ring(if is_kept { &[NEW, OLD] } else { &[NEW] }));
+        let mut group = FrameGroup::of(true);
+        push(&mut group, &[Bytes::from_static(b"two")]);
+        let appended = journal.append(&mut group, NOW);
+        if is_kept {
+            assert_eq!(appended.expect("goes on")[0].segment, 1);
+            continue;
+        }
+        assert!(appended.expect_err("its key is gone").is_refusal());
+        let at = journal.append(&mut group, NOW).expect("there is room again")[0];
+        assert_eq!(at.segment, 2);
+        let record = reader(temp.path(), &keys).read_block(at).expect("reads").record(0);
+        assert_eq!(record.as_deref(), Some(&b"two"[..]));
+    }
+}
