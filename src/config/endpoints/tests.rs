@@ -319,7 +319,10 @@ fn credentials_are_read_by_the_daemon_and_no_problem_shows_one() {
             format!("{}{}", oauth2(""), &login("")[login("").find("login").expect("there")..]),
             "one way to a token too many",
         ),
-        (oauth2("") + "headers = { authorization = \"x\" }", "oauth2: sets authorization, which headers"),
+        (
+            oauth2("") + &format!("secret_headers = {{ authorization = {one:?} }}"),
+            "oauth2: sets authorization, which headers",
+        ),
         (login("") + &format!("secret_headers = {{ Authorization = {one:?} }}"), "login: sets authorization"),
     ] {
         let problem = to_run(&text).expect_err(&text);
