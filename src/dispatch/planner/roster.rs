@@ -273,7 +273,7 @@ impl Roster {
         if lane.armed != timer || idle {
             self.timers.set(id, &mut lane.armed, timer.filter(|_| !idle));
         }
-        self.forget_if_idle(id, now);
+        self.let_go_if_idle(id, now);
     }
 
     /// The siblings of a lane learn something that concerns their endpoint, and are looked after.
@@ -293,12 +293,27 @@ impl Roster {
         }
     }
 
-    /// Lets go of a lane that has nothing to do.
+    /// Lets go of a lane that has nothing to do, perhaps later: one that nothing has happened to yet has no timer, and may
+    /// be held as its siblings are.
     pub(super) fn forget_if_idle(&mut self, id: LaneId, now: Timestamp) {
         let too_many = self.lanes.are_too_many();
-        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(too_many, now))
-            && let Some(lane) = self.lanes.remove(id)
+        if let Some(lane) = self.lanes.get_mut(id)
+            && lane.armed.is_none()
+            && !lane.is_idle(too_many, now)
         {
+            let at = lane.timer(now);
+            self.timers.set(id, &mut lane.armed, at);
+        }
+        self.let_go_if_idle(id, now);
+    }
+
+    fn let_go_if_idle(&mut self, id: LaneId, now: Timestamp) {
+        let too_many = self.lanes.are_too_many();
+        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(too_many, now))
+            && let Some(mut lane) = self.lanes.remove(id)
+        {
+            // Its number is used again.
+            self.timers.set(id, &mut lane.armed, None);
             self.order.groups.dismiss(lane.group, lane.lane.key());
             self.gate.unbind(&lane.binding);
         }

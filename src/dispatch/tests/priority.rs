@@ -177,6 +177,22 @@ fn a_sibling_that_comes_later_is_held_as_well_and_goes_on_with_the_others() {
 }
 
 #[test]
+fn a_lane_made_for_a_question_alone_goes_when_the_hold_that_it_shares_is_over() {
+    let p: &[(&str, u32)] = &[("p", 1)];
+    let (normal, high) = (at(p, "busy.org:443", Priority::Normal), at(p, "busy.org:443", Priority::High));
+    let mut bench = Bench::new(&book(&[("p", None, 100)]));
+    bench.fill(&normal, 0..1);
+    bench.announce(&normal);
+    bench.finish(0, Outcome::Retry { cause: Cause::Status(503), retry_after: Some(Duration::from_secs(30)) });
+    let report = bench.planner.report(&Lane::parse(&high).expect("a lane"), bench.now);
+    assert!(report.hold.is_some_and(|hold| hold.reason == HoldReason::RetryAfter), "{report:?}");
+    assert_eq!(bench.planner.figures(bench.now).lanes, 2, "the control: it is held as its sibling is");
+    // Also the retry of the other one is looked for in vain for a minute.
+    bench.pass(Duration::from_secs(120));
+    assert_eq!(bench.planner.figures(bench.now).lanes, 0);
+}
+
+#[test]
 fn a_restart_keeps_priorities_and_the_shares_of_what_is_left() {
     let p = lane(&[("p", 1)]);
     let all = Priority::ALL.map(|priority| (of(&p, priority), 3_000));
