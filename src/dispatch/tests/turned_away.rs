@@ -1,9 +1,10 @@
 //! Refusing policies, promises, and limits that wait for their record.
 
 use super::{Bench, FINE, book, lane, ms};
-use crate::event::{Lane, LaneKey, Settlement};
+use crate::event::{EventId, Lane, LaneKey, Settlement};
 use crate::limit::LimitKind;
 use crate::policy::{Book, Family, Origin, Pause, Period, Quota, Window, testing};
+use crate::store::FlightsFound;
 
 /// A cap of three calls per second beside a pace that waits.
 fn capped() -> Book {
@@ -89,6 +90,23 @@ fn a_stale_start_keeps_its_promise() {
     bench.carry_out(effects);
     bench.pass(ms(5));
     assert_eq!((bench.sent_ids(), bench.settled.len()), (vec![0, 1, 2], 0));
+}
+
+#[test]
+fn an_event_that_is_set_aside_uses_up_no_promise_of_another() {
+    let mut bench = Bench::new(&capped());
+    let cap = lane(&[("cap", 1)]);
+    let of_before = EventId::new(super::START.as_millis(), 9);
+    let found = FlightsFound { marks: true, set_aside: vec![of_before], ..FlightsFound::default() };
+    bench.planner.suspect(&found, bench.now);
+    assert!((0..3).all(|_| bench.planner.promise(&parsed(&cap), bench.now) == Ok(true)));
+    bench.fill(&cap, [9]);
+    bench.announce(&cap);
+    assert_eq!((bench.sent.len(), dead(&bench, "ended_process")), (0, 1));
+    assert!(bench.planner.promise(&parsed(&cap), bench.now).is_err(), "three are promised as before");
+    bench.fill(&cap, 0..3);
+    bench.announce(&cap);
+    assert_eq!((bench.sent_ids(), bench.settled.len()), (vec![0, 1, 2], 1));
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl Starts {
         };
         lane.inflight -= 1;
         order.shares.put_back(&mut lane.share, slots);
+        let is_suspected = matches!(back, PutBack::Suspected(_));
         let over = match back {
             PutBack::Waits | PutBack::Stopped => None,
             PutBack::Expired => Some(lane.doubt().expiry(&entry)),
@@ -125,6 +126,12 @@ impl Starts {
             }
         };
         if let Some(how) = over {
+            if promised && is_suspected {
+                // An event of an earlier process was promised nothing by this one: its grant has redeemed the promise of
+                // another one, which is still to start.
+                lane.promises += 1;
+                gate.owe(&lane.binding, 1);
+            }
             if let Settlement::Reschedule { due_at, .. } = how {
                 lane.dues.rescheduled(due_at, entry.id, now);
             }
