@@ -388,7 +388,7 @@ impl Service {
         let status = settled.attempt.as_ref().and_then(|attempt| attempt.cause.as_ref()?.status());
         let was_under_way = settled.attempt.is_some();
         let facts = Facts { status, limited: settled.limited };
-        let is_aside = CallMarks::sets_aside(&settled.settlement);
+        let is_aside = self.marks.ends_aside(settled.entry.id, &settled.settlement);
         self.queue.settle_because(&settled.entry, settled.settlement, facts);
         if was_under_way {
             self.marks.ended(settled.entry.id);

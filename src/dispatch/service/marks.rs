@@ -3,6 +3,7 @@
 //!
 //! Must not know: who is suspected, how marks are kept.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,16 @@ pub(super) struct CallMarks {
     store: Option<Arc<dyn FlightMarks>>,
     /// When marking ends; `None` where nothing is marked.
     until: Option<Timestamp>,
+    /// Those that this process has found set aside and that have not ended yet.
+    set_aside: HashSet<EventId>,
 }
 
 impl CallMarks {
     /// Tells the planner what the process before has left, and marks calls if it has ended without a stop.
     pub(super) fn open(queue: &Queue, planner: &mut Planner, now: Timestamp) -> Self {
-        let Some(store) = queue.flights() else { return Self { store: None, until: None } };
+        let Some(store) = queue.flights() else {
+            return Self { store: None, until: None, set_aside: HashSet::new() };
+        };
         let found = store.found();
         if found.marks {
             let under_way = found.under_way.len();
@@ -40,7 +45,8 @@ impl CallMarks {
             warn!(%entry, "this entry is set aside: three times in a row the process ended during its call");
         }
         planner.suspect(&found, now);
-        Self { store: Some(store), until: found.marks.then(|| now + CALM_AFTER) }
+        let until = found.marks.then(|| now + CALM_AFTER);
+        Self { store: Some(store), until, set_aside: found.set_aside.into_iter().collect() }
     }
 
     /// A call is about to start. Returns what clears it of suspicion, where it is under one.
@@ -61,12 +67,15 @@ impl CallMarks {
         }
     }
 
-    /// Whether a settlement is that of an entry that was set aside.
-    pub(super) fn sets_aside(settlement: &Settlement) -> bool {
-        Reason::of(settlement) == Some(Reason::EndedProcess)
+    /// Whether a settlement ends an entry that is set aside: as one that ended processes, or in any other way before its
+    /// turn came, as when its time is over or its policy is purged.
+    pub(super) fn ends_aside(&mut self, entry: EventId, settlement: &Settlement) -> bool {
+        let is_end = !matches!(settlement, Settlement::Reschedule { .. });
+        let was_found = is_end && self.set_aside.remove(&entry);
+        was_found || Reason::of(settlement) == Some(Reason::EndedProcess)
     }
 
-    /// Forgets an entry that was set aside as soon as its dead letter is durable.
+    /// Forgets an entry that was set aside as soon as its end is durable.
     pub(super) fn is_aside(&self, queue: &Queue, entry: EventId) -> impl Future<Output = ()> + use<> {
         let (store, queue) = (self.store.clone(), queue.clone());
         async move {
@@ -83,5 +92,29 @@ impl CallMarks {
             self.store.iter().for_each(|store| store.calm());
             info!("calls are not marked any more: the process has lasted");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_an_entry_that_is_set_aside_goes_with_any_end_of_it() {
+        let [aside, other, third] = [1, 2, 3].map(|n| EventId::new(1, n));
+        let mut marks = CallMarks { store: None, until: None, set_aside: HashSet::from([aside, third]) };
+        let put_off = Settlement::Reschedule {
+            due_at: Timestamp::ZERO,
+            tries: crate::event::Tries::NONE,
+            doubted_at: None,
+        };
+        assert!(!marks.ends_aside(aside, &put_off), "it goes on");
+        assert!(!marks.ends_aside(other, &Settlement::Expired), "it has no mark");
+        assert!(
+            marks.ends_aside(aside, &Settlement::Expired) && !marks.ends_aside(aside, &Settlement::Expired)
+        );
+        let ended = Settlement::Dead { reason: Reason::EndedProcess.word().to_owned(), attempts: 0 };
+        assert!(marks.ends_aside(third, &ended));
+        assert!(marks.ends_aside(other, &ended), "it was set aside by this process");
     }
 }
