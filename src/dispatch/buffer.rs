@@ -25,7 +25,8 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 pub(super) struct Buffer {
     due: BTreeMap<(Timestamp, EventId), Box<Entry>>,
     plain: BTreeMap<EventId, Box<Entry>>,
-    /// Those that have outlived their time while time is in doubt: not to be sent, nor to be dropped.
+    /// Those that an emergency stop holds back, and those that have outlived their time, or have a date, while time is in
+    /// doubt: not to be sent, nor to be dropped.
     kept: BTreeMap<EventId, Box<Entry>>,
     bytes: usize,
 }
@@ -138,12 +139,12 @@ impl Buffer {
         self.due.is_empty() && self.plain.is_empty() && self.kept.is_empty()
     }
 
-    /// When its first due entry is due.
     /// How many of them have a due time.
     pub(super) fn due_len(&self) -> usize {
         self.due.len()
     }
 
+    /// When its first due entry is due.
     pub(super) fn first_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((due_at, _), _)| *due_at)
     }
