@@ -21,7 +21,7 @@ use crate::app::snapshot::{self, HousekeepingView};
 use crate::app::spent::SpentLimits;
 use crate::app::worked::WorkCounter;
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::{DispatchHandle, HoldReason, PlannerFigures};
+use crate::dispatch::{DispatchHandle, Hold, HoldReason, PlannerFigures};
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{LimiterFigures, Outlooks};
 use crate::ops::Pulse;
@@ -154,10 +154,12 @@ impl Housekeeper {
             outlooks.add_limiter(&limiter.policy, &limiter.key, limiter.outlook);
         }
         // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events; a wait
-        // for a share ends whenever a call does.
-        let is_elsewhere =
-            |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock | HoldReason::Share);
-        let held = figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason));
+        // for a share ends whenever a call does. A stop that holds back some events of a lane leaves the others to go.
+        let is_elsewhere = |hold: &Hold| {
+            hold.is_partial
+                || matches!(hold.reason, HoldReason::Paused | HoldReason::Clock | HoldReason::Share)
+        };
+        let held = figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold));
         let mut stalled: HashSet<&LaneKey> = figures.cautious.iter().collect();
         for (lane, hold) in held {
             if hold.reason == HoldReason::Stopped {

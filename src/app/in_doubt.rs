@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn held(lanes: std::ops::Range<usize>, reason: HoldReason) -> PlannerFigures {
-        let hold = Hold { reason, until: None, busy: None };
+        let hold = Hold { reason, until: None, busy: None, is_partial: false };
         PlannerFigures { held: lanes.map(|n| (lane(n), hold)).collect(), ..PlannerFigures::default() }
     }
 

@@ -112,11 +112,14 @@ pub(crate) struct Hold {
     pub until: Option<Timestamp>,
     /// What the endpoint said, if that is why.
     pub busy: Option<Said>,
+    /// Whether it concerns only some of the events of the lane, while the others may go.
+    pub is_partial: bool,
 }
 
 impl Hold {
     /// It has its share of the calls in flight.
-    pub(super) const SHARE: Self = Self { reason: HoldReason::Share, until: None, busy: None };
+    pub(super) const SHARE: Self =
+        Self { reason: HoldReason::Share, until: None, busy: None, is_partial: false };
 }
 
 /// The holds of one lane, each with its own end. Lanes that differ in their priority alone are held alike.
@@ -176,15 +179,15 @@ impl Holds {
     pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
         // Before all others: no time ends it.
         if self.is_unknown {
-            return Some(Hold { reason: HoldReason::Generation, until: None, busy: None });
+            return Some(Hold { reason: HoldReason::Generation, until: None, busy: None, is_partial: false });
         }
         let live = |until: &Timestamp| *until > now;
         let by_hand = |reason, until: Option<Option<Timestamp>>| {
             let until = until.filter(|until| until.is_none_or(|until| until > now));
-            until.map(|until| Hold { reason, until, busy: None })
+            until.map(|until| Hold { reason, until, busy: None, is_partial: false })
         };
         let timed = |reason, until: Option<Timestamp>, busy| {
-            until.filter(live).map(|until| Hold { reason, until: Some(until), busy })
+            until.filter(live).map(|until| Hold { reason, until: Some(until), busy, is_partial: false })
         };
         let (busy_until, busy) = self.busy.unzip();
         let holds = [

@@ -67,10 +67,10 @@ impl DispatchLane {
         let unread = || {
             // What was read before can still be sent: it is not held.
             let until = self.window.unread_until().filter(|_| self.buffer.is_empty())?;
-            Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
+            Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None, is_partial: false })
         };
         let reason = if self.keeps_stopped { HoldReason::Stopped } else { HoldReason::Clock };
-        let kept = Hold { reason, until: None, busy: None };
+        let kept = Hold { reason, until: None, busy: None, is_partial: true };
         let share = || (self.place == TurnPlace::Full).then_some(Hold::SHARE);
         self.holds
             .current(now)

@@ -210,7 +210,7 @@ impl Explainer<'_> {
             state: standing.word(),
             attempts: Some(waiting.attempts),
             last_attempts,
-            ..self.body(&call, &place, &report)
+            ..self.body(&call, &place, report)
         };
         Ok(json(&body, None))
     }
@@ -260,16 +260,21 @@ impl Explainer<'_> {
         let ahead = due_at.is_none().then(|| counts.map_or(0, |counts| counts.ready));
         let (due_at, is_dated, expires_at) = (*due_at, *is_dated, *expires_at);
         let place = ExplainedPlace { lane, due_at, is_dated, expires_at, ahead, under_way: false };
-        Ok(json(&self.body(&call, &place, &report), None))
+        Ok(json(&self.body(&call, &place, report), None))
     }
 
-    fn body(&self, call: &ExplainedCall<'_>, place: &ExplainedPlace, report: &LaneReport) -> ExplainBody {
+    fn body(&self, call: &ExplainedCall<'_>, place: &ExplainedPlace, mut report: LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
-        let doubt = self.doubt_about(place, report);
         let stops = self.stops.stops();
         let stop = stops.of_call(call.url, call.labels, self.clock.is_trusted().then_some(now));
         let stopped =
             stops.why_unreadable().map(HeldBy::stopped_unread).or_else(|| stop.map(HeldBy::stopped));
+        // What stops others of its lane does not hold it.
+        report.hold = report
+            .hold
+            .filter(|hold| !hold.is_partial || hold.reason != HoldReason::Stopped || stopped.is_some());
+        let report = &report;
+        let doubt = self.doubt_about(place, report);
         let held = match (place.due_at, &doubt) {
             _ if place.under_way => HeldBy::under_way(),
             (_, Some(doubt)) => HeldBy::doubt(doubt),

@@ -172,6 +172,9 @@ impl HeldBy {
                                        until it is synchronised or confirmed."
                 .to_owned(),
             // The reason of a stop is put in by whoever knows the event.
+            (HoldReason::Stopped, _) if hold.is_partial => {
+                "Some events of its lane are stopped by an operator.".to_owned()
+            }
             (HoldReason::Stopped, _) => {
                 format!("An operator has stopped it{}.", if hold.until.is_some() { end("until") } else { String::new() })
             }

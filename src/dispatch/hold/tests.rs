@@ -28,7 +28,7 @@ fn the_breaker_opens_after_failures_in_a_row_only() {
         assert!(holds.allow(500, ms(0)));
     }
     holds.ended(&down(), &POLICY, 1.0, ms(0));
-    let open = Hold { reason: HoldReason::Breaker, until: Some(ms(1000)), busy: None };
+    let open = Hold { reason: HoldReason::Breaker, until: Some(ms(1000)), busy: None, is_partial: false };
     assert_eq!(holds.current(ms(0)), Some(open));
     assert!(!holds.allow(0, ms(999)));
 }
@@ -56,7 +56,7 @@ fn the_endpoint_s_wish_holds_and_does_not_count_as_a_failure() {
     (0..9).for_each(|_| holds.ended(&wish, &POLICY, 1.0, ms(0)));
     assert_eq!(
         holds.current(ms(0)),
-        Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)), busy: None })
+        Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)), busy: None, is_partial: false })
     );
     assert!(holds.allow(99, ms(30_000)));
     assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
@@ -69,7 +69,8 @@ fn a_busy_endpoint_is_left_alone_and_neither_fails_nor_recovers() {
     (0..2).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
     (0..9).for_each(|_| holds.ended(&busy(API_LIMIT, 30), &POLICY, 1.0, ms(0)));
     holds.ended(&busy(SERVICE_OVER_QPS, 1), &POLICY, 1.0, ms(1));
-    let hold = Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(API_LIMIT) };
+    let hold =
+        Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(API_LIMIT), is_partial: false };
     assert_eq!(holds.current(ms(1)), Some(hold), "the longest wait holds");
     assert!(!holds.allow(0, ms(29_999)) && holds.allow(99, ms(30_000)));
     assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
@@ -88,7 +89,12 @@ fn an_answer_that_paces_the_next_call_holds_the_lane_and_counts_as_what_it_is() 
     holds.ended(&FINE, &POLICY, 1.0, ms(0));
     assert_eq!(holds.current(ms(0)), None, "the control");
     holds.ended(&paced(FINE), &POLICY, 1.0, ms(0));
-    let hold = Hold { reason: HoldReason::Busy, until: Some(ms(2_000)), busy: Some(NEXT_MESSAGE) };
+    let hold = Hold {
+        reason: HoldReason::Busy,
+        until: Some(ms(2_000)),
+        busy: Some(NEXT_MESSAGE),
+        is_partial: false,
+    };
     assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(2_000))));
     assert!(!holds.allow(0, ms(1_999)) && holds.allow(99, ms(2_000)));
     (0..3).for_each(|_| holds.ended(&paced(down()), &POLICY, 1.0, ms(10_000)));
@@ -100,7 +106,7 @@ fn what_was_not_processed_counts_for_the_breaker_and_a_shortage_of_ours_holds_wi
     let mut holds = Holds::default();
     let short = Outcome::Shortage { cause: Cause::Shortage(Shortage::Ports) };
     (0..9).for_each(|_| holds.ended(&short, &POLICY, 0.0, ms(0)));
-    let hold = Hold { reason: HoldReason::Shortage, until: Some(ms(500)), busy: None };
+    let hold = Hold { reason: HoldReason::Shortage, until: Some(ms(500)), busy: None, is_partial: false };
     assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(500))));
     assert!(holds.allow(99, ms(500)) && !holds.is_probing());
     for cause in [Cause::Connect, Cause::Refused, Cause::Tls] {
@@ -121,7 +127,10 @@ fn a_pause_without_an_end_outlasts_the_others() {
     let mut holds = Holds::default();
     (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
     holds.pause(Some(None));
-    assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Paused, until: None, busy: None }));
+    assert_eq!(
+        holds.current(ms(0)),
+        Some(Hold { reason: HoldReason::Paused, until: None, busy: None, is_partial: false })
+    );
     holds.pause(Some(Some(ms(500))));
     assert_eq!(holds.current(ms(0)).map(|hold| hold.reason), Some(HoldReason::Breaker));
     holds.pause(None);

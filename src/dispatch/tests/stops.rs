@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Bench, FINE, START, book, lane, ms};
 use crate::clock::{Leap, Timestamp};
-use crate::dispatch::{HoldReason, Input, Stop, StopTarget, Stops};
+use crate::dispatch::{Hold, HoldReason, Input, Stop, StopTarget, Stops};
 use crate::event::{Labels, Lane, LaneKey, Settlement};
 use crate::policy::testing;
 
@@ -101,6 +101,8 @@ fn a_stopped_host_holds_its_lane_and_its_calls_in_the_lanes_of_several_hosts() {
     let held = bench.planner.figures(bench.now).held;
     assert_eq!(held.len(), 2, "{held:?}");
     assert!(held.iter().all(|(_, hold)| hold.reason == HoldReason::Stopped));
+    let is_partial = |(lane, hold): &(Lane, Hold)| (*lane.key() == mixed) == hold.is_partial;
+    assert!(held.iter().all(is_partial), "others of the shared lane go on: {held:?}");
     stop(&mut bench, None, None);
     bench.pass(ms(100));
     assert_eq!((bench.sent_of(&sick), bench.sent_of(&mixed)), (10, 20));
