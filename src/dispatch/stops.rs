@@ -7,6 +7,7 @@
 //!
 //! Must not know: how stops are kept, who asks for them.
 
+use std::cell::LazyCell;
 use std::fmt;
 
 use crate::clock::Timestamp;
@@ -91,10 +92,11 @@ impl StopTarget {
         }
     }
 
-    fn concerns(&self, url: &CanonicalUrl, labels: &Labels) -> bool {
+    /// Whether it concerns a call to the host `called` of an event with these labels.
+    fn concerns(&self, called: &LazyCell<String, impl FnOnce() -> String>, labels: &Labels) -> bool {
         match self {
             Self::Everything => true,
-            Self::Host(host) => is_host(host, &url.host_and_port()),
+            Self::Host(host) => is_host(host, called),
             Self::Organisation(name) => {
                 ORGANISATION.iter().any(|label| labels.get(label) == Some(name.as_str()))
             }
@@ -175,7 +177,23 @@ impl Stops {
         labels: &Labels,
         now: Option<Timestamp>,
     ) -> Option<&Stop> {
-        longest(self.in_force(now).filter(|stop| stop.target.concerns(url, labels)))
+        // Written out once, however many hosts are stopped, and not at all when none is.
+        let called = LazyCell::new(|| url.host_and_port());
+        longest(self.in_force(now).filter(|stop| stop.target.concerns(&called, labels)))
+    }
+
+    /// Until when such a call is stopped: with no end while somebody has to end it.
+    pub(crate) fn call_until(
+        &self,
+        url: &CanonicalUrl,
+        labels: &Labels,
+        now: Option<Timestamp>,
+    ) -> Option<Option<Timestamp>> {
+        if self.unreadable.is_some() {
+            return Some(None);
+        }
+        // In doubt about time a stop has no end.
+        self.of_call(url, labels, now).map(|stop| stop.until.filter(|_| now.is_some()))
     }
 
     /// Whether an event may not start at `now`.

@@ -23,7 +23,7 @@ use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
-use crate::ingest::prospects::{Doomed, Prospects, Refusals};
+use crate::ingest::prospects::{Doomed, Prospects, Refusals, StoppedUntil};
 use crate::ingest::route::{CallRouter, EndpointOf};
 use crate::ingest::trial::{is_tried, keep};
 use crate::limit::{Admission, Forecast, Outlooks};
@@ -54,6 +54,8 @@ pub(crate) struct IntakeParts {
     pub refusals: Refusals,
     /// The outlooks of lanes and limiters that forecasts are made from; the housekeeper replaces them.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
+    /// Until when emergency stops hold calls back.
+    pub stopped: StoppedUntil,
     /// Begins the spans of acceptances, where spans are exported.
     pub tracer: Tracer,
     /// Cancelled when no more events are taken.
@@ -268,7 +270,8 @@ impl Intake {
         }
         // The same policies and the same moment for the whole batch.
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
-        let mut prospects = Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), now);
+        let mut prospects =
+            Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), &parts.stopped, now);
         let mut verdicts = Vec::with_capacity(items.len());
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());

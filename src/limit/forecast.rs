@@ -183,6 +183,15 @@ impl Outlooks {
     }
 }
 
+impl Forecast {
+    /// The same of a call that an emergency stop holds back until then, or without an end.
+    #[must_use]
+    pub(crate) fn stopped(self, until: Option<Timestamp>) -> Self {
+        let starts_at = self.starts_at.zip(until).map(|(at, until)| at.max(until));
+        Self { starts_at, ..self }
+    }
+}
+
 impl LaneOutlook {
     /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
     #[must_use]
@@ -197,11 +206,8 @@ impl LaneOutlook {
         };
         // Stopped events go on being taken, whatever becomes of those that are doomed.
         let expires_first = starts_at.is_none_or(|at| at >= expires_at);
-        let starts_at = match self.stopped {
-            Some(until) => starts_at.zip(until).map(|(at, until)| at.max(until)),
-            None => starts_at,
-        };
-        Forecast { starts_at, expires_first }
+        let forecast = Forecast { starts_at, expires_first };
+        self.stopped.map_or(forecast, |until| forecast.stopped(until))
     }
 
     /// The policy that such a call waits for longest, with the kind of its limit; without one, its pause. `None` when that

@@ -73,6 +73,7 @@ impl Behind<'_> {
         tracer: Tracer,
     ) -> Intake {
         let config = self.config;
+        let (stops, clock) = (self.stops.clone(), self.clock.clone());
         Intake::new(IntakeParts {
             router: router.clone(),
             policies: self.policies.clone(),
@@ -87,6 +88,9 @@ impl Behind<'_> {
                 about: ABOUT,
             },
             outlooks: self.outlooks.clone(),
+            stopped: Arc::new(move |url, labels| {
+                stops.stops().call_until(url, labels, clock.is_trusted().then(|| clock.now()))
+            }),
             targets,
             tracer,
             closing: self.closing.clone(),

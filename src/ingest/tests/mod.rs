@@ -304,6 +304,11 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
             about: AboutPolicies { source_of: |label| Some(format!("where {label} comes from")) },
         },
         outlooks: Arc::default(),
+        stopped: Arc::new(|url, _| match url.path() {
+            "/stopped" => Some(None),
+            "/stopped-for-an-hour" => Some(Some(START + Duration::from_secs(3600))),
+            _ => None,
+        }),
         targets: targets.clone(),
         tracer: Tracer::default(),
         closing: closing.clone(),

@@ -44,6 +44,23 @@ async fn a_receipt_tells_when_the_call_would_start() {
     );
 }
 
+/// Whatever the last look at the lanes has found: a stop has come since, or stops some events of a lane only.
+#[tokio::test]
+async fn the_forecast_of_a_stopped_call_knows_its_stop() {
+    let door = door().await;
+    for (path, starts_at) in [
+        ("stopped", Value::Null),
+        ("stopped-for-an-hour", "2023-11-14T23:13:20.000Z".into()),
+        ("a", "2023-11-14T22:13:20.010Z".into()),
+    ] {
+        let event = json!({"url": format!("https://api.test/{path}"), "ttl_seconds": 60});
+        let (status, receipt) = post_json(&door, &event.to_string()).await;
+        let forecast = &receipt["forecast"];
+        assert_eq!((status, &forecast["starts_at"]), (202, &starts_at), "{path}: {receipt}");
+        assert_eq!(forecast["expires_first"], false, "stopped events go on being taken");
+    }
+}
+
 #[tokio::test]
 async fn doomed_events_are_refused_when_they_are_to_be() {
     let door = door_on(usize::MAX, Unmatched::Refuse, Doomed::Refuse).await;
