@@ -100,7 +100,7 @@ struct Filter {
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// How their URL begins, without its query
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = url_prefix)]
     url_prefix: Option<String>,
     /// They were accepted later, such as 2030-01-31T08:00:00Z
     #[arg(long, value_name = "DATE")]
@@ -153,6 +153,14 @@ impl Filter {
 }
 
 /// Labels as a member of a filter; none without one.
+/// A beginning of URLs that says something: every URL begins with nothing.
+fn url_prefix(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("is empty: every URL begins so".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn labels(labels: &[(String, String)]) -> Option<(String, Value)> {
     let members: Map<String, Value> =
         labels.iter().map(|(label, value)| (label.clone(), json!(value))).collect();

@@ -52,8 +52,9 @@ fn plain(text: &str) -> Result<String, String> {
 }
 
 impl Arguments {
+    /// The place comes last, as in the links of answers: whoever goes on finds it there.
     fn path(&self) -> String {
-        let given = [("after", &self.after), ("policy", &self.policy), ("result", &self.result)];
+        let given = [("policy", &self.policy), ("result", &self.result), ("after", &self.after)];
         let given =
             given.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", value.as_ref()?)));
         let wait = if self.follow { format!("&wait_seconds={WAIT_SECONDS}") } else { String::new() };
@@ -74,18 +75,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = arguments.config.load()?.config.listen.address;
     let mut client = Client::connect(address).await?;
     let mut path = arguments.path();
+    let mut has_read = false;
     loop {
         let was = path.clone();
         let (mut lines, next) = match client.page_of_lines(&path).await {
             Ok(answer) => answer,
             Err(failure) => {
-                // Whoever follows has to know where to go on.
-                if let Some((_, cursor)) = was.rsplit_once("after=") {
+                // Whoever follows has to know where to go on; what was given and not taken is known.
+                if has_read && let Some((_, cursor)) = was.rsplit_once("after=") {
                     note(&format!("go on with --after {cursor}"));
                 }
                 return Err(failure);
             }
         };
+        has_read = true;
         let mut is_empty = true;
         while let Some(line) = lines.next().await? {
             is_empty = false;
@@ -118,7 +121,7 @@ mod tests {
     fn options_become_parameters() {
         let line = ["x", "--after", "now", "--follow", "--policy", "crm", "--result", "dead"];
         let path = Line::parse_from(line).arguments.path();
-        assert_eq!(path, "/v1/outcomes?limit=1000&wait_seconds=30&after=now&policy=crm&result=dead");
+        assert_eq!(path, "/v1/outcomes?limit=1000&wait_seconds=30&policy=crm&result=dead&after=now");
         assert!(Line::try_parse_from(["x", "--after", "a&b"]).is_err());
     }
 }

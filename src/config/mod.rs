@@ -104,7 +104,7 @@ pub struct Listen {
     pub hosts: Vec<String>,
     /// Most connections at once that serve every request.
     pub max_connections: usize,
-    /// Most connections beyond those, for everything but events.
+    /// Most connections beyond those, for everything but events and their ends.
     pub reserved_connections: usize,
     /// Most connections of one address other than loopback.
     pub max_connections_per_peer: usize,

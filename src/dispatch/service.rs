@@ -375,7 +375,9 @@ impl Service {
         }
     }
 
-    fn settle(&mut self, settled: SettledEntry) {
+    fn settle(&mut self, mut settled: SettledEntry) {
+        // First: what is told of it is what becomes of it.
+        settled.settlement = self.queue.last_call(&settled.entry, settled.settlement);
         lines::log(&settled);
         lines::log_dead(&settled, &self.ruled_by);
         emitted::count(&settled);

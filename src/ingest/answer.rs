@@ -12,7 +12,7 @@ use crate::ingest::ended::EndBody;
 use crate::ingest::intake::{IntakeAnswer, Receipt};
 use crate::ingest::prospects::AboutPolicies;
 use crate::ingest::route::EndpointOf;
-use crate::ingest::tried::{AttemptBody, attempts};
+use crate::ingest::tried::{AttemptBody, attempts_at};
 use crate::limit::Forecast;
 use crate::policy::Runtime;
 use crate::problem::{About, FieldError, Problem};
@@ -198,8 +198,8 @@ impl<'a> StateBody<'a> {
     }
 
     /// The same with what is kept of the attempts.
-    fn with_attempts(self, details: Vec<AttemptDetail>) -> Self {
-        Self { last_attempts: attempts(details), ..self }
+    fn with_attempts(self, standing: &Standing, details: Vec<AttemptDetail>) -> Self {
+        Self { last_attempts: attempts_at(standing, details), ..self }
     }
 
     /// The same of an event that has ended and of which this redrive is on record.
@@ -220,7 +220,7 @@ pub(super) fn state(
     tried: Vec<AttemptDetail>,
 ) -> Option<Vec<u8>> {
     let body = StateBody::of(id, standing, runtime, about, endpoint_of)?;
-    Some(json(&body.with_redrive(last).with_attempts(tried)))
+    Some(json(&body.with_redrive(last).with_attempts(standing, tried)))
 }
 
 fn waiting_body<'w>(waiting: &'w WaitingEntry, endpoint_of: &EndpointOf) -> WaitingBody<'w> {

@@ -8,6 +8,8 @@ use crate::ingest::http::reads_lines;
 
 /// Path at which events are handed in; each can be looked up below it.
 const EVENTS: &str = "/v1/events";
+/// Path at which ends are followed, by any number of clients that wait.
+const OUTCOMES: &str = "/v1/outcomes";
 
 /// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
 /// less exact: a body that only claims to be streamed would be waited for without end.
@@ -16,9 +18,13 @@ pub(crate) fn is_stream<B>(request: &Request<B>) -> bool {
     request.uri().path() == EVENTS && reads_lines(request.headers())
 }
 
-/// Whether a request hands in events or asks for one. An operator's verbs, such as a cancellation, do neither.
+/// Whether a request hands in events, asks for one, or follows their ends. An operator's verbs, such as a cancellation, do none
+/// of these.
 #[must_use]
 pub(crate) fn is_for_events(method: &Method, uri: &Uri) -> bool {
+    if uri.path() == OUTCOMES {
+        return true;
+    }
     match uri.path().strip_prefix(EVENTS) {
         Some("") => true,
         // No id has a colon in it: what follows one is a verb.
@@ -33,13 +39,21 @@ mod tests {
 
     #[test]
     fn the_door_for_events_is_told_by_its_path() {
-        for path in ["/v1/events", "/v1/events/x", "/v1/events?a"] {
+        for path in
+            ["/v1/events", "/v1/events/x", "/v1/events?a", "/v1/outcomes", "/v1/outcomes?wait_seconds=60"]
+        {
             assert!(is_for_events(&Method::GET, &path.parse().expect("uri")), "{path}");
             assert!(is_for_events(&Method::POST, &path.parse().expect("uri")), "{path}");
         }
-        for path in
-            ["/v1/eventsource", "/livez", "/metrics", "/v1/policies", "/authoring/throttlingConfigs", "*"]
-        {
+        for path in [
+            "/v1/eventsource",
+            "/v1/outcomesx",
+            "/livez",
+            "/metrics",
+            "/v1/policies",
+            "/authoring/throttlingConfigs",
+            "*",
+        ] {
             assert!(!is_for_events(&Method::GET, &path.parse().expect("uri")), "{path}");
         }
         for (method, path) in [

@@ -45,4 +45,4 @@ pub(crate) use http::{event_id, routes};
 pub(crate) use intake::{Intake, IntakeParts};
 pub(crate) use prospects::{AboutPolicies, Doomed, Refusals, UsageHeaders};
 pub(crate) use route::{CallRouter, Defaults, EgressCheck, EndpointOf, NoRoute, Unmatched};
-pub(crate) use tried::{AttemptBody, attempts};
+pub(crate) use tried::{AttemptBody, attempts, attempts_at};

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::event::{AnswerExcerpt, AttemptDetail, NamedTime, Noticed};
+use crate::queue::{End, Standing};
 
 /// One attempt of an event that had a failure.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,6 +79,21 @@ struct AnswerBody {
     is_cut: bool,
 }
 
+/// The attempts of the event that stands there. What endpoints answered is not shown of one that was cancelled, nor of one of which
+/// that is not known any more: an operator may have purged it for what it holds.
+pub(crate) fn attempts_at(standing: &Standing, mut details: Vec<AttemptDetail>) -> Option<Vec<AttemptBody>> {
+    let is_told = match standing {
+        Standing::Settled(known) => known.as_ref().is_some_and(|known| known.end != End::Cancelled),
+        _ => true,
+    };
+    if !is_told {
+        for noticed in details.iter_mut().filter_map(|detail| detail.noticed.as_mut()) {
+            noticed.answer = None;
+        }
+    }
+    attempts(details)
+}
+
 /// The attempts as they are shown, the newest first; `None` of an event without any.
 pub(crate) fn attempts(details: Vec<AttemptDetail>) -> Option<Vec<AttemptBody>> {
     (!details.is_empty()).then(|| details.into_iter().map(AttemptBody::of).collect())
@@ -122,5 +138,47 @@ impl AnswerBody {
     fn of(excerpt: AnswerExcerpt) -> Self {
         let AnswerExcerpt { status, head, body, is_cut } = excerpt;
         Self { status, head, body, is_cut }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::{EventId, Follows, Reason, Why};
+    use crate::queue::KnownEnd;
+
+    #[test]
+    fn answers_are_not_shown_of_what_may_have_been_purged() {
+        let excerpt = AnswerExcerpt {
+            status: 503,
+            head: String::new(),
+            body: Some("a name".to_owned()),
+            is_cut: false,
+        };
+        let detail = || AttemptDetail {
+            event: EventId::new(1, 1),
+            number: 1,
+            started_at: Timestamp::ZERO,
+            took: Duration::ZERO,
+            result: "http_503".into(),
+            status: Some(503),
+            then: Follows { what: "retried".into(), why: "backoff".into(), next_at: None },
+            noticed: Some(Box::new(Noticed { answer: Some(excerpt.clone()), ..Noticed::default() })),
+        };
+        let known = |end, reason| {
+            let why = Why { reason, status: None, limited: None };
+            Standing::Settled(Some(KnownEnd { end, why, lane: None }))
+        };
+        for (standing, is_shown) in [
+            (known(End::Cancelled, Reason::Cancelled), false),
+            (Standing::Settled(None), false),
+            (known(End::Dead, Reason::Status(404)), true),
+        ] {
+            let shown = attempts_at(&standing, vec![detail()]).expect("an attempt").remove(0);
+            assert_eq!((shown.number, shown.answer.is_some()), (1, is_shown), "{standing:?}");
+        }
     }
 }

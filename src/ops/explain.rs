@@ -13,7 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{self, CanonicalUrl, Event, EventId, Labels, Lane};
 use crate::ingest::{
-    AboutPolicies, AskedCall, AttemptBody, CallRouter, EndBody, NoRoute, attempts, no_event,
+    AboutPolicies, AskedCall, AttemptBody, CallRouter, EndBody, NoRoute, attempts_at, no_event,
 };
 use crate::limit::{LimitKind, Outlooks};
 use crate::ops::StopRecord;
@@ -180,7 +180,7 @@ impl Explainer<'_> {
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
         let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
-        let last_attempts = attempts(self.queue.attempts_of(standing.name_of(id)).await);
+        let last_attempts = attempts_at(&standing, self.queue.attempts_of(standing.name_of(id)).await);
         let Some(waiting) = standing.waiting() else {
             let Standing::Settled(known) = standing else { return Err(no_event(self.queue.known_since())) };
             let runtime = self.policies.runtime();

@@ -5,10 +5,11 @@
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
 //!               -> authoring: PUT, DELETE -> policy book
-//!               -> events: list, cancel, delay, send-now, one or many -> queue
+//!               -> events: list, cancel, delay, send-now, one or many; purge, dead ones too -> queue
 //!               -> stops: pause and resume everything, a host, an organisation -> a document, dispatcher
 //! changes: many at once, counted, confirmed, with progress: the work is that of events, or of dead
 //! dead: dead letters -> queue: they are shown, redriven and purged
+//! outcomes: how events ended, page by page or waited for -> the log of ends
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!

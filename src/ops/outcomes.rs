@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
+use crate::clock::Clock;
 use crate::event::PolicyId;
 use crate::ops::desk::{OpsAnswer, respond, shutting_down};
 use crate::ops::query::{Parameters, cursor_after, invalid};
@@ -41,6 +42,8 @@ const SEPARATOR: char = '.';
 pub(crate) struct OutcomeDesk {
     /// The ends that are kept.
     pub ends: Arc<dyn EndLog>,
+    /// How long looks take.
+    pub clock: Clock,
     /// Cancelled when the daemon stops: nobody waits any longer.
     pub closing: CancellationToken,
 }
@@ -204,6 +207,7 @@ impl OutcomeDesk {
             loop {
                 // Before the look: an end in between is not missed.
                 let mut grown = self.ends.grown();
+                let begun = self.clock.now();
                 let found = self.find(from, &meant, most).await?;
                 if !found.lines.is_empty() {
                     return Ok::<_, Box<Problem>>(found);
@@ -212,6 +216,9 @@ impl OutcomeDesk {
                 if self.ends.kept().next == found.next {
                     // It ends only with the store.
                     let _ = grown.changed().await;
+                } else {
+                    // As long as it has looked: a search of very much leaves half of the time to others.
+                    tokio::time::sleep(self.clock.now().since(begun)).await;
                 }
             }
         });

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::event::{Entry, EventId, Facts, LaneKey, Reason, Settlement, Why};
+use crate::queue::Queue;
 use crate::queue::counters::count_end;
 use crate::queue::ends::RecentEnds;
 use crate::queue::last_calls::LastCalls;
@@ -73,6 +74,13 @@ pub(super) struct Settler {
     settled: Notify,
     /// Nothing became durable since somebody waited for it in vain.
     is_stuck: AtomicBool,
+}
+
+impl Queue {
+    /// What becomes of an entry whose call came back, where an operator purges it: it is neither repeated nor parked.
+    pub(crate) fn last_call(&self, entry: &Entry, settlement: Settlement) -> Settlement {
+        self.0.settler.last_calls.ended(entry, settlement)
+    }
 }
 
 impl Settler {

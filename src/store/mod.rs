@@ -384,7 +384,7 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// [`StoreError::Damaged`] when what is there is not what was written.
     fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>>;
 
-    /// Replaces the document if it is as expected. One that is damaged and not vital counts as absent: its bytes are kept,
+    /// Replaces the document if it is as expected. One that is damaged or newer and not vital counts as absent: its bytes are kept,
     /// and a doubt says so.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ impl Behind<'_> {
     }
 
     fn outcome_desk(&self) -> OutcomeDesk {
-        OutcomeDesk { ends: self.queue.ends(), closing: self.closing.clone() }
+        OutcomeDesk { ends: self.queue.ends(), clock: self.clock.clone(), closing: self.closing.clone() }
     }
 
     fn dead_desk(&self, router: CallRouter, runs: ops::Runs) -> DeadDesk {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::ConfigArguments;
 use crate::cli::changes::Wanted;
 use crate::cli::client::Client;
-use crate::cli::events::{Filter, labels};
+use crate::cli::events::{Filter, labels, url_prefix};
 use crate::cli::exit::Failure;
 use crate::cli::output::OutputArguments;
 use crate::cli::policies::label;
@@ -54,7 +54,7 @@ pub(super) struct Purge {
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label, required_unless_present = "url_prefix")]
     label: Vec<(String, String)>,
     /// How their URL begins, without its query
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = url_prefix)]
     url_prefix: Option<String>,
     #[command(flatten)]
     common: Common,

@@ -73,7 +73,8 @@ impl Filter {
             state: state.transpose()?,
             priority: priority.transpose()?,
             labels,
-            url_prefix: given.url_prefix.map(str::to_owned),
+            // Every URL begins so: it names nothing.
+            url_prefix: given.url_prefix.filter(|prefix| !prefix.is_empty()).map(str::to_owned),
             accepted_after: accepted_after.transpose()?,
             accepted_until: None,
         })

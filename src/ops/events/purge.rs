@@ -18,6 +18,7 @@ use crate::ops::events::filter::Filter;
 use crate::ops::events::many::{EventWork, waiting};
 use crate::queue::{Change, Parked, QueueError, ReadAhead};
 use crate::store::{DeadLetter, LetterOrder, LetterPlace, ReadLimit, record};
+use crate::telemetry::EventsChanged;
 
 /// Letters that are purged together, and that a count reads at once.
 const BATCH: ReadLimit = ReadLimit { entries: 256, bytes: 3 << 19 };
@@ -67,12 +68,20 @@ impl PurgeWork {
     async fn step(&self, after: Option<Place>) -> Result<Step, QueueError> {
         self.has_begun.store(true, Ordering::Relaxed);
         let ended = self.waiting.queue.take_last_calls();
-        let mut step = self.next(after).await?;
-        step.tally.changed += ended.len() as u64;
+        let count = ended.len() as u64;
         for (lane, id) in ended {
             // There is nothing to hand over.
             self.waiting.dispatch.let_go(lane, HashSet::from([id])).await;
         }
+        if count > 0 {
+            EventsChanged { change: "purge", count }.emit();
+        }
+        // What has ended counts, whatever comes of the rest.
+        let mut step = match self.next(after).await {
+            Ok(step) => step,
+            Err(error) => Step { tally: Tally::default(), next: after, error: Some(error) },
+        };
+        step.tally.changed += count;
         Ok(step)
     }
 

@@ -32,7 +32,7 @@ impl World {
         let store = Arc::new(MemoryStore::new(Clock::manual(Timestamp::from_millis(1_000))));
         let closing = CancellationToken::new();
         let ends = Arc::clone(&store).ends();
-        let router = outcome_routes(OutcomeDesk { ends, closing: closing.clone() });
+        let router = outcome_routes(OutcomeDesk { ends, clock: Clock::system(), closing: closing.clone() });
         Self { store, router, closing }
     }
 

@@ -26,6 +26,8 @@ use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::{DocumentStore, Doubts, Expect, StoreError, Version};
 
 const NAME: &str = "stops";
+/// Where the bytes of a record go that could not be understood when an operator resumed everything.
+const UNREAD: &str = "stops-unread";
 const FORMAT: u32 = 1;
 
 /// How often, and after what time, a record is read again that the system does not let be read.
@@ -155,7 +157,7 @@ impl StopRecord {
     }
 
     /// Ends the stop of this target: it is off the record before anything goes on. Ending the stop of everything also takes
-    /// the place of a record that is damaged.
+    /// the place of a record that cannot be read, whose bytes are kept.
     pub(in crate::ops) async fn end(
         &self,
         dispatch: &DispatchHandle,
@@ -165,6 +167,7 @@ impl StopRecord {
         let again = self.read_again(dispatch).await;
         let is_given_up = again.is_err() && *target == StopTarget::Everything;
         let stops = if is_given_up {
+            self.keep_unread().await?;
             Stops::default()
         } else {
             again?;
@@ -197,11 +200,26 @@ impl StopRecord {
         dispatch.stop_by(stops).await.ok_or(RecordError::Closed)
     }
 
+    /// Keeps what is on record under another name, where the store reads it and this does not understand it.
+    async fn keep_unread(&self) -> Result<(), StoreError> {
+        let documents = &self.0.documents;
+        // What the store cannot read it keeps by itself.
+        let Ok(Some((_, body))) = documents.get(NAME).await else { return Ok(()) };
+        let expect = match documents.get(UNREAD).await {
+            Ok(Some((_, kept))) if kept == body => return Ok(()),
+            Ok(Some((version, _))) => Expect::At(version),
+            Ok(None) | Err(StoreError::Damaged { .. } | StoreError::Format { .. }) => Expect::Absent,
+            Err(error) => return Err(error),
+        };
+        documents.put(UNREAD, expect, body).await?;
+        Ok(())
+    }
+
     async fn put(&self, stops: &Stops) -> Result<Version, StoreError> {
         let expect = match self.0.documents.get(NAME).await {
             Ok(Some((version, _))) => Expect::At(version),
-            // What is damaged is kept beside the new one, and a doubt says so.
-            Ok(None) | Err(StoreError::Damaged { .. }) => Expect::Absent,
+            // What the store cannot read is kept beside the new one, and a doubt says so.
+            Ok(None) | Err(StoreError::Damaged { .. } | StoreError::Format { .. }) => Expect::Absent,
             Err(error) => return Err(error),
         };
         self.0.documents.put(NAME, expect, encode(stops)).await

@@ -109,6 +109,9 @@ async fn a_purge_says_what_it_is_about() {
     for (body, pointer) in [
         (json!({}), "/filter"),
         (json!({"filter": {}}), "/filter"),
+        (json!({"filter": {"url_prefix": ""}}), "/filter"),
+        (json!({"filter": {"labels": {}}}), "/filter"),
+        (json!({"filter": {"labels": {}, "url_prefix": ""}}), "/filter"),
         (json!({"filter": {"policy": "api"}}), "/filter"),
         (json!({"filter": {"labels": {"key": 1}}}), "/filter/labels"),
         (json!({"all": true}), "/all"),

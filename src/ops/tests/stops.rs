@@ -108,6 +108,9 @@ async fn what_is_on_record_holds_after_a_restart_and_what_cannot_be_read_stops_e
     assert!(unread.end(&world.dispatch, &host).await.is_err());
     unread.end(&world.dispatch, &crate::dispatch::StopTarget::Everything).await.expect("given up");
     assert!(unread.stops().why_unreadable().is_none());
+    let kept = documents.body("stops-unread").expect("kept").1;
+    assert_eq!(kept, "{\"format\":9}", "its bytes are kept");
+    assert_ne!(documents.body("stops").expect("anew").1, kept);
 }
 
 #[tokio::test]

@@ -151,11 +151,14 @@ impl DocumentStore for Documents {
 impl Inner {
     fn replace(&self, name: &str, expect: Expect, body: &[u8]) -> Result<Version, StoreError> {
         let path = path(&self.root, name);
+        let may_replace = name != book::NAME && matches!(expect, Expect::Absent);
         let found = match read(&path) {
-            Err(StoreError::Damaged { reason, .. })
-                if name != book::NAME && matches!(expect, Expect::Absent) =>
-            {
+            Err(StoreError::Damaged { reason, .. }) if may_replace => {
                 self.set_aside(name, &path, &reason)?;
+                None
+            }
+            Err(error @ StoreError::Format { .. }) if may_replace => {
+                self.set_aside(name, &path, &error.to_string())?;
                 None
             }
             read => read?.map(|(version, _)| version),
@@ -178,7 +181,7 @@ impl Inner {
             kind: DoubtKind::Document,
             subject: format!("documents/{name}.json"),
             detail: format!(
-                "it was damaged ({reason}), and is kept beside the new one with .damaged in its name"
+                "it could not be read ({reason}), and is kept beside the new one with .damaged in its name"
             ),
             way_out: "run `tidegate store verify`, then acknowledge; the document has been written anew"
                 .to_owned(),

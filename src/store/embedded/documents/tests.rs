@@ -107,6 +107,8 @@ async fn damage_and_newer_formats_name_the_file() {
     }
     fs::write(&path, sealed::seal(FORMAT + 1, 1, b"")).expect("writes");
     assert!(matches!(docs.get("other").await, Err(StoreError::Format { found: 3, .. })));
+    docs.put("other", Expect::Absent, body("new")).await.expect("in its place");
+    assert_eq!(docs.get("other").await.expect("reads"), Some((Version(1), body("new"))));
     fs::write(&path, "{\"format\":1,\"version\":7}\nold").expect("writes");
     assert_eq!(docs.get("other").await.expect("reads"), Some((Version(7), body("old"))), "the control");
 }
