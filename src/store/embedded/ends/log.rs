@@ -376,11 +376,9 @@ fn find(dir: &Path, salt: u64) -> io::Result<FoundFiles> {
             }
         }
         // Only the last file is written.
-        if let Some(before) = found.last.take() {
-            if let Some(sealed) = seal(&before) {
-                let at = found.sealed.partition_point(|file| file.head.number < sealed.head.number);
-                found.sealed.insert(at, sealed);
-            }
+        if let Some(sealed) = found.last.take().and_then(|before| seal(&before)) {
+            let at = found.sealed.partition_point(|file| file.head.number < sealed.head.number);
+            found.sealed.insert(at, sealed);
         }
     }
     Ok(found)
