@@ -257,6 +257,7 @@ async fn the_metrics_stay_small_and_complete() {
         sizes.push(text.len());
         assert_eq!(server.stop().code(), Some(0));
     }
-    // The control: with a series for each it would grow with the policies.
-    assert!(sizes[0] < 100_000 && sizes[1] > 4 * sizes[0], "{sizes:?}");
+    // The first bound grows with the number of metrics alone. The control: with a series for each policy a page would grow
+    // with them.
+    assert!(sizes[0] < 110_000 && sizes[1] > 4 * sizes[0], "{sizes:?}");
 }

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_becomes_read_only_ends_it_with_74_and_loses_nothing() {
-    let volume = Volume::ext4(512 << 20, "errors=remount-ro");
+    let volume = Volume::ext4(640 << 20, "errors=remount-ro");
     let options = ServerOptions::new(&volume.path().join("data"));
     let receiver = Receiver::start().await;
     let mut server = Server::start(&options);

@@ -99,6 +99,7 @@ fn own() -> Vec<Step> {
         step("explain_event", 200),
         Step { example: "list", ..step("enqueue", 200) },
         Step { example: "", ..step("enqueue", 200) },
+        step("follow_outcomes", 200),
         step("list_dead_letters", 200),
         Step { query: "?group_by=reason,endpoint", ..step("list_dead_letters", 200) },
         Step { query: "?status=7", ..step("list_dead_letters", 400) },
