@@ -1,7 +1,7 @@
 //! Events that may end the process: which of them may start, and how many at a time.
 //!
 //! - An event that was under way in two ends of a process in a row is suspected. Suspects start one at a time, or some more
-//!   when there are very many, so that a further end leaves one under suspicion, or few.
+//!   when there are very many, so that a further end leaves one under suspicion, or few. Of few the one is blamed.
 //! - One whose call ends, or has lasted for [`TRIAL`], is suspected no longer: the process lives.
 //! - One that is set aside does not start again by itself.
 //!
@@ -20,6 +20,9 @@ use crate::store::FlightsFound;
 const FOR_ONE_MORE: usize = 128;
 /// From so many ends on in which its call was under way an event is suspected.
 const SUSPECTED_FROM: u8 = 2;
+/// Of more suspects than these an end blames nobody yet, it only makes them fewer: each is under way for a moment when it is
+/// tried, so that a kill from outside would hit one of many easily.
+const FEW: usize = 16;
 /// For so long a call is under suspicion: what ends a process does it when a call begins, or is answered.
 pub(super) const TRIAL: Duration = Duration::from_secs(2);
 /// How long a suspect waits at least for those before it.
@@ -48,6 +51,7 @@ pub(super) struct Suspects {
     /// Calls under suspicion, with their starts.
     under_way: HashMap<EventId, Timestamp>,
     at_a_time: usize,
+    are_many: bool,
     set_aside: HashSet<EventId>,
     /// Events that are older than this may have been under way in an end before which nothing was marked.
     any_before: Timestamp,
@@ -64,6 +68,7 @@ impl Suspects {
             ends,
             under_way: HashMap::new(),
             at_a_time: (suspected / FOR_ONE_MORE).max(1),
+            are_many: suspected > FEW,
             set_aside: found.set_aside.iter().copied().collect(),
             any_before: if found.any_was { now } else { Timestamp::ZERO },
             cleared: HashSet::new(),
@@ -102,7 +107,8 @@ impl Suspects {
         let may_have_been = id.accepted_at() < self.any_before
             && self.cleared.len() < CLEARED_MAX
             && !self.cleared.contains(&id);
-        self.ends.get(&id).copied().unwrap_or(u8::from(may_have_been))
+        let ends = self.ends.get(&id).copied().unwrap_or(u8::from(may_have_been));
+        if self.are_many { ends.min(SUSPECTED_FROM - 1) } else { ends }
     }
 
     /// The call of an event has ended, and the process has not.
@@ -183,6 +189,20 @@ mod tests {
         assert_eq!(suspects.started(id(1), NOW), 0);
         suspects.calm();
         assert_eq!((suspects.ask(id(2), NOW), suspects.started(id(2), NOW)), (None, 0));
+    }
+
+    #[test]
+    fn an_end_of_many_suspects_makes_them_fewer_and_blames_nobody() {
+        let suspects = |count: u64| {
+            let all: Vec<(u64, u8)> = (0..count).map(|ms| (ms, 2)).collect();
+            Suspects::new(&found(&all), NOW)
+        };
+        assert_eq!(
+            suspects(FEW as u64 + 1).started(id(1), NOW),
+            1,
+            "with the end to come it is suspected once more"
+        );
+        assert_eq!(suspects(FEW as u64).started(id(1), NOW), 2, "with the end to come it is set aside");
     }
 
     #[test]
