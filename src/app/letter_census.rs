@@ -44,7 +44,7 @@ impl LetterCensus {
         Self { parked, queue, clock, counts: Arc::default() }
     }
 
-    /// Counts until `cancelled`.
+    /// Counts at once and whenever letters came or went, until `cancelled`.
     pub(super) async fn run(self, cancelled: CancellationToken) {
         let _ = cancelled.run_until_cancelled(self.count_for_ever()).await;
     }

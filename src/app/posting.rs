@@ -95,7 +95,7 @@ impl Posting {
         Ok(Some(Self { parts, url, place, kept, missed_before: None, is_failing: false }))
     }
 
-    /// Posts until `ended`.
+    /// Posts each end once it is on record, until `ended`; a failed post is repeated.
     pub(super) async fn run(mut self, ended: CancellationToken) {
         let mut turns = tokio::time::interval(self.parts.options.every());
         // Late ones must not be made up for by a burst.

@@ -9,11 +9,12 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::{Client, refusal};
+use crate::cli::daemon::DaemonArguments;
 use crate::cli::exit::Failure;
+use crate::cli::note;
 use crate::cli::output::{OutputArguments, Style, TextTable, left, right};
 use crate::cli::progress::Progress;
 use crate::cli::words::{age, count, grouped, list, or_dash, text};
-use crate::cli::{ConfigArguments, note};
 use crate::clock::{Clock, Timestamp};
 
 const EXAMPLES: &str = "\
@@ -37,21 +38,11 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the changes since the start of the daemon, newest first
-    List(Common),
+    List(DaemonArguments),
     /// Show one change, and how far it is
     Show(One),
     /// Have a change end after the batch that it is about; what it has changed stays changed
     Stop(One),
-}
-
-/// Where the daemon is, and how the answer is written.
-#[derive(Debug, Args)]
-struct Common {
-    /// `--listen` (listen.address) says where the daemon listens
-    #[command(flatten)]
-    config: ConfigArguments,
-    #[command(flatten)]
-    output: OutputArguments,
 }
 
 #[derive(Debug, Args)]
@@ -59,28 +50,22 @@ struct One {
     /// The number of the change
     id: u64,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (method, path, common) = match arguments.verb {
-        Verb::List(common) => {
-            let answer = common.client().await?.get("/v1/changes").await?;
+    let (method, path, daemon) = match arguments.verb {
+        Verb::List(daemon) => {
+            let answer = daemon.client().await?.get("/v1/changes").await?;
             let now = Clock::system().now();
-            return common.output.print(&answer, |style| table(list(&answer, "/changes"), style, now));
+            return daemon.output.print(&answer, |style| table(list(&answer, "/changes"), style, now));
         }
-        Verb::Show(One { id, common }) => (Method::GET, format!("/v1/changes/{id}"), common),
-        Verb::Stop(One { id, common }) => (Method::POST, format!("/v1/changes/{id}:stop"), common),
+        Verb::Show(One { id, daemon }) => (Method::GET, format!("/v1/changes/{id}"), daemon),
+        Verb::Stop(One { id, daemon }) => (Method::POST, format!("/v1/changes/{id}:stop"), daemon),
     };
-    let answer = ask(&mut common.client().await?, method, &path, None).await?;
+    let answer = ask(&mut daemon.client().await?, method, &path, None).await?;
     let now = Clock::system().now();
-    common.output.print(&answer, |style| table(std::slice::from_ref(&answer), style, now))
-}
-
-impl Common {
-    async fn client(&self) -> Result<Client, Failure> {
-        Client::connect(self.config.load()?.config.listen.address).await
-    }
+    daemon.output.print(&answer, |style| table(std::slice::from_ref(&answer), style, now))
 }
 
 /// A change of many that is to be counted, confirmed and watched to its end.
@@ -93,7 +78,7 @@ pub(super) struct Wanted<'w> {
     pub things: &'w str,
     /// What would be done to them, such as `dropped for good`.
     pub done: &'w str,
-    /// Nothing is asked.
+    /// The count is confirmed without a question.
     pub yes: bool,
 }
 

@@ -6,12 +6,11 @@ mod transfer;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::ConfigArguments;
-use crate::cli::client::Client;
+use crate::cli::daemon::DaemonArguments;
 use crate::cli::event::event_id;
 use crate::cli::exit::Failure;
 use crate::cli::explain::escaped;
-use crate::cli::output::{Cell, OutputArguments, Style, TextTable, left, printable, right};
+use crate::cli::output::{Cell, Style, TextTable, left, printable, right};
 use crate::cli::policies::{checked_id, label};
 use crate::cli::tried;
 use crate::cli::words::{age, count, grouped, list, or_dash, pairs, text};
@@ -52,16 +51,6 @@ enum Verb {
     Import(transfer::Import),
 }
 
-/// Where the daemon is, and how the answer is written.
-#[derive(Debug, Clone, Args)]
-struct Common {
-    /// `--listen` (listen.address) says where the daemon listens
-    #[command(flatten)]
-    config: ConfigArguments,
-    #[command(flatten)]
-    output: OutputArguments,
-}
-
 /// Which letters are meant: all that is given has to hold.
 #[derive(Debug, Clone, Args)]
 struct Which {
@@ -99,7 +88,7 @@ struct List {
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +96,7 @@ struct Groups {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +108,7 @@ struct Show {
     #[arg(long)]
     body: bool,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -131,12 +120,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Purge(purge) => purge.run().await,
         Verb::Export(export) => export.run().await,
         Verb::Import(import) => import.run().await,
-    }
-}
-
-impl Common {
-    async fn client(&self) -> Result<Client, Failure> {
-        Client::connect(self.config.load()?.config.listen.address).await
     }
 }
 
@@ -179,7 +162,7 @@ impl Which {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let order = if self.newest { "newest" } else { "oldest" };
         let (mut letters, mut unreadable, mut cursor) = (Vec::new(), 0, String::new());
         while letters.len() < self.limit {
@@ -195,7 +178,7 @@ impl List {
         }
         let all = json!({"dead_letters": letters, "unreadable": unreadable});
         let now = Clock::system().now();
-        self.common.output.print(&all, |style| listed(&letters, unreadable, style, now))
+        self.daemon.output.print(&all, |style| listed(&letters, unreadable, style, now))
     }
 }
 
@@ -220,7 +203,7 @@ fn listed(letters: &[Value], unreadable: u64, style: Style, now: Timestamp) -> S
 
 impl Groups {
     async fn run(self) -> Result<(), Failure> {
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let (mut groups, mut cursor) = (Vec::<Value>::new(), String::new());
         loop {
             let path = format!("/v1/dead-letters?group_by=reason,endpoint{}{cursor}", self.which.query());
@@ -234,7 +217,7 @@ impl Groups {
         groups.sort_by_key(|group| std::cmp::Reverse(count(group, "/count")));
         let all = json!({"groups": groups});
         let now = Clock::system().now();
-        self.common.output.print(&all, |style| {
+        self.daemon.output.print(&all, |style| {
             let mut table = TextTable::new(&[
                 right("LETTERS"),
                 left("REASON"),
@@ -277,8 +260,8 @@ fn add(groups: &mut Vec<Value>, group: &Value) {
 impl Show {
     async fn run(self) -> Result<(), Failure> {
         let path = format!("/v1/dead-letters/{}?body={}", self.id, self.body);
-        let letter = self.common.client().await?.get(&path).await?;
-        self.common.output.print(&letter, |_| shown(&letter))
+        let letter = self.daemon.client().await?.get(&path).await?;
+        self.daemon.output.print(&letter, |_| shown(&letter))
     }
 }
 

@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::cli::ConfigArguments;
-use crate::cli::client::{Client, refusal};
+use crate::cli::client::refusal;
+use crate::cli::daemon::DaemonArguments;
 use crate::cli::exit::Failure;
-use crate::cli::output::{Colour, OutputArguments, Style, printable};
+use crate::cli::output::{Colour, Style, printable};
 use crate::cli::policy::seconds;
 use crate::cli::words::{list, text, until};
 use crate::clock::{Clock, Timestamp};
@@ -39,16 +39,7 @@ enum Verb {
     /// End a stop
     Resume(Resume),
     /// List the stops in force
-    List(Common),
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// `--listen` (listen.address) says where the daemon listens
-    #[command(flatten)]
-    config: ConfigArguments,
-    #[command(flatten)]
-    output: OutputArguments,
+    List(DaemonArguments),
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +70,7 @@ struct Pause {
     #[arg(long, value_name = "DATE")]
     until: Option<String>,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -87,7 +78,7 @@ struct Resume {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -97,13 +88,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             body.insert("reason".to_owned(), json!(pause.reason));
             body.extend(pause.length.map(|length| ("for_seconds".to_owned(), json!(length))));
             body.extend(pause.until.as_ref().map(|date| ("until".to_owned(), json!(date))));
-            pause.common.ask(Method::POST, ":pause", Some(Value::Object(body))).await
+            ask(&pause.daemon, Method::POST, ":pause", Some(Value::Object(body))).await
         }
         Verb::Resume(resume) => {
             let body = Value::Object(resume.target.members());
-            resume.common.ask(Method::POST, ":resume", Some(body)).await
+            ask(&resume.daemon, Method::POST, ":resume", Some(body)).await
         }
-        Verb::List(common) => common.ask(Method::GET, "", None).await,
+        Verb::List(daemon) => ask(&daemon, Method::GET, "", None).await,
     }
 }
 
@@ -116,20 +107,22 @@ impl Target {
     }
 }
 
-impl Common {
-    /// Asks the daemon and shows the stops that are in force then.
-    async fn ask(&self, method: Method, verb: &str, body: Option<Value>) -> Result<(), Failure> {
-        let address = self.config.load()?.config.listen.address;
-        let path = format!("/v1/dispatch{verb}");
-        let (status, answer) = Client::connect(address).await?.call(method, &path, body.as_ref()).await?;
-        if status != StatusCode::OK {
-            return Err(refusal("it was refused", status, &answer));
-        }
-        let answer = serde_json::from_slice(&answer)
-            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))?;
-        let now = Clock::system().now();
-        self.output.print(&answer, |style| stops(&answer, style, now))
+/// Asks the daemon and shows the stops that are in force then.
+async fn ask(
+    daemon: &DaemonArguments,
+    method: Method,
+    verb: &str,
+    body: Option<Value>,
+) -> Result<(), Failure> {
+    let path = format!("/v1/dispatch{verb}");
+    let (status, answer) = daemon.client().await?.call(method, &path, body.as_ref()).await?;
+    if status != StatusCode::OK {
+        return Err(refusal("it was refused", status, &answer));
     }
+    let answer = serde_json::from_slice(&answer)
+        .map_err(|error| Failure::new(format!("the answer does not read: {error}")))?;
+    let now = Clock::system().now();
+    daemon.output.print(&answer, |style| stops(&answer, style, now))
 }
 
 /// The stops in force, one a line.

@@ -8,6 +8,7 @@ mod changes;
 mod check_config;
 mod client;
 mod completions;
+mod daemon;
 mod dead_letters;
 mod demo;
 mod dispatch;

@@ -81,7 +81,7 @@ impl ProxyOptions {
         Ok(Self { at, authorization, resolves })
     }
 
-    /// The proxy itself.
+    /// The URL of the proxy, without its credentials.
     pub(super) fn url(&self) -> String {
         self.at.to_string()
     }

@@ -143,7 +143,7 @@ pub(crate) struct AttemptReport {
 /// What a call needs before it may be confirmed, beside its permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TokenNeed {
-    /// Nothing.
+    /// Its permit is enough.
     Nothing,
     /// A token for the endpoint that is called like this.
     Token(Arc<CallOptions>),

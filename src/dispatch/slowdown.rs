@@ -62,7 +62,7 @@ impl SlowReason {
 pub(crate) struct SlowRate {
     /// The lower one of both reasons.
     pub reason: SlowReason,
-    /// Starts per second.
+    /// How many calls the lane may start in a second.
     pub calls_per_second: f64,
     /// When the limits alone rule again, if nothing else happens.
     pub until: Timestamp,

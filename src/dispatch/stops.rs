@@ -19,10 +19,10 @@ const ORGANISATION: [&str; 2] = ["org", "organisation"];
 /// Longest name of an organisation, in bytes: that of a label's value.
 const MAX_ORGANISATION: usize = 256;
 
-/// What is stopped.
+/// Which calls an emergency stop holds back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StopTarget {
-    /// All calls.
+    /// All calls, whatever they are for.
     Everything,
     /// The calls to a host: `host:port`, or `host` for those to any of its ports.
     Host(String),

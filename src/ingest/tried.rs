@@ -52,7 +52,7 @@ pub(crate) struct AttemptBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NamedTime)]
 struct NamedTimeBody {
-    /// `Retry-After` or `RateLimit`.
+    /// The header that named it: `Retry-After` or `RateLimit`.
     by: String,
     /// Null where it cannot be read.
     #[schema(required)]

@@ -59,7 +59,7 @@ pub(crate) struct Desk {
     pub about: AboutPolicies,
     /// The changes of many that go on or have ended.
     pub runs: Runs,
-    /// The emergency stops.
+    /// The emergency stops: shown, begun and ended here.
     pub stops: StopRecord,
     /// The dead letters: what is purged of everything is purged of them, too.
     pub parked: Parked,

@@ -101,7 +101,7 @@ pub(crate) struct Ops {
     pub descriptors: Arc<str>,
     /// The dispatcher, asked for calls under way and holds.
     pub dispatch: DispatchHandle,
-    /// The emergency stops.
+    /// The emergency stops, which `/readyz?verbose` names.
     pub stops: StopRecord,
     /// The clock for ages and uptime.
     pub clock: Clock,

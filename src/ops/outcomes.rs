@@ -103,7 +103,7 @@ refuses! {
     Outcomes: INVALID_PARAMETER CURSOR_GONE STORAGE_ERROR SHUTTING_DOWN;
 }
 
-/// `/v1/outcomes`.
+/// The route `/v1/outcomes`, to be merged into the others.
 pub(crate) fn outcome_routes(desk: OutcomeDesk) -> Router {
     Router::new().route("/v1/outcomes", get(outcomes)).with_state(desk)
 }

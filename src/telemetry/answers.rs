@@ -48,7 +48,7 @@ impl AnswerAmended<'_> {
 /// An answer named a time to come back that is not waited for as it stands there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerTimeIgnored {
-    /// One of [`IGNORED`].
+    /// Why it was cut or ignored: one of [`IGNORED`].
     pub why: &'static str,
 }
 

@@ -10,7 +10,7 @@ use crate::telemetry::names;
 /// Ends of events were posted to the operator's URL, or the post has failed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutcomesPosted {
-    /// One of [`OutcomesPosted::RESULTS`].
+    /// What the post came to: one of [`OutcomesPosted::RESULTS`].
     pub result: &'static str,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct TokensMissing {
 }
 
 impl TokensMissing {
-    /// Sets the gauge.
+    /// Sets the gauge to this many endpoints.
     pub(crate) fn emit(&self) {
         gauge!(names::ENDPOINTS_WITHOUT_TOKEN.name).set(f64::from(self.endpoints));
     }

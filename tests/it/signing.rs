@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clients::{npm_tools, python_tools, run, source};
-use crate::world::{Act, Api, Configured, Endpoint, Receiver, Server, eventually};
+use crate::world::{Act, Api, Configured, Endpoint, Receiver, Server, eventually, files_below};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// `signing-canary-number-one!` and `signing-canary-number-two!`.
@@ -110,16 +110,6 @@ async fn verifiers_of_others_accept_signatures_and_a_secret_is_exchanged_without
     assert_eq!(server.stop().code(), Some(0));
 }
 
-/// All files below a directory.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).expect("a directory").filter_map(Result::ok) {
-        let path = entry.path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_found_in_no_log_metric_answer_or_file() {
     // One event ends well, one as a dead letter, one waits.
@@ -174,7 +164,7 @@ async fn a_secret_is_found_in_no_log_metric_answer_or_file() {
     }
     texts.push(("log".to_owned(), server.log().join("\n")));
     assert_eq!(server.stop().code(), Some(0));
-    for file in files(world.file.parent().expect("a directory")) {
+    for file in files_below(world.file.parent().expect("a directory")) {
         let bytes = fs::read(&file).unwrap_or_default();
         texts.push((file.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{Api, Configured, Receiver, Server, boot_ns, eventually};
+use crate::world::{Api, Configured, Receiver, Server, boot_ns, eventually, files_below};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -294,16 +294,6 @@ async fn calls_wait_for_a_token_server_that_is_away_and_others_go_on() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
-/// All files below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).expect("a directory").filter_map(Result::ok) {
-        let path = entry.path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_token_is_found_anywhere() {
     const CANARIES: [&str; 4] = ["client-canary", "user-canary", "password-canary", "token-canary"];
@@ -368,7 +358,7 @@ async fn no_secret_and_no_token_is_found_anywhere() {
     }
     texts.push(("log".to_owned(), server.log().join("\n")));
     assert_eq!(server.stop().code(), Some(0));
-    for file in files(world.file.parent().expect("a directory")) {
+    for file in files_below(world.file.parent().expect("a directory")) {
         let bytes = fs::read(&file).unwrap_or_default();
         texts.push((file.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
     }

@@ -4,9 +4,10 @@ use clap::Args;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Common, Which};
+use super::Which;
 use crate::cli::changes::{Wanted, ask, confirmed};
 use crate::cli::client::Client;
+use crate::cli::daemon::DaemonArguments;
 use crate::cli::event::event_id;
 use crate::cli::exit::Failure;
 use crate::cli::words::text;
@@ -41,7 +42,7 @@ pub(super) struct Redrive {
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +50,7 @@ pub(super) struct Purge {
     #[command(flatten)]
     chosen: Chosen,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 impl Redrive {
@@ -58,28 +59,28 @@ impl Redrive {
         body.extend(self.url.as_ref().map(|url| ("url".to_owned(), json!(url))));
         body.extend(self.by.as_ref().map(|by| ("by".to_owned(), json!(by))));
         body.extend(self.new_id.then(|| ("new_id".to_owned(), json!(true))));
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let Some(id) = &self.chosen.id else {
-            return self.chosen.change("redrive", client, body, &self.common).await;
+            return self.chosen.change("redrive", client, body, &self.daemon).await;
         };
         let path = format!("/v1/dead-letters/{id}:redrive");
         let answer = ask(&mut client, Method::POST, &path, Some(&Value::Object(body))).await?;
-        self.common.output.print(&answer, |_| format!("event {} waits again\n", text(&answer, "/id")))
+        self.daemon.output.print(&answer, |_| format!("event {} waits again\n", text(&answer, "/id")))
     }
 }
 
 impl Purge {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let Some(id) = &self.chosen.id else {
-            return self.chosen.change("purge", client, Map::new(), &self.common).await;
+            return self.chosen.change("purge", client, Map::new(), &self.daemon).await;
         };
         if !self.chosen.yes {
             confirmed(&format!("the event {id} would be dropped for good; enter its id to go on:"), id)?;
         }
         let path = format!("/v1/dead-letters/{id}:purge");
         let answer = ask(&mut client, Method::POST, &path, Some(&json!({"confirm": id}))).await?;
-        self.common.output.print(&answer, |_| format!("the letter of the event {id} is gone\n"))
+        self.daemon.output.print(&answer, |_| format!("the letter of the event {id} is gone\n"))
     }
 }
 
@@ -90,7 +91,7 @@ impl Chosen {
         verb: &str,
         mut client: Client,
         mut body: Map<String, Value>,
-        common: &Common,
+        daemon: &DaemonArguments,
     ) -> Result<(), Failure> {
         body.insert("filter".to_owned(), Value::Object(self.which.filter()));
         if self.all {
@@ -99,6 +100,6 @@ impl Chosen {
         let done = if verb == "purge" { "dropped for good" } else { "handed in again" };
         let path = format!("/v1/dead-letters:{verb}");
         let wanted = Wanted { path, body, things: "dead letters", done, yes: self.yes };
-        wanted.carry_out(&mut client, &common.output).await
+        wanted.carry_out(&mut client, &daemon.output).await
     }
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, Which};
+use super::Which;
+use crate::cli::daemon::DaemonArguments;
 use crate::cli::exit::Failure;
 use crate::cli::print;
 use crate::cli::words::{count, grouped};
@@ -21,7 +22,7 @@ pub(super) struct Export {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -29,14 +30,14 @@ pub(super) struct Import {
     /// The file of an export; standard input when missing
     file: Option<PathBuf>,
     #[command(flatten)]
-    common: Common,
+    daemon: DaemonArguments,
 }
 
 impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = format!("/v1/dead-letters:export?{}", self.which.query().trim_start_matches('&'));
         // It drives the connection until the last line has come.
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let mut lines = client.lines(&path).await?;
         while let Some(line) = lines.next().await? {
             print(&format!("{}\n", String::from_utf8_lossy(&line)))?;
@@ -57,7 +58,7 @@ impl Import {
             }
             None => Box::new(std::io::stdin()),
         };
-        let mut client = self.common.client().await?;
+        let mut client = self.daemon.client().await?;
         let (mut input, mut added, mut known) = (BufReader::new(input), 0, 0);
         loop {
             let part = part(&mut input)?;
@@ -69,7 +70,7 @@ impl Import {
             known += count(&answer, "/known");
         }
         let sums = json!({"added": added, "known": known});
-        self.common.output.print(&sums, |_| {
+        self.daemon.output.print(&sums, |_| {
             format!("{} dead letters added, {} passed over\n", grouped(added), grouped(known))
         })
     }

@@ -25,7 +25,7 @@ pub(super) enum TokenFailure {
     RefusedAs {
         /// The status of the answer.
         status: u16,
-        /// Its reason.
+        /// The error code of its answer.
         code: &'static str,
     },
     /// No JSON, no token in it, one that no header may have, or an answer that is too long.
@@ -37,7 +37,7 @@ pub(super) enum TokenFailure {
 }
 
 impl TokenFailure {
-    /// The metric label.
+    /// The value of `result` in `tidegate_token_requests_total`.
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",

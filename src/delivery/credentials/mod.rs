@@ -30,7 +30,7 @@ pub(super) use keeper::TokenRequests;
 /// Whether calls to an endpoint may start, as far as its credentials go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// They may.
+    /// Their token is there, or they need none.
     Ready,
     /// There is no token that may be sent; it is best asked again after this time.
     Wait(Duration),

@@ -69,9 +69,8 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     out
 }
 
-async fn serve(mut stream: TcpStream, acts: &[Act], count: &AtomicUsize) -> std::io::Result<()> {
-    stream.read_exact(&mut [0; PREFACE]).await?;
-    stream.write_all(&frame(SETTINGS, 0, 0, &ONE_STREAM_AT_A_TIME)).await?;
+/// Reads to the next head of a request, and acknowledges settings on the way; returns the id of its stream.
+pub(super) async fn next_request(stream: &mut TcpStream) -> std::io::Result<u32> {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await?;
@@ -81,10 +80,17 @@ async fn serve(mut stream: TcpStream, acts: &[Act], count: &AtomicUsize) -> std:
         if kind == SETTINGS && flags == 0 {
             stream.write_all(&frame(SETTINGS, 1, 0, &[])).await?;
         }
-        if kind != HEADERS {
-            continue;
+        if kind == HEADERS {
+            return Ok(u32::from_be_bytes(id));
         }
-        let id = u32::from_be_bytes(id);
+    }
+}
+
+async fn serve(mut stream: TcpStream, acts: &[Act], count: &AtomicUsize) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; PREFACE]).await?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &ONE_STREAM_AT_A_TIME)).await?;
+    loop {
+        let id = next_request(&mut stream).await?;
         let nth = count.fetch_add(1, Ordering::SeqCst);
         match acts[nth.min(acts.len() - 1)] {
             // `:status: 200` is number 8 of HPACK's static table.

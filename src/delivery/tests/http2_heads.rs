@@ -4,7 +4,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http2::{HEADERS, PREFACE, RST_STREAM, SETTINGS, client, frame};
+use super::http2::{HEADERS, PREFACE, RST_STREAM, SETTINGS, client, frame, next_request};
 use super::{call, retry};
 use crate::delivery::{Call, Deliver};
 use crate::event::{Cause, Outcome};
@@ -53,18 +53,7 @@ async fn serve(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
     let mut first = None;
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let [a, b, c, kind, flags, id @ ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        stream.read_exact(&mut payload).await?;
-        if kind == SETTINGS && flags == 0 {
-            stream.write_all(&frame(SETTINGS, 1, 0, &[])).await?;
-        }
-        if kind != HEADERS {
-            continue;
-        }
-        let id = u32::from_be_bytes(id);
+        let id = next_request(&mut stream).await?;
         match first {
             None => first = Some(id),
             Some(first) => {

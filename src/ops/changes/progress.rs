@@ -54,7 +54,7 @@ pub(in crate::ops) struct ChangeBody {
     left_because: Option<String>,
     /// Passed over: they could not be read.
     unread: u64,
-    /// Why it failed.
+    /// What ended it before its end; null while nothing did.
     #[schema(required)]
     error: Option<String>,
 }

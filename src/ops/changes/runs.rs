@@ -36,7 +36,7 @@ pub(in crate::ops) struct Run {
     pub is_at_least: bool,
     /// What has become of them.
     pub tally: Tally,
-    /// Why it failed.
+    /// What ended it before its end, if something did.
     pub error: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use crate::store::{LetterPlace, ScanPlace};
 /// What is done, and to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum ChangeVerb {
-    /// Events are cancelled.
+    /// Events that wait end as `cancelled`.
     Cancel,
     /// Events are put off.
     Delay,
@@ -48,7 +48,7 @@ impl ChangeVerb {
 /// How far a walk has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum Place {
-    /// Among what waits.
+    /// In the search through what waits.
     Waiting(ScanPlace),
     /// What waits was looked at; the dead letters come next.
     Letters,

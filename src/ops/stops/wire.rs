@@ -60,7 +60,7 @@ pub(super) struct DispatchBody {
     record_unreadable: Option<String>,
 }
 
-/// One emergency stop.
+/// An emergency stop that is active, with its reason and end.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EmergencyStop)]
 pub(in crate::ops) struct StopBody {

@@ -181,7 +181,7 @@ impl StoreFigures {
         }
     }
 
-    /// See [`StoreHealth::keys`].
+    /// Replaces what [`StoreHealth::keys`] shows.
     pub(super) fn set_keys(&self, keys: Vec<KeyUse>) {
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }

@@ -1,10 +1,20 @@
 //! A server that is started on a configuration file, and the receiver that its policies name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::world::{Api, Receiver, ServerOptions};
+
+/// All files below a directory, with their paths.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
+}
 
 /// A directory with a configuration file, and how to start on it.
 pub(crate) struct Configured {

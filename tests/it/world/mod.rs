@@ -31,7 +31,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use choice::Choice;
 pub(crate) use endpoint::{Act, Endpoint};
-pub(crate) use file::Configured;
+pub(crate) use file::{Configured, files_below};
 pub(crate) use namespace::Namespace;
 pub(crate) use noted::NotedApp;
 pub(crate) use raw::Raw;

@@ -41,7 +41,7 @@ pub(super) struct FileHead {
     pub capacity: u32,
 }
 
-/// A full file.
+/// A file that is full and is only read from now on.
 #[derive(Debug, Clone)]
 pub(super) struct SealedFile {
     pub head: FileHead,

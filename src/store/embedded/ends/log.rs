@@ -37,7 +37,7 @@ pub(in crate::store::embedded) struct Ends {
 
 /// What is known of the files.
 pub(super) struct LogState {
-    /// Oldest first.
+    /// The full files, the oldest one first.
     pub sealed: VecDeque<SealedFile>,
     pub active: ActiveFile,
     pub names: PolicyNames,

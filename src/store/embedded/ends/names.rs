@@ -13,7 +13,7 @@ use crate::event::{Lane, LaneKey};
 use crate::store::StoreError;
 use crate::store::embedded::{files, retry};
 
-/// The file's name.
+/// The name of the file in the directory of the ends.
 pub(in crate::store::embedded) const NAME: &str = "policies";
 /// Most bytes of the file: of what is governed by further sets of policies, these are not kept.
 const MAX_BYTES: usize = 1024 * 1024;

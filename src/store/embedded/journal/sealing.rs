@@ -38,7 +38,7 @@ impl<'a> SealedPart<'a> {
         self.key
     }
 
-    /// Decrypts it.
+    /// Decrypts the part with the key that it names.
     pub(super) fn open(&self, opener: Opener<'_>) -> Result<Vec<u8>, FrameError> {
         opener.keys.open(self.sealed, &[&opener.place.bytes(), self.clear]).map_err(|error| match error {
             OpenError::NoKey(key) => FrameError::Locked(key),
